@@ -1,0 +1,43 @@
+# `make demo` and `make test` each work alone on a fresh Linux machine with Python 3.11, 3.12 or 3.13.
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint unit jax clean
+
+demo: $(VENV)/.serve
+	$(BIN)/python -m tf_ssgn.demo
+
+test: lint unit jax
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+unit: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+# Models, losses and training know no backend but keras.ops: the same tests on JAX.
+jax: $(VENV)/.dev
+	KERAS_BACKEND=jax $(BIN)/python -m pytest tests/models tests/training
+
+# A stamp per set of extras, made anew when the dependencies change.
+$(VENV)/.serve: setup.cfg pyproject.toml | $(BIN)/pip
+	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[serve]"
+	touch $@
+
+$(VENV)/.dev: setup.cfg pyproject.toml | $(BIN)/pip
+	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[serve,dev,jax]"
+	touch $@ $(VENV)/.serve
+
+$(BIN)/pip:
+	@for python in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
+	  if $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then \
+	    echo "making $(VENV) with $$($$python --version)"; \
+	    $$python -m venv $(VENV) && exit 0; \
+	    echo "error: $$python cannot make a virtual environment; on Debian: apt-get install python3-venv" >&2; exit 2; \
+	  fi; done; \
+	echo "error: no Python 3.11, 3.12 or 3.13 found; install one, or name it: make PYTHON=/path/to/python" >&2; exit 2
+
+clean:
+	rm -rf $(VENV) demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
