@@ -1,0 +1,30 @@
+"""tf_ssgn: draw something, get photographs of it, even of kinds of things no training image showed.
+
+The facade is `load`, `Gallery` and `client`; each is imported when it is first used, so `import tf_ssgn` is cheap.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tf_ssgn import client as client
+    from tf_ssgn.retrieval.gallery import Gallery as Gallery
+    from tf_ssgn.facade import load as load
+
+__version__ = "0.1.0"
+__all__ = ["Gallery", "client", "load"]
+
+_HOMES = {
+    "Gallery": "tf_ssgn.retrieval.gallery",
+    "load": "tf_ssgn.facade",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "client":
+        return importlib.import_module("tf_ssgn.client")
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'tf_ssgn' has no attribute {name!r}")

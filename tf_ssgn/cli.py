@@ -1,0 +1,74 @@
+"""What all commands share: one-line errors, exit codes, typed flags for config fields, the last line of `--json`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from tf_ssgn.errors import UserError
+
+EXIT_MISTAKE = 2
+EXIT_INTERRUPTED = 130
+
+
+def quiet_tensorflow() -> None:
+    """Keeps TensorFlow's C++ start-up messages off stderr; call it before TensorFlow is imported."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+
+
+def log(message: str) -> None:
+    """Prints progress to stderr, so that stdout holds results only."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def print_json(value: Any) -> None:
+    """Prints one JSON object on one line; NaN and infinities become null."""
+    print(json.dumps(jsonable(value), ensure_ascii=False, allow_nan=False), flush=True)
+
+
+def jsonable(value: Any) -> Any:
+    """Plain JSON types from dataclass-free nested values; numbers that are not finite become None."""
+    if isinstance(value, dict):
+        return {str(key): jsonable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [jsonable(item) for item in value]
+    if hasattr(value, "tolist"):  # NumPy arrays and scalars
+        return jsonable(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+class Parser(argparse.ArgumentParser):
+    """An argparse parser whose errors are one line, like all others."""
+
+    def error(self, message: str) -> Any:
+        raise UserError(f"{message}; see {self.prog} --help")
+
+
+def run(main: Callable[[list[str] | None], int | None], argv: list[str] | None = None) -> None:
+    """Runs a command's `main` and turns its outcome into an exit code.
+
+    `UserError` becomes one line on stderr and exit code 2, Ctrl-C exit code 130.
+    Anything else is a bug and keeps its traceback.
+    """
+    quiet_tensorflow()
+    try:
+        code = main(argv) or 0
+        sys.stdout.flush()
+    except UserError as error:
+        log(f"error: {error}")
+        code = EXIT_MISTAKE
+    except KeyboardInterrupt:
+        log("interrupted; run the same command again to continue")
+        code = EXIT_INTERRUPTED
+    except BrokenPipeError:  # `... | head` closed our stdout
+        sys.stdout = None  # type: ignore[assignment]
+        code = 0
+    sys.exit(code)

@@ -1,0 +1,344 @@
+"""The only home of a default: frozen dataclasses, presets by name, and the flags made from them.
+
+Every field is a flag of `python -m tf_ssgn.train`: `Config.model.backbone` is `--model.backbone`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Any
+
+from tf_ssgn.errors import UserError
+
+
+def _option(default: Any, text: str, choices: tuple[str, ...] = ()) -> Any:
+    return field(default=default, metadata={"help": text, "choices": choices})
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of one image, checked in its header before anything is allocated."""
+
+    bytes: int = 8 * 2**20
+    pixels: int = 8 * 10**6
+    side: int = 8192
+    smallest_side: int = 8
+    contrast: int = 8  # grey levels between the darkest and the lightest pixel; below it the image is blank
+
+
+QUERY_LIMITS = Limits()
+PHOTO_LIMITS = Limits(bytes=64 * 2**20, pixels=50 * 10**6, side=32768)
+
+
+@dataclass(frozen=True)
+class VectorLimits:
+    """Bounds of a word-vector file, checked in its header before anything is allocated."""
+
+    dimension: int = 16384
+    words: int = 100_000_000
+    word_bytes: int = 4096
+    npz_bytes: int = 4 * 2**30  # unpacked
+
+
+VECTOR_LIMITS = VectorLimits()
+
+
+@dataclass(frozen=True)
+class Raster:
+    """How a drawing kept as strokes becomes an image, in pixels; fits the PNG renderings of QuickDraw for Sketchy."""
+
+    size: int = 256
+    line_width: float = 2.0
+    padding: int = 16  # on each side of a drawing without a canvas of its own
+
+
+RASTER = Raster()
+
+
+@dataclass(frozen=True)
+class Synthetic:
+    """How much of the drawn dataset `prepare synthetic` and the demo make."""
+
+    photos_per_class: int = 40
+    sketches_per_class: int = 40
+    size: int = 96  # side of every picture in pixels
+    seed: int = 0
+
+
+SYNTHETIC = Synthetic()
+
+
+@dataclass(frozen=True)
+class Serving:
+    """Bounds of one request, and where the server listens."""
+
+    name: str = "ssgn"
+    host: str = "127.0.0.1"
+    port: int = 8500
+    http_port: int = 8501
+    batch: int = 32
+    k: int = 200
+    default_k: int = 10
+    message_bytes: int = 32 * 2**20
+    deadline_seconds: float = 10.0
+    grace_seconds: float = 10.0
+    slots: int = 2  # requests computed at a time: TensorFlow's own threads already use every core within one
+    queue: int = 64  # requests waiting for a slot; one more is refused at once with RESOURCE_EXHAUSTED
+
+
+SERVING = Serving()
+
+
+@dataclass(frozen=True)
+class GallerySettings:
+    """When a gallery searches exactly, when with ScaNN, and how it is written (docs/gallery.md)."""
+
+    exact_below: int = 20_000  # items; below this ScaNN saves nothing
+    tree_from: int = 100_000  # items; from here on ScaNN searches some leaves of a tree and not everything
+    leaves_searched: float = 0.08  # share of the leaves that one query looks into
+    fewest_leaves: int = 20  # and no fewer than these
+    reorder: int = 10  # candidates rescored exactly, in multiples of k
+    smallest_reorder: int = 100
+    merge_deltas: int = 16  # additions are merged into one when there are this many
+    advise_compact: float = (
+        0.1  # share of items outside the index, or of deleted ones, above which `compact` is advised
+    )
+    checked_at_open: int = 256 * 2**20  # bytes; larger vector files are hashed by `verify` only
+    photo_side: int = 1024  # pixels; a photo beyond QUERY_LIMITS is scaled down to this before it is embedded
+    readers: int = 2  # threads that read and check photos while the model runs
+
+
+GALLERY = GallerySettings()
+
+
+@dataclass(frozen=True)
+class Data:
+    """Which images, and how they become training batches."""
+
+    image_size: int = _option(224, "side in pixels of the backbone's input")
+    validation_classes: int = _option(20, "seen classes held out to choose the epoch; 0 trains for all epochs")
+    pairs: str = _option(
+        "instance", "photo of a training sketch: its own where known, or any of its class", ("instance", "class")
+    )
+    max_bad_files: float = _option(0.01, "share of unreadable files above which training refuses to start")
+
+
+@dataclass(frozen=True)
+class Semantics:
+    """One vector per class, from the class name alone."""
+
+    vectors: str = _option("", "file of class-name or word vectors (.npz, .bin, .vec, .txt)")
+    dimension: int = _option(0, "keep this many principal components of the seen classes' vectors; 0 keeps all")
+
+
+@dataclass(frozen=True)
+class Model:
+    """Sizes and shapes of SSGN (design: docs/reconstruction.md)."""
+
+    backbone: str = _option(
+        "mobilenet_v2",
+        "network that gives the taps",
+        ("vgg16", "mobilenet_v2", "efficientnet_v2_b0", "convnext_tiny", "tiny"),
+    )
+    weights: str = _option("imagenet", "imagenet (Keras downloads them), a weights file, or none")
+    taps: tuple[str, ...] = _option((), "layers to fuse, comma separated; empty: the backbone's own list")
+    fusion: str = _option(
+        "shared", "the mixing projection: one for both modalities, or one each", ("shared", "private")
+    )
+    code: int = _option(512, "size d of a fused code")
+    hidden: int = _option(512, "width of the decoders' and encoders' hidden layer")
+    latent: int = _option(64, "size of z1 and z2")
+    dropout: float = _option(0.0, "dropout on the standardised taps while training")
+    coarse: bool = _option(True, "coarse stage, conditioned on semantics; off: the fine stage sees the sketch alone")
+    fine: bool = _option(True, "fine stage, conditioned on the sketch; off: the coarse code is retrieved with")
+    residual: bool = _option(True, "decoders predict the difference to the sketch's code")
+    samples: int = _option(4, "K noise draws averaged into a retrieval code; saved with the model")
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Weights of the losses; 0 switches a loss off."""
+
+    reconstruction: float = _option(1.0, "distance of both stages' output to its target")
+    kl: float = _option(0.01, "KL divergence of both latents from the standard normal")
+    regression: float = _option(1.0, "distance of the semantics read off the synthesised codes to the class vector")
+    classification: float = _option(1.0, "cross-entropy over seen classes of synthesised and real codes")
+    semantic: float = _option(1.0, "distance of the projected semantics of the sketch to the class vector")
+    contrastive: float = _option(0.5, "cross-modal contrast between synthesised and real codes of a batch")
+    temperature: float = _option(0.07, "temperature of the classification and contrastive softmax, on cosines")
+
+
+@dataclass(frozen=True)
+class Training:
+    """The optimiser and its schedule."""
+
+    seed: int = _option(0, "seed of everything random")
+    epochs: int = _option(40, "passes over the training sketches, at most")
+    patience: int = _option(10, "stop after this many epochs without a better validation mAP; 0 never stops early")
+    batch_classes: int = _option(32, "classes in a batch")
+    batch_per_class: int = _option(4, "sketch-photo pairs of each class in a batch")
+    learning_rate: float = _option(1e-3, "peak learning rate (AdamW, cosine decay)")
+    weight_decay: float = _option(1e-4, "decoupled weight decay")
+    clip_norm: float = _option(1.0, "gradient norm to clip at; 0 never clips")
+    precision: str = _option("float32", "Keras dtype policy", ("float32", "mixed_bfloat16", "mixed_float16"))
+    finetune_from: str = _option("", "train the backbone from this layer on; empty: frozen, taps cached on disk")
+    views: int = _option(0, "extra views of each training image in the feature cache, drawn at random")
+    refit: bool = _option(True, "after choosing the epoch, train again on all seen classes for as long")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `evaluate` computes."""
+
+    views: int = _option(0, "extra views averaged into an embedding")
+    k: tuple[int, ...] = _option((100, 200), "cut-offs of mAP@k, P@k and R@k, comma separated")
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole run: written to `config.json`, enough to repeat it."""
+
+    preset: str = "sketchy-mini"
+    data: Data = field(default_factory=Data)
+    semantics: Semantics = field(default_factory=Semantics)
+    model: Model = field(default_factory=Model)
+    losses: Losses = field(default_factory=Losses)
+    training: Training = field(default_factory=Training)
+    evaluation: Evaluation = field(default_factory=Evaluation)
+
+
+def _sketchy_mini() -> Config:
+    return Config(preset="sketchy-mini", evaluation=Evaluation(views=7, k=(10, 25, 100, 200)))
+
+
+def _demo() -> Config:
+    """The drawn dataset with the `tiny` backbone; minutes on two cores."""
+    return Config(
+        preset="demo",
+        data=Data(image_size=64, validation_classes=3),
+        model=Model(backbone="tiny", weights="none", code=128, hidden=128, latent=16),
+        training=Training(epochs=12, batch_classes=8, finetune_from="all"),
+        evaluation=Evaluation(k=(10, 20)),
+    )
+
+
+def _full(preset: str, classes: int) -> Config:
+    """The published benchmarks: the era's backbone, the same head."""
+    return Config(preset=preset, data=Data(validation_classes=classes), model=Model(backbone="vgg16"))
+
+
+PRESETS: dict[str, typing.Callable[[], Config]] = {
+    "demo": _demo,
+    "sketchy-mini": _sketchy_mini,
+    "sketchy": lambda: _full("sketchy", 20),
+    "tuberlin": lambda: _full("tuberlin", 30),
+    "quickdraw": lambda: _full("quickdraw", 15),
+}
+
+
+def preset(name: str) -> Config:
+    if name not in PRESETS:
+        raise UserError(f"unknown preset {name!r}; expected one of {', '.join(PRESETS)}")
+    return PRESETS[name]()
+
+
+def fields(config: Any, prefix: str = "") -> dict[str, tuple[Any, dataclasses.Field, Any]]:
+    """`{"model.backbone": (type, field, value)}` of every leaf of a config."""
+    found: dict[str, tuple[Any, dataclasses.Field, Any]] = {}
+    hints = typing.get_type_hints(type(config))
+    for item in dataclasses.fields(config):
+        value = getattr(config, item.name)
+        if dataclasses.is_dataclass(value):
+            found |= fields(value, f"{prefix}{item.name}.")
+        else:
+            found[prefix + item.name] = (hints[item.name], item, value)
+    return found
+
+
+def override(config: Config, values: dict[str, Any]) -> Config:
+    """A copy with `{"model.backbone": "vgg16"}` applied; values are text or of the field's type, and checked."""
+    known = fields(config)
+    for name, value in values.items():
+        if name not in known:
+            raise UserError(f"unknown config field {name!r}; `python -m tf_ssgn.train --help` lists them")
+        kind, item, _ = known[name]
+        config = _replace(config, name.split("."), _parse(name, value, kind, item.metadata.get("choices", ())))
+    return config
+
+
+def _replace(config: Any, path: list[str], value: Any) -> Any:
+    if len(path) > 1:
+        value = _replace(getattr(config, path[0]), path[1:], value)
+    return dataclasses.replace(config, **{path[0]: value})
+
+
+def _parse(name: str, value: Any, kind: Any, choices: tuple[str, ...]) -> Any:
+    try:
+        parsed = _convert(value, kind)
+    except (ValueError, TypeError):
+        raise UserError(f"--{name}: received {value!r}, expected {_describe(kind)}") from None
+    if choices and parsed not in choices:
+        raise UserError(f"--{name}: received {value!r}, expected one of {', '.join(choices)}")
+    if kind in (int, float) and not isinstance(parsed, bool) and (parsed < 0 or parsed != parsed):
+        raise UserError(f"--{name}: received {value!r}, expected a number of 0 or more")
+    return parsed
+
+
+def _convert(value: Any, kind: Any) -> Any:
+    if typing.get_origin(kind) is tuple:
+        inner = typing.get_args(kind)[0]
+        parts = [part for part in value.split(",") if part] if isinstance(value, str) else value
+        return tuple(_convert(part, inner) for part in parts)
+    if kind is bool:
+        if isinstance(value, bool):
+            return value
+        return (
+            {"true": True, "1": True, "on": True, "false": False, "0": False, "off": False}.get(str(value).lower())
+            if str(value).lower() in ("true", "1", "on", "false", "0", "off")
+            else _fail()
+        )
+    if kind is int and isinstance(value, float) and value != int(value):
+        _fail()
+    return kind(value)
+
+
+def _fail() -> typing.NoReturn:
+    raise ValueError
+
+
+def _describe(kind: Any) -> str:
+    if typing.get_origin(kind) is tuple or isinstance(kind, types.GenericAlias):
+        return f"comma-separated {_describe(typing.get_args(kind)[0])}"
+    return {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[kind]
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """Nested plain values, as `config.json` holds them."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def from_dict(values: dict[str, Any]) -> Config:
+    """The inverse of `to_dict`; fields that the file lacks keep their preset's value, unknown ones are refused."""
+    flat: dict[str, Any] = {}
+
+    def walk(branch: dict[str, Any], prefix: str) -> None:
+        for key, value in branch.items():
+            if isinstance(value, dict):
+                walk(value, f"{prefix}{key}.")
+            else:
+                flat[prefix + key] = value
+
+    walk(values, "")
+    return override(preset(flat.get("preset", Config.preset)), flat)
+
+
+def differences(ours: Config, theirs: Config) -> list[str]:
+    """`["training.epochs: 40 here, 60 there"]` for every field in which two configs differ."""
+    left, right = fields(ours), fields(theirs)
+    return [
+        f"{name}: {left[name][2]!r} here, {right[name][2]!r} there" for name in left if left[name][2] != right[name][2]
+    ]

@@ -1,0 +1,64 @@
+"""One progress bar for everything long: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+
+
+class Progress:
+    """Counts work on stderr: `with Progress(1000, "photos") as bar: bar.advance(32)`.
+
+    On a terminal it redraws one line; elsewhere it prints a plain line at most every `every` seconds.
+    """
+
+    def __init__(self, total: int, what: str, *, every: float = 10.0):
+        self.total, self.what, self.done = total, what, 0
+        self._terminal = sys.stderr.isatty()
+        self._every = 0.1 if self._terminal else every
+        self._start = self._last = time.monotonic()
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._print(final=True)
+
+    def advance(self, count: int = 1) -> None:
+        self.done += count
+        if time.monotonic() - self._last >= self._every:
+            self._print(final=False)
+
+    def _print(self, final: bool) -> None:
+        now = self._last = time.monotonic()
+        seconds = max(now - self._start, 1e-9)
+        rate = self.done / seconds
+        share = self.done / self.total if self.total else 1.0
+        left = (self.total - self.done) / rate if rate and not final else 0.0
+        tail = f"in {clock(seconds)}" if final else f"{clock(left)} left"
+        text = f"{self.what}: {self.done:,}/{self.total:,} ({share:.0%}), {rate:,.1f}/s, {tail}"
+        if self._terminal:
+            bar = "█" * int(24 * share) + "·" * (24 - int(24 * share))
+            sys.stderr.write(f"\r\x1b[K{bar} {text}" + ("\n" if final else ""))
+        else:
+            sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+
+
+def clock(seconds: float) -> str:
+    """`75` -> `1:15`; hours appear when needed."""
+    minutes, second = divmod(int(seconds + 0.5), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
+
+
+def track(items: Iterable, total: int, what: str) -> Iterator:
+    """Yields `items` one by one and counts them."""
+    with Progress(total, what) as bar:
+        for item in items:
+            yield item
+            bar.advance()
