@@ -1,0 +1,16 @@
+"""The benchmark's small part: it measures what it says, at linear cost and in bounded memory."""
+
+from __future__ import annotations
+
+from tf_ssgn.benchmarks import evaluate
+
+
+def test_small_benchmark(capsys):
+    results = evaluate.run(False)
+    (row,) = results.values()
+    assert (row["queries"], row["photos"]) == (1904, 2138)
+    assert 0 < row["half_queries_s"] and 0 < row["floor_s"] < 10 * row["all_families_s"]
+    # A tenth of the full size; whoever forms all scores and ranks at once in float64 needs several times this.
+    assert row["peak_mb"] < 150
+    out = capsys.readouterr().out.splitlines()
+    assert len(out) == 2 and "ratio" in out[0] and "sketchy-25 / 8" in out[1]

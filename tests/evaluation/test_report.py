@@ -1,0 +1,162 @@
+"""The report: complete, self-contained, well-formed, and safe with whatever labels hold."""
+
+from __future__ import annotations
+
+import io
+import re
+from html.parser import HTMLParser
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tf_ssgn.cli import jsonable
+from tf_ssgn.evaluation import hashing, inspection, pictures, protocol, report
+
+from .conftest import Arrays
+
+NASTY = '<script>alert("x")</script>&\'é'
+
+
+class Page(HTMLParser):
+    """Collects tags, attributes and text, and checks that what is opened is closed."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.tags: list[str] = []
+        self.sources: list[str] = []
+        self.stack: list[str] = []
+        self.text = ""
+        self.feed(text)
+        assert self.stack == []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.sources += [value for name, value in attributes if name in ("src", "href", "srcset", "data")]
+        assert not any(name.startswith("on") for name, _ in attributes)
+        if tag not in ("meta", "img"):
+            self.stack.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.stack.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def image(colour: str | tuple[int, ...], size=(300, 200), kind: str = "PNG", mode: str = "RGB") -> bytes:
+    buffer = io.BytesIO()
+    Image.new(mode, size, colour).save(buffer, kind)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def metrics(arrays: Arrays):
+    labels = [np.where(names == "bat", NASTY, names) for names in (arrays.query_labels, arrays.gallery_labels)]
+    sides: tuple[Any, Any, Any, Any] = (arrays.queries, labels[0], arrays.gallery, labels[1])
+    found = protocol.evaluate_zero_shot(*sides, (5, 20), resamples=50).metrics
+    found |= {"dataset": NASTY, "split": {"name": "sketchy-21", "checksum": "0"}, "views": 7, "seed": 0}
+    found |= {"notes": [f"trained on {NASTY}"], "stages": {"untrained": found["families"]}}
+    found["generalized"] = protocol.generalized(*sides, [NASTY], 5)
+    found["binary"] = {"16": protocol.evaluate_binary(hashing.fit_itq(arrays.gallery, 16), *sides, 5)}
+    found["fine_grained"] = protocol.fine_grained(
+        arrays.queries, labels[0], ["a"] * 40, arrays.gallery, labels[1], ["a"] * 150
+    )
+    return jsonable(found)
+
+
+def test_report_holds_everything_and_asks_for_nothing(tmp_path, metrics, arrays: Arrays):
+    photo = tmp_path / f"{NASTY.replace('/', '')}.jpg"
+    photo.write_bytes(image("red", kind="JPEG"))
+    answers = [pictures.Picture(photo, NASTY, True), pictures.Picture(b"not an image", "broken", False)]
+    grids = [report.Grid(f"best {NASTY}", [(pictures.Picture(image("white"), NASTY), answers)])]
+    path = tmp_path / "report.html"
+    report.write_report(path, metrics, grids, title=NASTY, points=inspection.code_map(*arrays))
+    text = path.read_text(encoding="utf-8")
+    page = Page(text)
+    assert "script" not in page.tags
+    assert all(source.startswith("data:image/") for source in page.sources) and len(page.sources) == 3
+    assert not re.search(r"@import|url\(|https?://(?!www\.w3\.org/2000/svg)", text)
+    assert page.tags.count("svg") == 4
+    for word in (
+        *metrics["families"],
+        "Yelamarthi",
+        "mAP@all",
+        "P@20",
+        "pessimistic",
+        "sketchy-21",
+        "acc@10",
+        NASTY,
+        "✓",
+        "✗",
+    ):
+        assert word in page.text
+    for family, values in metrics["families"].items():
+        assert all(f"{value:.4f}" in page.text for value in values.values()), family
+    assert "prefers-color-scheme: dark" in text
+
+
+def test_charts_are_files_of_their_own(tmp_path, metrics, arrays: Arrays):
+    files = report.write_figures(tmp_path / "figures", metrics, inspection.code_map(*arrays))
+    assert sorted(file.name for file in files) == ["classes.svg", "confusion.svg", "curve.svg", "map.svg"]
+    for file in files:
+        root = ElementTree.parse(file).getroot()
+        assert root.tag == "{http://www.w3.org/2000/svg}svg"
+        assert "script" not in {element.tag.split("}")[1] for element in root.iter()}
+
+
+def test_undefined_figures_and_missing_parts(tmp_path):
+    """A gallery without any of the query classes, and an object with nothing but its families."""
+    metrics = protocol.evaluate_zero_shot([[1.0]], ["cat"], [[1.0]], ["dog"], 1, resamples=5).metrics
+    for entry in (metrics, jsonable(metrics), {"families": jsonable(metrics)["families"]}):
+        report.write_report(tmp_path / "r.html", entry)
+        text = Page((tmp_path / "r.html").read_text(encoding="utf-8")).text
+        assert "nan" not in text.lower() and "None" not in text and "–" in text
+        assert "–" in report.format_table(entry) and "nan" not in report.format_table(entry)
+    assert "queries without a photo of their class: 1" in report.format_table(metrics)
+
+
+def test_table_for_the_terminal(metrics):
+    lines = report.format_table(metrics).splitlines()
+    assert lines[0].split() == ["family", "mAP@all", "mAP@5", "P@5", "R@5", "mAP@20", "P@20", "R@20"]
+    assert len({len(line) for line in lines[:7]}) == 1
+    sake = dict(zip(lines[0].split(), lines[2].split(), strict=True))
+    assert sake["family"] == "sake" and sake["P@20"] == f"{metrics['families']['sake']['precision_at_20']:.4f}"
+    cvae = next(line for line in lines if line.startswith("cvae"))
+    assert cvae.split()[1] == "–"
+    assert "queries: 40" in lines[-2] and "pessimistic" in lines[-1]
+
+
+def test_thumbnails(tmp_path, monkeypatch):
+    import base64
+
+    def opened(uri: str):
+        assert uri.startswith("data:image/jpeg;base64,")
+        return Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1])))
+
+    small = opened(pictures.thumbnail(image("blue")))
+    assert max(small.size) == pictures.SIDE and small.getpixel((5, 5))[2] > 200
+    clear = opened(pictures.thumbnail(image((0, 0, 0, 0), mode="RGBA")))
+    assert min(clear.getpixel((5, 5))) > 250  # transparency shows as paper, not ink
+    buffer = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by 90 degrees
+    Image.new("RGB", (80, 40)).save(buffer, "JPEG", exif=exif)
+    assert opened(pictures.thumbnail(buffer.getvalue())).size == (40, 80)
+    for broken in (b"", b"\x89PNG\r\n\x1a\n" + bytes(50), image("red")[:60], tmp_path, tmp_path / "missing.png"):
+        assert pictures.thumbnail(broken) == pictures.UNREADABLE
+    monkeypatch.setattr(pictures, "PHOTO_LIMITS", type(pictures.PHOTO_LIMITS)(pixels=100))
+    assert pictures.thumbnail(image("red")) == pictures.UNREADABLE
+
+
+def test_report_is_replaced_whole_or_not_at_all(tmp_path, metrics):
+    path = tmp_path / "report.html"
+    path.write_text("old")
+    with pytest.raises(KeyError):
+        report.write_report(path, {})
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]

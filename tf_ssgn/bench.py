@@ -1,0 +1,65 @@
+"""Measure: each subject prints a table with the machine's facts and writes JSON.
+
+python -m tf_ssgn.bench evaluate --full
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import pkgutil
+import platform
+from pathlib import Path
+from typing import Any
+
+from tf_ssgn import atomic, benchmarks, cli
+
+
+def main(argv: list[str] | None = None) -> int | None:
+    subjects = sorted(module.name for module in pkgutil.iter_modules(benchmarks.__path__))
+    parser = cli.Parser(
+        prog="python -m tf_ssgn.bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("subject", choices=subjects, help=", ".join(subjects))
+    parser.add_argument(
+        "--full", action="store_true", help="the full counts; without it a small part with a fixed seed"
+    )
+    parser.add_argument("--out", metavar="FILE", help="where the JSON goes [bench-SUBJECT.json]")
+    parser.add_argument("--json", action="store_true", help="also print the JSON on one line")
+    arguments = parser.parse_args(argv)
+    facts = machine()
+    cli.log("; ".join(f"{key} {value}" for key, value in facts.items()))
+    result = importlib.import_module(f"tf_ssgn.benchmarks.{arguments.subject}").run(full=arguments.full)
+    result = cli.jsonable({"subject": arguments.subject, "full": arguments.full, "machine": facts, **result})
+    out = Path(arguments.out or f"bench-{arguments.subject}.json")
+    atomic.write_json(out, result)
+    cli.log(f"wrote {out}")
+    if arguments.json:
+        cli.print_json(result)
+    return 0
+
+
+def machine() -> dict[str, Any]:
+    """What a figure was measured on."""
+    cpu = platform.processor() or platform.machine()
+    memory = 0.0
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                cpu = line.split(":", 1)[1].strip()
+                break
+        memory = int(Path("/proc/meminfo").read_text().split()[1]) / 2**20
+    except OSError:
+        pass
+    return {
+        "cpu": cpu,
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gib": round(memory, 1),
+        "python": platform.python_version(),
+        "load": round(os.getloadavg()[0], 1),
+    }
+
+
+if __name__ == "__main__":
+    cli.run(main)

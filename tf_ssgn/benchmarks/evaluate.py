@@ -1,0 +1,118 @@
+"""Speed and memory of the evaluation, against the floor that any implementation pays: the matrix product and a sort.
+
+Times on a shared machine mean little, so floor and evaluation alternate in one process and the ratio of their medians
+is the figure to watch. `run(True)` takes the published sizes; `run(False)` the same code on a fixed-seed small part.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tf_ssgn.evaluation.hashing import fit_itq, rank_codes
+from tf_ssgn.evaluation.inputs import encode_labels
+from tf_ssgn.evaluation.metrics import measure, per_query_features, score_features
+from tf_ssgn.evaluation.ranking import in_threads
+
+# name: (queries, photos, dimension, classes, rounds)
+FULL = {"sketchy-25": (15_229, 17_101, 512, 25, 3), "quickdraw-30": (92_291, 54_151, 512, 30, 1)}
+SMALL = {"sketchy-25 / 8": (1_904, 2_138, 64, 25, 3)}
+CUTS = (100, 200)
+WIDTHS = (14, 9, 10, 6, 8, 8, 9)  # columns of the printed table
+FLOOR_ROWS = 512  # rows of one product; the floor does not get faster with other blocks
+
+
+def run(full: bool) -> dict[str, Any]:
+    """Measures and prints; seconds are medians over rounds, `peak_mb` is memory above the inputs.
+
+    Returns:
+        size -> `queries`, `photos`, `dimension`, `floor_s`, `all_families_s`, `ratio`, `half_queries_s`, `peak_mb`,
+        `hamming_64_s`.
+    """
+    header = ("size", "floor s", "families s", "ratio", "half s", "peak MB", "Hamming s")
+    print("  ".join(text.rjust(width) for text, width in zip(header, WIDTHS, strict=True)))
+    return {name: _size(name, *numbers) for name, numbers in (FULL if full else SMALL).items()}
+
+
+def _size(name: str, queries: int, photos: int, dimension: int, classes: int, rounds: int) -> dict[str, Any]:
+    random = np.random.default_rng(0)
+    centres = random.standard_normal((classes, dimension), dtype=np.float32)
+    asked, held = random.integers(0, classes, queries), random.integers(0, classes, photos)
+    left = random.standard_normal((queries, dimension), dtype=np.float32) + 0.3 * centres[asked]
+    right = random.standard_normal((photos, dimension), dtype=np.float32) + 0.3 * centres[held]
+    large = queries > FULL["sketchy-25"][0]
+    floors, times, halves = [], [], []
+    peak = 0.0
+    for _ in range(rounds):
+        floors.append(_seconds(lambda: _floor(left, right)))
+        with PeakMemory() as memory:
+            times.append(_seconds(lambda: per_query_features(left, asked, right, held, CUTS, progress=large)))
+        peak = max(peak, memory.megabytes)
+        half = queries // 2
+        halves.append(_seconds(lambda: score_features(left[:half], asked[:half], right, held, CUTS)))  # noqa: B023
+    itq = fit_itq(right[:2000], 64, iterations=5)  # how good the codes are does not matter here
+    codes, gallery = itq.encode(left), itq.encode(right)
+    labels = encode_labels(asked, held, queries, photos)
+    hamming = [
+        _seconds(lambda: measure(rank_codes(codes, gallery, labels), queries, photos, CUTS)) for _ in range(rounds)
+    ]
+    result = {
+        "queries": queries,
+        "photos": photos,
+        "dimension": dimension,
+        "floor_s": float(np.median(floors)),
+        "all_families_s": float(np.median(times)),
+        "ratio": float(np.median(times) / np.median(floors)),
+        "half_queries_s": float(np.median(halves)),
+        "peak_mb": peak,
+        "hamming_64_s": float(np.median(hamming)),
+    }
+    shown = ("floor_s", "all_families_s", "ratio", "half_queries_s", "peak_mb", "hamming_64_s")
+    cells = [name, *(f"{result[key]:.2f}" if key != "peak_mb" else f"{result[key]:.0f}" for key in shown)]
+    print("  ".join(cell.rjust(width) for cell, width in zip(cells, WIDTHS, strict=True)), flush=True)
+    return result
+
+
+def _floor(queries: np.ndarray, gallery: np.ndarray) -> None:
+    """All products and all rows sorted, on all cores, with nothing made of them."""
+    for start in range(0, len(queries), FLOOR_ROWS):
+        scores = queries[start : start + FLOOR_ROWS] @ gallery.T
+        in_threads(lambda row: scores[row : row + 64].sort(axis=1), range(0, len(scores), 64))  # noqa: B023
+
+
+def _seconds(work: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+class PeakMemory:
+    """`with PeakMemory() as memory: ...`, then `memory.megabytes`: the growth of the resident set at its highest
+    (Linux).
+    """
+
+    def __enter__(self) -> PeakMemory:
+        self.megabytes = 0.0
+        self._base = self._resident()
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._done.wait(0.01):
+            self.megabytes = max(self.megabytes, (self._resident() - self._base) / 2**20)
+
+    @staticmethod
+    def _resident() -> int:
+        with open("/proc/self/status", encoding="ascii") as handle:
+            line = next(line for line in handle if line.startswith("VmRSS"))
+        return int(line.split()[1]) * 1024

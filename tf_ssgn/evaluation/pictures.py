@@ -1,0 +1,73 @@
+"""Thumbnails for reports: any readable image as a small data URI, anything else as a grey box that says so."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+from PIL import Image, ImageOps
+
+from tf_ssgn.config import PHOTO_LIMITS
+
+SIDE = 112  # pixels; twenty rows of ten stay well below 2 MB
+UNREADABLE = (
+    "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 112 112'%3E%3Crect width='112' "
+    "height='112' fill='%23999'/%3E%3Cpath d='M30 30 82 82M82 30 30 82' stroke='%23fff' stroke-width='6'/%3E%3C/svg%3E"
+)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One image of a grid: `image` is a path or the file's bytes; `hit` marks an answer right or wrong, None
+    neither.
+    """
+
+    image: bytes | str | Path
+    caption: str = ""
+    hit: bool | None = None
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A titled block of rows, each a query and its answers in order."""
+
+    title: str
+    rows: list[tuple[Picture, list[Picture]]]
+
+
+def thumbnail(image: bytes | str | Path) -> str:
+    """A data URI of at most `SIDE` pixels a side, upright, transparency on white."""
+    try:
+        with Image.open(io.BytesIO(image) if isinstance(image, bytes) else image) as opened:
+            if opened.width * opened.height > PHOTO_LIMITS.pixels:
+                return UNREADABLE
+            opened.draft("RGB", (2 * SIDE, 2 * SIDE))  # JPEG only: decodes at a fraction of the size
+            upright = ImageOps.exif_transpose(opened).convert("RGBA")
+        upright.thumbnail((SIDE, SIDE))
+        flat = Image.new("RGB", upright.size, "white")
+        flat.paste(upright, mask=upright.getchannel("A"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # Pillow's plugins raise all of these
+        return UNREADABLE
+    buffer = io.BytesIO()
+    flat.save(buffer, "JPEG", quality=82)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def grid_html(grid: Grid) -> str:
+    """A query and its answers per row; marks are signs as well as colours."""
+    rows = []
+    for query, answers in grid.rows:
+        cells = "".join(_figure(answer) for answer in answers)
+        rows.append(f'<div class="row">{_figure(query)}<span class="arrow">→</span>{cells}</div>')
+    return f'<section class="grid-block"><h3>{escape(grid.title)}</h3>{"".join(rows)}</section>'
+
+
+def _figure(picture: Picture) -> str:
+    kind, mark = {None: ("query", ""), True: ("hit", "✓"), False: ("miss", "✗")}[picture.hit]
+    caption = escape(picture.caption, quote=True)
+    image = f'<img src="{thumbnail(picture.image)}" alt="{caption}" loading="lazy">'
+    sign = f'<b class="mark">{mark}</b>' if mark else ""
+    return f'<figure class="{kind}" title="{caption}">{image}{sign}<figcaption>{caption}</figcaption></figure>'

@@ -1,0 +1,215 @@
+"""From similarities to the ranks of the hits, block by block, with ties in the pessimistic order.
+
+Every metric of `metrics.py` depends on a ranking only through the ranks of its relevant items, and the rank of a hit is
+
+    1 + (irrelevant items scored at least as high) + (relevant items placed before it)
+
+so only the irrelevant scores are sorted and the hits are looked up in them. Equal scores count against the hit, for any
+dtype, without a stable sort and without depending on the order of the files.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tf_ssgn.errors import UserError
+from tf_ssgn.evaluation.inputs import Labels, matrix
+
+BLOCK_BYTES = 96 * 2**20  # scores and ranks held at a time; larger blocks are no faster
+RANK_COPIES = 6  # float64 arrays of the size of `Block.ranks` alive while metrics are computed
+CHUNK_ROWS = 64  # rows that one thread ranks before it takes the next ones
+
+
+class Block(NamedTuple):
+    """Some queries' hits: `rows` int [B], `ranks` float64 [B, R] from 1, ascending, inf past a row's last hit, and
+    `relevant` int [B], how many hits a row has."""
+
+    rows: np.ndarray
+    ranks: np.ndarray
+    relevant: np.ndarray
+
+
+def rank_scores(scores: Any, relevant: Any) -> tuple[Iterator[Block], int, int]:
+    """Blocks for given scores.
+
+    Args:
+        scores: [Q, N] numbers, higher is better; infinities are allowed, NaN is not.
+        relevant: bool [Q, N] (or 0 and 1).
+
+    Returns:
+        blocks, Q, N.
+
+    Raises:
+        UserError: wrong shapes or types, NaN, no query, an empty gallery.
+    """
+    scores, relevant = matrix(scores, "scores"), matrix(relevant, "relevant")
+    if scores.shape != relevant.shape:
+        raise UserError(f"scores {list(scores.shape)}, relevant {list(relevant.shape)}; expected one shape [Q, N]")
+    if relevant.dtype != bool:
+        if not np.isin(relevant, (0, 1)).all():
+            raise UserError("relevant holds values other than 0 and 1; expected bool [Q, N]")
+        relevant = relevant.astype(bool)
+    if scores.dtype.kind == "f":
+        bad = np.isnan(scores).any(axis=1)
+        if bad.any():
+            raise UserError(f"scores: {bad.sum()} row(s) hold NaN, the first is row {bad.argmax()}; expected numbers")
+    return _rank_scores(scores, relevant), *scores.shape
+
+
+def _rank_scores(scores: np.ndarray, relevant: np.ndarray) -> Iterator[Block]:
+    items = scores.shape[1]
+    counts = relevant.sum(axis=1)
+    step = _block_rows(items, scores.itemsize, int(counts.max()))
+    for start in range(0, len(scores), step):
+        rows = np.arange(start, min(start + step, len(scores)))
+        others, mask, count = scores[rows], relevant[rows], counts[rows]  # `others` is a copy
+        lowest = _lowest(others.dtype)
+        widest = int(count.max())
+        hits = np.full((len(rows), widest), lowest, others.dtype)
+        hits[np.arange(widest) >= widest - count[:, None]] = others[mask]
+        others[mask] = lowest
+        yield Block(rows, _ranks(others, _sorted(hits), count), count)
+
+
+def rank_features(queries: Any, gallery: Any, labels: Labels) -> Iterator[Block]:
+    """Blocks by cosine similarity; `queries` [Q, d] and `gallery` [N, d] as `unit_rows` returns them.
+
+    Rows are put into an order that depends on their content alone before they are multiplied, and equal photos get the
+    very same score. A BLAS may round the same product differently at another place of the matrix; without this, the
+    order of the files would decide ties.
+    """
+    gallery_order, copies, originals = _gallery_order(gallery, labels.gallery)
+    photos = gallery[gallery_order].T
+    content = _content_order(queries)
+
+    def similarity(rows: np.ndarray) -> np.ndarray:
+        scores = queries[rows] @ photos
+        if len(copies):
+            scores[:, copies] = scores[:, originals]
+        return scores
+
+    yield from rank_by_label(similarity, photos.dtype, labels, gallery_order, content)
+
+
+def rank_by_label(
+    similarity: Callable[[np.ndarray], np.ndarray],
+    dtype: Any,
+    labels: Labels,
+    gallery_order: np.ndarray,
+    query_order: np.ndarray | None = None,
+) -> Iterator[Block]:
+    """Blocks for a similarity whose relevance is "same label".
+
+    Args:
+        similarity: query rows int [B] -> scores [B, N] that may be overwritten, columns in `gallery_order`.
+        dtype: the dtype of the scores.
+        labels: class numbers of both sides.
+        gallery_order: int [N], sorts the gallery by class, so that the hits of a query are one slice of columns.
+        query_order: int [Q], the order inside a class; by default the given one.
+    """
+    items, classes = len(gallery_order), len(labels.names)
+    ends = np.cumsum(np.bincount(labels.gallery, minlength=classes))
+    starts = ends - np.bincount(labels.gallery, minlength=classes)
+    order = np.arange(len(labels.queries)) if query_order is None else query_order
+    order = order[np.argsort(labels.queries[order], kind="stable")]
+    step = _block_rows(items, np.dtype(dtype).itemsize, int((ends - starts).max()))
+    for start in range(0, len(order), step):
+        rows = order[start : start + step]
+        scores = similarity(rows)
+        lowest = _lowest(scores.dtype)
+        found = labels.queries[rows]
+        cuts = [0, *(np.flatnonzero(np.diff(found)) + 1), len(rows)]
+        for left, right in zip(cuts[:-1], cuts[1:], strict=True):
+            others = scores[left:right]
+            columns = slice(starts[found[left]], ends[found[left]])
+            hits = _sorted(others[:, columns])
+            others[:, columns] = lowest
+            relevant = np.full(right - left, hits.shape[1])
+            yield Block(rows[left:right], _ranks(others, hits, relevant), relevant)
+
+
+def _ranks(others: np.ndarray, hits: np.ndarray, relevant: np.ndarray) -> np.ndarray:
+    """Ranks of the hits, float64 [B, R], ascending.
+
+    `others` [B, N] (overwritten) has the lowest value where the hits were; `hits` [B, R] are ascending per row, after
+    fillers of the lowest value where a row has fewer than R.
+    """
+    rows, items = others.shape
+    widest = hits.shape[1]
+    above = np.empty((rows, widest), np.int64)
+
+    def count(start: int) -> None:
+        for row in range(start, min(start + CHUNK_ROWS, rows)):
+            above[row] = _at_least(others[row], hits[row, ::-1])
+
+    if widest:  # else nothing is wanted, and no sort is needed
+        in_threads(count, range(0, rows, CHUNK_ROWS))
+    # A hit with the lowest value of all also counted the fillers that stand for hits.
+    np.minimum(above, (items - relevant)[:, None], out=above)
+    place = np.arange(1, widest + 1)
+    ranks = (above + place).astype(np.float64)
+    if len(relevant) and relevant.min() < widest:
+        ranks[place > relevant[:, None]] = np.inf
+    return ranks
+
+
+def _sorted(hits: np.ndarray) -> np.ndarray:
+    # 8- and 16-bit numbers have a radix sort, everything else is faster by comparison.
+    small = hits.dtype.kind in "iu" and hits.dtype.itemsize <= 2
+    return np.sort(hits, axis=1, kind="stable" if small else "quicksort")
+
+
+def _at_least(values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """How many of `values` [N] (overwritten) are at least each of `wanted` [R]."""
+    if values.dtype == np.uint8:  # Hamming: 256 levels are counted faster than sorted
+        return np.bincount(values, minlength=256)[::-1].cumsum()[::-1][wanted]
+    values.sort()
+    return len(values) - np.searchsorted(values, wanted, side="left")
+
+
+def in_threads(work: Callable[[int], None], parts: Sequence[int]) -> None:
+    """NumPy's sort and searchsorted release the interpreter lock, so plain threads use all cores."""
+    if len(parts) <= 1:
+        for part in parts:
+            work(part)
+        return
+    with ThreadPoolExecutor(min(len(parts), cores())) as pool:
+        list(pool.map(work, parts))
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _block_rows(items: int, itemsize: int, widest: int) -> int:
+    return max(1, BLOCK_BYTES // (items * itemsize + widest * 8 * RANK_COPIES))
+
+
+def _lowest(dtype: np.dtype) -> Any:
+    return -np.inf if dtype.kind == "f" else np.iinfo(dtype).min
+
+
+def _content_order(rows: np.ndarray) -> np.ndarray:
+    """Sorts rows by their bytes: any total order will do that ignores where a row stands."""
+    return np.argsort(rows.view(np.dtype((np.void, rows.shape[1] * rows.itemsize))).ravel(), kind="stable")
+
+
+def _gallery_order(gallery: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The gallery by class, then by content; and which columns of that order repeat which earlier vector."""
+    content = _content_order(gallery)
+    repeats = np.zeros(len(content), bool)
+    step = max(1, 2**21 // gallery.shape[1])
+    for start in range(1, len(content), step):
+        stop = min(start + step, len(content))
+        repeats[start:stop] = (gallery[content[start:stop]] == gallery[content[start - 1 : stop - 1]]).all(axis=1)
+    first = np.maximum.accumulate(np.where(repeats, 0, np.arange(len(content))))
+    by_class = np.argsort(classes[content], kind="stable")
+    column = np.empty_like(by_class)
+    column[by_class] = np.arange(len(by_class))
+    return content[by_class], column[repeats], column[first[repeats]]
