@@ -1,0 +1,158 @@
+"""The file lists that published code ships: lines of `<path> <label>`, with `cname_cid.txt` naming the labels."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from tf_ssgn.data.names import listed, normalise, printable
+from tf_ssgn.errors import UserError
+
+MAX_LINE_BYTES = 16384  # a path has 4096 bytes at most
+FORMAT = "lines of `<path> <class number>`; paths may hold spaces"
+PARENTS = 3  # how far above the lists their images may lie: published code keeps them in <dataset>/zeroshot1/
+
+
+@dataclass
+class Lists:
+    """Paths by class, absolute."""
+
+    sketches: dict[str, list[str]] = field(default_factory=dict)
+    photos: dict[str, list[str]] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+
+
+def parse_line(line: bytes) -> tuple[str, int] | None:
+    """`b"png_ready/hot air balloon/1.png 7"` -> (path, 7): the label is the last token. None for a blank line.
+
+    Raises:
+        ValueError: no path, no label, or a label that is not a whole number of 0 or more.
+    """
+    if not line.strip():
+        return None
+    path, label = line.rstrip().rsplit(None, 1)
+    if not label.isdigit() or not path.strip():
+        raise ValueError(f"label {label!r}")
+    return os.fsdecode(path), int(label)
+
+
+def read_lines(path: str) -> Iterator[tuple[int, str, int]]:
+    """Yields (line number, text, label) of a list or of `cname_cid.txt`, which has the same form."""
+    number = 0
+    try:
+        with open(path, "rb") as handle:
+            while line := handle.readline(MAX_LINE_BYTES):
+                number += 1
+                parsed = parse_line(line)
+                if parsed:
+                    yield number, *parsed
+    except ValueError:
+        shown = printable(os.fsdecode(line[:80].strip()))
+        raise UserError(f"file list {printable(path)}, line {number}: {shown!r}; expected {FORMAT}") from None
+    except OSError as error:
+        raise UserError(f"file list {printable(path)}: {error.strerror or error}; make it readable") from None
+
+
+def find_lists(folder: str) -> dict[str, list[str]]:
+    """`{"sketch": [...], "photo": [...]}`: the lists in `folder` by modality; both empty when it holds none."""
+    found: dict[str, list[str]] = {"sketch": [], "photo": []}
+    for name in sorted(os.listdir(folder)):
+        if name.startswith(".") or not name.lower().endswith(".txt") or "cname" in name.lower():
+            continue
+        for modality, paths in found.items():
+            if modality in name.lower():
+                paths.append(os.path.join(folder, name))
+                break
+    return found
+
+
+def read_file_lists(folder: str) -> Lists | None:
+    """All lists of a folder taken together; None when it holds none of sketches or none of photos.
+
+    A label's class name comes from `cname_cid.txt`, or `cname_cid_zero.txt` for lists with `zero` in their name, as
+    seen and unseen labels both start at 0; without these files from the image's folder.
+
+    Raises:
+        UserError: a malformed line, a label without a name, a label that contradicts the image's folder, or images
+            that lie neither beside the lists nor above them.
+    """
+    found = find_lists(folder)
+    if not all(found.values()):
+        return None
+    lists = Lists()
+    root = ""
+    known = _Folders()
+    for modality, paths in found.items():
+        files = lists.sketches if modality == "sketch" else lists.photos
+        listed_already: set[str] = set()
+        for path in paths:
+            names = _class_names(path)
+            keys = {normalise(name) for name in names.values()}
+            for number, relative, label in read_lines(path):
+                root = root or _root(folder, relative, path)
+                own_folder = os.path.basename(os.path.dirname(relative))
+                if names and label not in names:
+                    raise UserError(
+                        f"file list {printable(path)}, line {number}: no class has the number {label}; "
+                        f"expected one of cname_cid's {len(names)} numbers"
+                    )
+                name = names.get(label, own_folder)
+                if normalise(name) != normalise(own_folder) and normalise(own_folder) in keys:
+                    raise UserError(
+                        f"file list {printable(path)}, line {number}: the folder says {printable(own_folder)}, number "
+                        f"{label} says {printable(name)}; seen and unseen numbers both start at 0, so keep each "
+                        f"cname_cid file with its own lists (`zero` in the name of the unseen ones)"
+                    )
+                if not name:
+                    raise UserError(f"file list {printable(path)}, line {number}: no class folder and no cname_cid.txt")
+                image = os.path.normpath(os.path.join(root, relative))
+                if image in listed_already:  # validation lists repeat training images
+                    continue
+                listed_already.add(image)
+                (files.setdefault(name, []) if known.have(image) else lists.missing).append(image)
+    return lists
+
+
+def _class_names(path: str) -> dict[int, str]:
+    zero = "_zero" if "zero" in os.path.basename(path).lower() else ""
+    cname = os.path.join(os.path.dirname(path), f"cname_cid{zero}.txt")
+    if not os.path.isfile(cname):
+        return {}
+    names: dict[int, str] = {}
+    twice: list[str] = []
+    for _, name, label in read_lines(cname):
+        if names.setdefault(label, name) != name:
+            twice.append(str(label))
+    if twice:
+        raise UserError(f"{printable(cname)}: numbers with several names: {listed(twice)}; expected one name each")
+    return names
+
+
+def _root(folder: str, relative: str, path: str) -> str:
+    """The folder that the lists' paths start from: that of the lists, or one above it."""
+    candidate = folder
+    for _ in range(PARENTS + 1):
+        if os.path.isdir(os.path.join(candidate, os.path.dirname(relative))):
+            return candidate
+        candidate = os.path.dirname(candidate)
+    raise UserError(
+        f"file list {printable(path)}: its first image {printable(relative)} is neither below {printable(folder)} nor "
+        f"below the {PARENTS} folders above; put the lists into the folder that holds the images, or one below it"
+    )
+
+
+class _Folders:
+    """File names by folder, each folder listed once: far fewer system calls than one per image."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, frozenset[str]] = {}
+
+    def have(self, path: str) -> bool:
+        folder, name = os.path.split(path)
+        if folder not in self._names:
+            try:
+                self._names[folder] = frozenset(os.listdir(folder))
+            except OSError:
+                self._names[folder] = frozenset()
+        return name in self._names[folder]

@@ -1,0 +1,203 @@
+"""Gets data ready: draws a synthetic dataset, checks a local copy of a published one, lists what is known."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from tf_ssgn import cli
+from tf_ssgn.config import PRESETS, RASTER, Raster, Synthetic
+from tf_ssgn.errors import UserError
+
+if TYPE_CHECKING:
+    from tf_ssgn.data.check import Report
+
+DATASETS = ("sketchy", "tuberlin", "quickdraw", "folder")
+
+
+def parser() -> cli.Parser:
+    made = cli.Parser(prog="python -m tf_ssgn.prepare", description=__doc__)
+    commands = made.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    listing = commands.add_parser("list", help="datasets, splits with their checksums, presets")
+    listing.add_argument("--json", action="store_true", help="print one JSON object instead")
+
+    drawn = commands.add_parser("synthetic", help="draw a dataset of photo-like pictures and sketches into DIR")
+    drawn.add_argument("folder", metavar="DIR", help="a new or empty folder")
+    drawn.add_argument("--photos-per-class", type=_positive, default=Synthetic.photos_per_class, help="(%(default)s)")
+    drawn.add_argument(
+        "--sketches-per-class", type=_positive, default=Synthetic.sketches_per_class, help="(%(default)s)"
+    )
+    drawn.add_argument("--size", type=_positive, default=Synthetic.size, help="side in pixels (%(default)s)")
+    drawn.add_argument("--seed", type=int, default=Synthetic.seed, help="(%(default)s)")
+
+    checked = commands.add_parser(
+        "check",
+        help="verify a local copy of a dataset; says what to get and where it belongs",
+        description="Reads every file once. Exit code 0: complete; 1: problems, each with what to do; 2: a mistake in "
+        "the call.",
+    )
+    checked.add_argument("folder", metavar="DIR", help="the folder that holds the dataset, in any published layout")
+    checked.add_argument(
+        "--dataset", required=True, choices=DATASETS, help="folder: one's own, nothing to compare with"
+    )
+    checked.add_argument(
+        "--split", default="", metavar="NAME-or-FILE", help="also check this split's queries and gallery"
+    )
+    checked.add_argument(
+        "--duplicates", action="store_true", help="Sketchy: count the original photos twice, as lists do"
+    )
+    checked.add_argument("--json", action="store_true", help="print one JSON object instead")
+
+    meant = commands.add_parser("semantics", help="class vectors from a file, and each class's nearest neighbours")
+    meant.add_argument(
+        "--vectors", required=True, metavar="FILE", help=".npz, .bin, .txt, .vec, or hub:HANDLE-OR-FOLDER"
+    )
+    meant.add_argument("--names", nargs="+", default=[], metavar="NAME", help="class names")
+    meant.add_argument("--split", default="", metavar="NAME-or-FILE", help="the classes of this split")
+    meant.add_argument("-k", type=_positive, default=5, help="neighbours of each class (%(default)s)")
+
+    rendered = commands.add_parser(
+        "strokes", help="QuickDraw .ndjson files or SVG drawings to PNG files, DIR/<class>/<key>.png"
+    )
+    rendered.add_argument(
+        "source", metavar="SOURCE", help="a folder of <class>.ndjson or <class>/*.svg, or one such file"
+    )
+    rendered.add_argument("--to", required=True, metavar="DIR", help="the folder of sketches to write")
+    rendered.add_argument("--size", type=_positive, default=RASTER.size, help="side in pixels (%(default)s)")
+    rendered.add_argument("--line-width", type=float, default=RASTER.line_width, help="in pixels (%(default)s)")
+    rendered.add_argument("--padding", type=int, default=RASTER.padding, help="white border in pixels (%(default)s)")
+    rendered.add_argument("--per-class", type=_positive, default=0, help="at most so many of each class (all)")
+    return made
+
+
+def _positive(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"received {text!r}, expected a whole number of 1 or more")
+    return number
+
+
+def main(argv: list[str] | None = None) -> int | None:
+    args = parser().parse_args(argv)
+    return {
+        "list": _list,
+        "synthetic": _synthetic,
+        "check": _check,
+        "semantics": _semantics,
+        "strokes": _strokes,
+    }[args.command](args)
+
+
+def _list(args: argparse.Namespace) -> int:
+    from tf_ssgn.data.published import DATASETS as PUBLISHED
+    from tf_ssgn.data.published import SPLIT_COUNTS, classes_of
+    from tf_ssgn.data.splits import published
+
+    datasets = {
+        name: {"classes": len(classes_of(name)), "sketches": known.sketches, "photos": known.photos}
+        for name, known in PUBLISHED.items()
+    }
+    splits = {}
+    for name, split in published().items():
+        counts = SPLIT_COUNTS.get(name)
+        splits[name] = {
+            "dataset": split["dataset"],
+            "seen": len(split["seen"]) + len(split["validation"]),
+            "validation": len(split["validation"]),
+            "unseen": len(split["unseen"]),
+            "queries": counts.queries if counts else None,
+            "gallery": counts.gallery if counts else None,
+            "checksum": split["checksum"],
+            "note": split["note"],
+        }
+    if args.json:
+        cli.print_json({"datasets": datasets, "splits": splits, "presets": list(PRESETS)})
+        return 0
+    print("datasets (published counts)")
+    for name, facts in datasets.items():
+        print(f"  {name:22}{facts['classes']:4} classes  {facts['sketches']:8,} sketches  {facts['photos']:8,} photos")
+    print("splits (--split NAME, or a JSON file of your own: " + '{"seen": [...], "unseen": [...]})')
+    for name, row in splits.items():
+        held_out = f" ({row['validation']} for validation)" if row["validation"] else ""
+        print(f"  {name:22}{row['seen']:4} seen{held_out}, {row['unseen']} unseen  sha256 {row['checksum'][:16]}")
+        if row["note"]:
+            print(f"  {'':22}     {row['note']}")
+    print(f"presets (train --preset NAME)\n  {', '.join(PRESETS)}")
+    return 0
+
+
+def _synthetic(args: argparse.Namespace) -> int:
+    from tf_ssgn.data import synthetic
+
+    synthetic.write_dataset(
+        args.folder,
+        photos_per_class=args.photos_per_class,
+        sketches_per_class=args.sketches_per_class,
+        size=args.size,
+        seed=args.seed,
+    )
+    cli.log(
+        f"wrote {args.folder}; train on it: python -m tf_ssgn.train --preset demo --data {args.folder} "
+        f"--split {args.folder}/split.json --semantics.vectors {args.folder}/semantics.npz --run runs/demo"
+    )
+    return 0
+
+
+def _check(args: argparse.Namespace) -> int:
+    from tf_ssgn.data.check import check
+
+    report = check(args.folder, args.dataset, args.split, duplicates=args.duplicates)
+    if args.json:
+        cli.print_json(report.to_dict())
+    else:
+        print(describe(report))
+    return 1 if report.problems else 0
+
+
+def describe(report: Report) -> str:
+    """The report for a terminal: counts, notes, problems, verdict."""
+    lines = [f"{report.dataset} in {report.root}", f"layout    {report.layout or 'none that is known'}"]
+    if report.split:
+        lines.append(f"split     {report.split}, sha256 {report.checksum}")
+    for what, count in report.counts.items():
+        published = f", published {count['published']:,}" if count["published"] is not None else ""
+        lines.append(f"{what:10}{count['found']:,}{published}")
+    lines += [f"note      {text}" for text in report.notes]
+    lines += [f"problem   {text}" for text in report.problems]
+    lines.append("complete" if not report.problems else f"not complete: {len(report.problems)} problems")
+    return "\n".join(lines)
+
+
+def _semantics(args: argparse.Namespace) -> int:
+    from tf_ssgn.data.semantics import class_vectors, fingerprint, neighbours
+    from tf_ssgn.data.splits import read_split
+
+    if bool(args.names) == bool(args.split):
+        raise UserError(
+            "received " + ("both" if args.names else "neither") + " --names and --split; expected one of them"
+        )
+    names = args.names
+    if args.split:
+        split = read_split(args.split)
+        names = [*split.all_seen, *split.unseen]
+    vectors = class_vectors(names, args.vectors)
+    for name, near in zip(names, neighbours(vectors, names, args.k), strict=True):
+        print(f"{name:22}" + "  ".join(f"{other} {cosine:.2f}" for other, cosine in near))
+    cli.log(f"{len(names)} vectors of {vectors.shape[1]} dimensions; source sha256 {fingerprint(args.vectors)}")
+    return 0
+
+
+def _strokes(args: argparse.Namespace) -> int:
+    from tf_ssgn.data.drawings import write_rasters
+
+    counts = write_rasters(args.source, args.to, Raster(args.size, args.line_width, args.padding), args.per_class)
+    cli.log(f"wrote {sum(counts.values()):,} drawings of {len(counts)} classes below {args.to}")
+    return 0
+
+
+if __name__ == "__main__":
+    cli.run(main)
