@@ -1,0 +1,99 @@
+"""Deleting items, importing and exporting vectors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tf_ssgn.errors import UserError
+from tf_ssgn.retrieval import builder, changes
+from tf_ssgn.retrieval.gallery import Gallery
+
+from .embedder import TinyEmbedder, draw_folder
+
+D = TinyEmbedder.dimension
+
+
+@pytest.fixture
+def gallery(tmp_path: Path) -> Path:
+    builder.build(tmp_path / "g", [draw_folder(tmp_path / "photo")], TinyEmbedder())
+    return tmp_path / "g"
+
+
+def test_delete_by_id_path_and_condition(gallery: Path, tmp_path: Path) -> None:
+    assert changes.delete(gallery, ids=["photo/class0/0.png", "nobody"]).removed == 1
+    assert changes.delete(gallery, paths=[str(tmp_path / "photo/class1")]).removed == 4
+    assert changes.delete(gallery, paths=[str(tmp_path / "photo/class0/1.png")]).removed == 1
+    assert changes.delete(gallery, paths=[str(tmp_path / "photo/class")]).removed == 0
+    assert changes.delete(gallery, where="id LIKE '%/3.png' AND width > 3").removed == 2
+    report = changes.delete(gallery, ids=["photo/class0/0.png"])
+    assert (report.removed, report.count, len(Gallery.open(gallery))) == (0, 4, 4)
+
+
+@pytest.mark.parametrize("where", ["label = giraffe", "1); DROP TABLE items --", "(", "nothing.like = 1", "\0"])
+def test_delete_refuses_what_is_no_condition(gallery: Path, where: str) -> None:
+    with pytest.raises(UserError, match="expected SQL over id, path"):
+        changes.delete(gallery, where=where)
+    assert len(Gallery.open(gallery)) == 12
+
+
+def save(path: Path, **columns) -> Path:
+    np.savez(path, **columns)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ({"vectors": np.zeros((3, D))}, "zero"),
+        ({"vectors": np.full((3, D), np.nan)}, "NaN"),
+        ({"vectors": np.ones((3, D + 1))}, "expected"),
+        ({"vectors": np.ones((0, D))}, "at least 1"),
+        ({"vectors": np.ones((2, D)), "ids": np.array(["a", "a"])}, "more than once"),
+        ({"vectors": np.ones((2, D)), "labels": np.array(["a"])}, "expected one each"),
+        ({"vectors": np.array(["x"])}, "not numbers"),
+        ({"vectors": np.ones((2, D)), "ids": np.array(["a", "\udc80"])}, "not valid Unicode"),
+        ({"other": np.ones(3)}, "at least `vectors`"),
+    ],
+)
+def test_import_refuses_bad_vectors_and_leaves_nothing(tmp_path: Path, columns: dict, words: str) -> None:
+    file = save(tmp_path / "v.npz", **columns)
+    with pytest.raises(UserError, match=words):
+        changes.import_vectors(file, tmp_path / "g", TinyEmbedder())
+    assert not (tmp_path / "g").exists()
+
+
+def test_import_refuses_bad_files(tmp_path: Path, gallery: Path) -> None:
+    (tmp_path / "bad.npz").write_bytes(b"PK\x03\x04 not really")
+    (tmp_path / "bad.csv").write_text("1,2")
+    save(tmp_path / "pickled.npz", vectors=np.array([{}], object))
+    for name, words in (
+        ("bad.npz", "readable"),
+        ("bad.csv", r"expected \.npz"),
+        ("none.npz", "no file"),
+        ("pickled.npz", "readable"),
+    ):
+        with pytest.raises(UserError, match=words):
+            changes.import_vectors(tmp_path / name, tmp_path / "new", TinyEmbedder())
+    good = save(tmp_path / "good.npz", vectors=np.ones((2, D)))
+    with pytest.raises(UserError, match="already is a gallery"):
+        changes.import_vectors(good, gallery, TinyEmbedder())
+
+
+def test_parquet_there_and_back_or_one_line(gallery: Path, tmp_path: Path) -> None:
+    opened = Gallery.open(gallery)
+    file = tmp_path / "g.parquet"
+    try:
+        import pyarrow  # noqa: F401
+    except ImportError:
+        with pytest.raises(UserError, match="needs the package pyarrow"):
+            changes.export_parquet(opened, file)
+        assert not file.exists()
+        return
+    assert changes.export_parquet(opened, file) == 12
+    changes.import_vectors(file, tmp_path / "back", TinyEmbedder())
+    back = Gallery.open(tmp_path / "back")
+    assert (back.ids, back.labels, back.paths) == (opened.ids, opened.labels, opened.paths)
+    np.testing.assert_array_equal(back.vectors, opened.vectors)

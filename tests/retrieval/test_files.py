@@ -1,0 +1,139 @@
+"""Walking folders of photos: ids, labels, escapes, links, what cannot be read."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from tf_ssgn.errors import UserError
+from tf_ssgn.retrieval.files import to_file, to_text, walk
+
+names = st.binary(min_size=1, max_size=12).filter(lambda raw: b"\0" not in raw and b"/" not in raw)
+tricky = st.lists(st.sampled_from([b"%", b"25", b"F", b"8", b"\xff", b"\xc3", b"\xa9", b"a", b"\n"]), min_size=1).map(
+    b"".join
+)
+
+
+def touch(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"x")
+    return path
+
+
+def ids(*folders: Path, known=()) -> list[str]:
+    return [found.id for found in walk(folders, known).found]
+
+
+@given(names | tricky)
+@example(b"%FF")
+@example(b"%25FF")
+@example(b"%\xff")
+def test_escape_is_undone_and_text_is_utf8(raw: bytes) -> None:
+    text = to_text(os.fsdecode(raw))
+    text.encode("utf-8")
+    assert os.fsencode(to_file(text)) == raw
+
+
+@given(tricky, tricky)
+def test_no_two_names_share_an_id(one: bytes, other: bytes) -> None:
+    assert (one == other) == (to_text(os.fsdecode(one)) == to_text(os.fsdecode(other)))
+
+
+def test_escape_touches_only_what_is_not_utf8() -> None:
+    assert to_text("100% wool %20.png") == "100% wool %20.png"
+    assert to_text("giraffe\n é.png") == "giraffe\n é.png"
+    assert to_text(os.fsdecode(b"a\xffb.png")) == "a%FFb.png"
+    assert to_text("a%FFb.png") == "a%25FFb.png"
+
+
+def test_ids_labels_and_extensions(tmp_path: Path) -> None:
+    for name in (
+        "photo/cat/1.PNG",
+        "photo/cat/2.JpEg",
+        "photo/deep/er/3.webp",
+        "photo/4.gif",
+        "photo/cat/notes.txt",
+        "photo/5.bmp",
+    ):
+        touch(tmp_path / name)
+    found = walk([tmp_path / "photo"]).found
+    expected = {"photo/4.gif": "photo", "photo/5.bmp": "photo", "photo/cat/1.PNG": "cat", "photo/cat/2.JpEg": "cat"}
+    assert {item.id: item.label for item in found} == {**expected, "photo/deep/er/3.webp": "er"}
+    assert [item.id for item in found] == sorted(item.id for item in found)
+
+
+def test_second_folder_of_the_same_name(tmp_path: Path) -> None:
+    for name in ("a/photo/1.png", "b/photo/1.png", "c/photo/1.png"):
+        touch(tmp_path / name)
+    first = walk([tmp_path / "a/photo", tmp_path / "b/photo"])
+    assert [item.id for item in first.found] == ["photo-2/1.png", "photo/1.png"]
+    later = walk([tmp_path / "c/photo", tmp_path / "b/photo"], first.sources)
+    assert sorted((item.id, Path(item.path).parts[-3]) for item in later.found) == [
+        ("photo-2/1.png", "b"),
+        ("photo-3/1.png", "c"),
+    ]
+
+
+def test_same_folder_twice_and_a_folder_inside_another(tmp_path: Path) -> None:
+    touch(tmp_path / "photo/cat/1.png")
+    assert ids(tmp_path / "photo", tmp_path / "photo", tmp_path / "photo/cat") == ["photo/cat/1.png"]
+    inner = walk([tmp_path / "photo/cat"])
+    assert [item.id for item in inner.found] == ["cat/1.png"]
+    touch(tmp_path / "photo/dog/2.png")
+    outer = walk([tmp_path / "photo"], inner.sources)
+    assert [item.id for item in outer.found] == ["cat/1.png", "photo/dog/2.png"]
+    assert set(outer.prefixes) == {"photo/", "cat/"}
+
+
+def test_links_are_followed_and_loops_end(tmp_path: Path) -> None:
+    real = touch(tmp_path / "photo/real/1.png")
+    (tmp_path / "photo/a_loop").symlink_to(tmp_path / "photo", target_is_directory=True)
+    (tmp_path / "photo/a_link").symlink_to(real.parent, target_is_directory=True)
+    (tmp_path / "photo/file.png").symlink_to(real)
+    touch(tmp_path / "elsewhere/2.png")
+    (tmp_path / "photo/out").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    assert ids(tmp_path / "photo") == ["photo/file.png", "photo/out/2.png", "photo/real/1.png"]
+
+
+def test_problems_are_named(tmp_path: Path) -> None:
+    touch(tmp_path / "photo/1.png")
+    (tmp_path / "photo/gone.png").symlink_to(tmp_path / "nowhere.png")
+    os.mkfifo(tmp_path / "photo/pipe.png")
+    problems = {problem.id: problem.reason for problem in walk([tmp_path / "photo"]).problems}
+    assert problems == {"photo/gone.png": "No such file or directory", "photo/pipe.png": "not a regular file"}
+
+
+def test_unreadable_folder_is_named_and_the_rest_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path / "photo/open/1.png")
+    touch(tmp_path / "photo/shut/2.png")
+    scandir = os.scandir
+
+    def guarded(folder):  # permissions do not stop root, under which tests may run
+        if str(folder).endswith("shut"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    result = walk([tmp_path / "photo"])
+    assert [item.id for item in result.found] == ["photo/open/1.png"]
+    assert [(problem.id, problem.reason) for problem in result.problems] == [("photo/shut", "Permission denied")]
+
+
+def test_names_with_newlines_and_invalid_utf8(tmp_path: Path) -> None:
+    folder = os.fsencode(tmp_path) + b"/photo/\xff\xfe"
+    os.makedirs(folder)
+    Path(os.fsdecode(folder + b"/line\nbreak.png")).write_bytes(b"x")
+    (found,) = walk([tmp_path / "photo"]).found
+    assert (found.id, found.label) == ("photo/%FF%FE/line\nbreak.png", "%FF%FE")
+    assert Path(to_file(to_text(found.path))).read_bytes() == b"x"
+
+
+@pytest.mark.parametrize("name", ["missing", "file.png"])
+def test_missing_folder(tmp_path: Path, name: str) -> None:
+    touch(tmp_path / "file.png")
+    with pytest.raises(UserError, match="expected a folder"):
+        walk([tmp_path / name])

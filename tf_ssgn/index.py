@@ -1,0 +1,214 @@
+"""`python -m tf_ssgn.index`: makes and keeps a gallery of photos."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tf_ssgn import cli
+from tf_ssgn.errors import UserError
+
+if TYPE_CHECKING:
+    from tf_ssgn.retrieval.embedding import Embedder, Report
+
+_SHOWN = 10  # skipped files and damages that are listed; --json lists all
+
+
+def main(argv: list[str] | None = None) -> int | None:
+    options = _parser().parse_args(argv)
+    return options.do(options)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = cli.Parser(prog="python -m tf_ssgn.index", description="Make a gallery of photos and keep it in step.")
+    verbs = parser.add_subparsers(title="what to do", required=True, metavar="VERB", parser_class=cli.Parser)
+
+    def verb(name: str, do: Callable[[argparse.Namespace], int | None], text: str) -> argparse.ArgumentParser:
+        sub = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        sub.set_defaults(do=do)
+        sub.add_argument("--json", action="store_true", help="print one JSON object as the last line of stdout")
+        return sub
+
+    def model(sub: argparse.ArgumentParser, required: bool) -> None:
+        text = "the exported model, saved_models/NAME" + (
+            "" if required else "; default: the one the gallery was made with"
+        )
+        sub.add_argument("--model", required=required, metavar="M", help=text)
+
+    build = verb("build", _build, "embed every photo below some folders into a new gallery; run it again to resume")
+    build.add_argument("folders", nargs="+", metavar="DIR")
+    model(build, required=True)
+    build.add_argument("--to", required=True, metavar="G", help="the gallery's folder, new or empty")
+
+    add = verb("add", _add, "embed new and changed photos; the same call again changes nothing")
+    add.add_argument("folders", nargs="+", metavar="DIR")
+    sync = verb("sync", _sync, "add what is new or changed and remove what vanished")
+    sync.add_argument("folders", nargs="*", metavar="DIR", help="default: all folders that were ever added")
+    for sub in (add, sync):
+        model(sub, required=False)
+        sub.add_argument("--to", required=True, metavar="G", help="the gallery")
+
+    delete = verb("delete", _delete, "delete items by photo path, id or condition")
+    delete.add_argument("gallery", metavar="G")
+    which = delete.add_mutually_exclusive_group(required=True)
+    which.add_argument(
+        "--path", action="append", default=[], metavar="P", help="a photo, or a folder with all below it"
+    )
+    which.add_argument("--id", action="append", default=[], metavar="I", help="an item's id")
+    which.add_argument("--where", default="", metavar="EXPR", help="SQL over the items' columns: \"label = 'cat'\"")
+
+    for name, do, text in (
+        ("compact", _compact, "merge additions, drop deleted items, rebuild the index"),
+        ("verify", _verify, "check every byte and the search; what a crash left behind is named, and is no error"),
+        ("stats", _stats, "print what is in a gallery"),
+    ):
+        verb(name, do, text).add_argument("gallery", metavar="G")
+
+    export = verb("export", _export, "write items and vectors to a file")
+    export.add_argument("gallery", metavar="G")
+    export.add_argument("--parquet", required=True, metavar="FILE")
+
+    load = verb(
+        "import", _import, "make a gallery of vectors made elsewhere (.npz or .parquet: vectors, ids, labels, paths)"
+    )
+    load.add_argument("file", metavar="FILE")
+    load.add_argument("--to", required=True, metavar="G", help="the gallery's folder, new or empty")
+    model(load, required=True)
+    return parser
+
+
+def _model(path: str) -> Embedder:
+    import tf_ssgn
+
+    return tf_ssgn.load(path)
+
+
+def _model_of(options: argparse.Namespace) -> Embedder:
+    """The model given, else the one that the gallery was made with."""
+    if options.model:
+        return _model(options.model)
+    from tf_ssgn.retrieval.store import Store
+
+    path = Store(options.to).manifest()["model"]["path"]
+    if not Path(path).exists():
+        raise UserError(f"the gallery's model is no longer at {path}; say where it is with --model")
+    return _model(path)
+
+
+def _build(options: argparse.Namespace) -> None:
+    from tf_ssgn.retrieval import builder
+    from tf_ssgn.retrieval.store import Store
+
+    Store(options.to).refuse_foreign()  # before the model takes its seconds to load
+    _report(options, options.to, builder.build(options.to, options.folders, _model(options.model)))
+
+
+def _add(options: argparse.Namespace) -> None:
+    from tf_ssgn.retrieval import builder
+
+    _report(options, options.to, builder.add(options.to, options.folders, _model_of(options)))
+
+
+def _sync(options: argparse.Namespace) -> None:
+    from tf_ssgn.retrieval import builder
+
+    _report(options, options.to, builder.sync(options.to, options.folders, _model_of(options)))
+
+
+def _delete(options: argparse.Namespace) -> None:
+    from tf_ssgn.retrieval import changes
+
+    report = changes.delete(options.gallery, ids=options.id, paths=options.path, where=options.where)
+    if not report.removed:
+        cli.log("nothing matched; the gallery is unchanged")
+    _report(options, options.gallery, report)
+
+
+def _compact(options: argparse.Namespace) -> None:
+    from tf_ssgn.retrieval.compaction import compact
+    from tf_ssgn.retrieval.embedding import Report
+
+    manifest = compact(options.gallery)
+    _report(options, options.gallery, Report(manifest["count"], manifest["version"]))
+
+
+def _verify(options: argparse.Namespace) -> None:
+    from tf_ssgn.retrieval.verify import verify
+
+    result = verify(options.gallery)
+    for damage in result["damage"][:_SHOWN]:
+        cli.log(f"damaged: {damage}")
+    if result["unfinished"]:
+        cli.log(f"an unfinished {result['unfinished']} is there, harmless; run that command again to resume it")
+    if result["leftovers"]:
+        cli.log(f"{len(result['leftovers'])} leftovers of a crash are there, harmless; the next writer removes them")
+    if options.json:
+        cli.print_json(result)
+    if result["damage"]:
+        count = len(result["damage"])
+        raise UserError(
+            f"{options.gallery} is damaged in {count} place{'s' * (count > 1)}; restore it or build it again"
+        )
+    cli.log(f"{options.gallery}: {result['count']:,} items, sound")
+
+
+def _stats(options: argparse.Namespace) -> None:
+    from tf_ssgn.retrieval.verify import stats
+
+    result = stats(options.gallery)
+    if options.json:
+        cli.print_json(result)
+        return
+    for key, value in result.items():
+        if value not in (None, {}, []):
+            print(f"{key:>15}  {value if isinstance(value, (str, int)) else json.dumps(value, ensure_ascii=False)}")
+
+
+def _export(options: argparse.Namespace) -> None:
+    from tf_ssgn.retrieval.changes import export_parquet
+    from tf_ssgn.retrieval.gallery import Gallery
+
+    count = export_parquet(Gallery.open(options.gallery), options.parquet)
+    cli.log(f"{count:,} items written to {options.parquet}")
+    if options.json:
+        cli.print_json({"count": count, "file": options.parquet})
+
+
+def _import(options: argparse.Namespace) -> None:
+    from tf_ssgn.retrieval import changes
+
+    _report(options, options.to, changes.import_vectors(options.file, options.to, _model(options.model)))
+
+
+def _report(options: argparse.Namespace, gallery: str, report: Report) -> None:
+    for path, reason in report.skipped[:_SHOWN]:
+        cli.log(f"skipped {json.dumps(path, ensure_ascii=False)}: {reason}")
+    if len(report.skipped) > _SHOWN:
+        cli.log(f"... and {len(report.skipped) - _SHOWN:,} more (all with --json)")
+    done: dict[str, Any] = {
+        "embedded": report.embedded,
+        "reused": report.reused,
+        "resumed": report.resumed,
+        "unchanged": report.unchanged,
+        "removed": report.removed,
+        "skipped": len(report.skipped),
+    }
+    said = ", ".join(f"{count:,} {name}" for name, count in done.items() if count)
+    cli.log(f"{gallery}: {report.count:,} items, version {report.version}" + (f" ({said})" if said else ""))
+    from tf_ssgn.retrieval.compaction import advice
+    from tf_ssgn.retrieval.store import Store
+
+    if tip := advice(Store(gallery).manifest()):
+        cli.log(tip)
+    if options.json:
+        files = [{"path": path, "reason": reason} for path, reason in report.skipped]
+        cli.print_json(
+            {"gallery": gallery, "count": report.count, "version": report.version, **done, "skipped_files": files}
+        )
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,164 @@
+"""From folders of photos to items: which files, with which id, label and path."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import re
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from tf_ssgn.errors import UserError
+
+EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"})
+
+
+class Source(NamedTuple):
+    """A folder that was indexed: its absolute path and the first part of its items' ids."""
+
+    folder: str
+    prefix: str
+
+
+class Found(NamedTuple):
+    """A photo file that the walk came by. `path` opens the file, `modified` is in nanoseconds."""
+
+    id: str
+    path: str
+    label: str
+    size: int
+    modified: int
+
+
+class Problem(NamedTuple):
+    """A file or folder that could not be looked at; items whose id is `id` or below it may still exist."""
+
+    id: str
+    path: str
+    reason: str
+
+
+@dataclass
+class Walk:
+    """What a walk found. `prefixes` are the ids' beginnings that it covers, each ending in `/`."""
+
+    sources: list[Source]
+    found: list[Found] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    prefixes: list[str] = field(default_factory=list)
+
+
+# Only bytes from 0x80 on can be invalid UTF-8, so only %80 to %FF are ever written by the escape. A name that already
+# holds such a text gets its percent sign escaped, so that no two names share an id; "100%" and "a%20b" stay unchanged.
+_LOOKS_ESCAPED = re.compile(rb"%(?=(?:25)*[89A-Fa-f][0-9A-Fa-f])")
+_ESCAPED = re.compile(rb"%25(?=(?:25)*[89A-Fa-f][0-9A-Fa-f])|%([89A-Fa-f][0-9A-Fa-f])")
+
+
+def _percent(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeDecodeError)
+    return "".join(f"%{byte:02X}" for byte in error.object[error.start : error.end]), error.end
+
+
+codecs.register_error("tf_ssgn_percent", _percent)
+
+
+def to_text(name: str) -> str:
+    """A file name as valid, unique text: bytes that are not UTF-8 become `%XX`. Undone by `to_file`."""
+    return _LOOKS_ESCAPED.sub(b"%25", os.fsencode(name)).decode("utf-8", "tf_ssgn_percent")
+
+
+def to_file(text: str) -> str:
+    """The file name (for `open`) that `to_text` made `text` from."""
+    raw = _ESCAPED.sub(lambda match: bytes([int(match[1], 16)]) if match[1] else b"%", text.encode("utf-8"))
+    return os.fsdecode(raw)
+
+
+def resolve(
+    folders: Sequence[str | os.PathLike], known: Sequence[Source]
+) -> tuple[list[Source], list[tuple[Source, str]]]:
+    """Matches folders to sources: (all sources, new ones included; for each folder its source and the path to walk).
+
+    A folder inside a known source belongs to that source, so a file has the same id by whichever folder it is reached.
+    """
+    sources = list(known)
+    scopes: list[tuple[Source, str]] = []
+    for given in folders:
+        folder = os.path.abspath(os.fspath(given))
+        if not os.path.exists(folder):
+            raise UserError(f"no folder {to_text(folder)!r}; expected a folder of photos")
+        if not os.path.isdir(folder):
+            raise UserError(f"{to_text(folder)!r} is a file; expected a folder of photos")
+        real = os.path.realpath(folder)
+        for source in sources:
+            root = os.path.realpath(source.folder)
+            if real == root or real.startswith(root.rstrip("/") + "/"):
+                scopes.append((source, os.path.normpath(os.path.join(source.folder, os.path.relpath(real, root)))))
+                break
+        else:
+            source = Source(folder, _free_prefix(to_text(os.path.basename(folder)) or "root", sources))
+            sources.append(source)
+            scopes.append((source, folder))
+    return sources, scopes
+
+
+def _free_prefix(name: str, sources: Sequence[Source]) -> str:
+    taken = {source.prefix for source in sources}
+    prefix, number = name, 1
+    while prefix in taken:
+        number += 1
+        prefix = f"{name}-{number}"
+    return prefix
+
+
+def walk(folders: Sequence[str | os.PathLike], known: Sequence[Source] = ()) -> Walk:
+    """Every photo below `folders`, ordered by id.
+
+    Links are followed; a folder that can be reached by several ways is visited once, by its real path where there is
+    one, so that a loop of links ends. Raises UserError where a folder itself is missing.
+    """
+    sources, scopes = resolve(folders, known)
+    result = Walk(sources)
+    roots = {os.path.normpath(source.folder): source for source in sources}
+    for source, top in scopes:
+        inner = [root for root in sources if root.folder.startswith(top.rstrip("/") + "/")]
+        result.prefixes += [_id(source, top) + "/"] + [root.prefix + "/" for root in inner]
+    visited: set[tuple[int, int]] = set()
+    pending, links = list(scopes), list[tuple[Source, str]]()
+    while pending or links:
+        source, folder = pending.pop() if pending else links.pop(0)
+        source = roots.get(folder, source)  # a source that lies inside another one keeps its own ids
+        try:
+            about = os.stat(folder)
+            if (about.st_dev, about.st_ino) in visited:
+                continue
+            visited.add((about.st_dev, about.st_ino))
+            with os.scandir(folder) as listing:
+                entries = sorted(listing, key=lambda entry: os.fsencode(entry.name))
+        except OSError as error:
+            result.problems.append(Problem(_id(source, folder), folder, error.strerror or str(error)))
+            continue
+        for entry in entries:
+            try:
+                about = entry.stat()
+            except OSError as error:
+                result.problems.append(Problem(_id(source, entry.path), entry.path, error.strerror or str(error)))
+                continue
+            if stat.S_ISDIR(about.st_mode):
+                (links if entry.is_symlink() else pending).append((source, entry.path))
+            elif os.path.splitext(entry.name)[1].lower() not in EXTENSIONS:
+                continue
+            elif stat.S_ISREG(about.st_mode):
+                label = to_text(os.path.basename(folder)) or source.prefix
+                item = Found(_id(source, entry.path), entry.path, label, about.st_size, about.st_mtime_ns)
+                result.found.append(item)
+            else:
+                result.problems.append(Problem(_id(source, entry.path), entry.path, "not a regular file"))
+    result.found.sort()
+    return result
+
+
+def _id(source: Source, path: str) -> str:
+    below = os.path.relpath(path, source.folder)
+    return source.prefix if below == "." else f"{source.prefix}/{to_text(below)}"
