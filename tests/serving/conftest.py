@@ -1,0 +1,49 @@
+"""A real SavedModel, a real gallery, a real server, and the stock stubs that talk to it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import serving_tiny as tiny  # noqa: E402
+
+from tf_ssgn.runtime.saved_model import EmbeddingModel  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> EmbeddingModel:
+    return tiny.model(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.photos(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture(scope="session")
+def gallery(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return tiny.gallery(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture(scope="session")
+def server(model: EmbeddingModel, gallery: Any) -> Iterator[Any]:
+    from tf_ssgn.serving.server import Server
+    from tf_ssgn.serving.service import Service, served
+
+    with Server(Service(), port=0) as running:
+        running.publish(served(model, gallery, 1))
+        yield running
+
+
+@pytest.fixture(scope="session")
+def channel(server: Any) -> Iterator[Any]:
+    import grpc
+
+    with grpc.insecure_channel(server.address) as made:
+        yield made

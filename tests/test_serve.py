@@ -1,0 +1,171 @@
+"""`python -m tf_ssgn.serve` as a process of its own: ready, answering, draining, and its one-line errors."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent / "serving"))
+
+import serving_tiny as tiny  # noqa: E402
+
+from tf_ssgn import query, serve  # noqa: E402
+from tf_ssgn.client import Client, RequestError  # noqa: E402
+from tf_ssgn.errors import UserError  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.getbasetemp()
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return {**os.environ, "XDG_RUNTIME_DIR": str(tmp_path_factory.mktemp("run"))}
+
+
+@pytest.fixture(scope="module")
+def running(base: Path, environment: dict[str, str]) -> Iterator[tuple[subprocess.Popen, str]]:
+    """The process and the address of its ready line."""
+    command = [sys.executable, "-m", "tf_ssgn.serve", "--port", "0", "--open"]
+    command += ["--model", str(tiny.model_folder(base)), "--gallery", str(tiny.gallery_folder(base))]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    assert process.stdout is not None and process.stderr is not None
+    line = process.stdout.readline()
+    if not line.startswith("ready "):
+        process.kill()
+        raise AssertionError(process.stderr.read())
+    assert line.endswith(" http=off\n")
+    yield process, line.split()[1].removeprefix("grpc=")
+    process.kill()
+    process.wait()
+
+
+def test_it_answers_once_it_is_ready(running) -> None:
+    _, address = running
+    assert address.startswith("127.0.0.1:")
+    with Client(address) as client:
+        assert client.status() == [{"version": 1, "state": "AVAILABLE", "error": ""}]
+        assert client.search(tiny.drawing(7), k=1)[0].id == "photo/square/7.png"
+
+
+def test_query_finds_the_pictures_of_a_server_beside_it(running, environment, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", environment["XDG_RUNTIME_DIR"])
+    (tmp_path / "sketch.png").write_bytes(tiny.drawing(7))
+    out = tmp_path / "out.html"
+    query.main([str(tmp_path / "sketch.png"), "--server", running[1], "-k", "3", "--html", str(out)])
+    assert out.read_text().count("data:image/jpeg") == 4
+    assert "photo/square/7.png" in capsys.readouterr().out
+
+
+def test_a_second_server_on_its_port(running, base) -> None:
+    port = running[1].rpartition(":")[2]
+    with pytest.raises(UserError, match=f"{port}.*in use"):
+        serve.main(["--model", str(tiny.model_folder(base)), "--port", port])
+
+
+def test_sigterm_drains_and_exits_cleanly(running, environment) -> None:
+    """Last of those that use the process: requests that are under way when the signal comes are still answered."""
+    process, address = running
+    answered, refused = [], []
+    started = threading.Barrier(5)
+
+    def ask() -> None:
+        with Client(address, timeout=20) as client:
+            client.search(tiny.drawing(1), k=1)
+            started.wait()
+            try:
+                while True:
+                    answered.append(client.search_batch([tiny.drawing(1)] * 8, k=1))
+            except RequestError as error:
+                refused.append(error.code)
+
+    clients = [threading.Thread(target=ask) for _ in range(4)]
+    for client in clients:
+        client.start()
+    started.wait()
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=30)
+    for client in clients:
+        client.join(30)
+    assert process.returncode == 0, err
+    assert out == ""
+    assert "draining" in err and "http is off" in err and "Traceback" not in err
+    assert set(refused) <= {"UNAVAILABLE", "CANCELLED"} and len(refused) == 4
+    assert all(answer.hits for batch in answered for answer in batch)
+    assert list(Path(environment["XDG_RUNTIME_DIR"]).rglob("*.json")) == []
+
+
+def test_a_gallery_of_another_model_is_refused_and_the_port_is_free_again(base, tmp_path) -> None:
+    model = tmp_path / "other"
+    shutil.copytree(tiny.model_folder(base), model)
+    card = model / "embed" / "1" / "assets.extra" / "model.json"
+    card.write_text(json.dumps({**json.loads(card.read_text()), "fingerprint": "0" * 64}))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with pytest.raises(UserError, match="another model"):
+        serve.main(["--model", str(model), "--gallery", str(tiny.gallery_folder(base)), "--port", str(port)])
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", port))
+
+
+def test_versions_are_those_of_the_folders(base, tmp_path) -> None:
+    model = tmp_path / "newer"
+    shutil.copytree(tiny.model_folder(base) / "embed" / "1", model / "embed" / "12")
+    assert serve.version_of(str(model)) == 12
+    assert serve.version_of(str(model / "embed" / "12")) == 12
+    assert serve.version_of(str(tmp_path)) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--model", "nowhere"], "--model: there is no folder nowhere"),
+        (["--model", ".", "--gallery", "nowhere"], "--gallery: there is no folder nowhere"),
+        (["--model", "."], "export"),
+        ([], "--model"),
+        (["--model", ".", "--port", "70000"], "expected a port from 0 to 65535"),
+        (["--model", ".", "--port", "x"], "expected a port"),
+        (["--model", ".", "--http-port", "-2"], "expected a port from -1"),
+        (["--model", ".", "--host", "0.0.0.0"], "--insecure"),
+        (["--model", ".", "--host", "no such host"], "--host"),
+    ],
+)
+def test_mistakes(tmp_path, monkeypatch, arguments: list[str], said: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError) as caught:
+        serve.main(arguments + ([] if "--port" in arguments else ["--port", "0"]))
+    assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = """
+import sys
+from tf_ssgn import serve
+try:
+    serve.main(["--help"])
+except SystemExit:
+    heavy = {"tensorflow", "numpy", "grpc"} & set(sys.modules)
+    assert not heavy, heavy
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "--gallery" in done.stdout and "--insecure" in done.stdout
+
+
+@pytest.mark.parametrize("package", ["grpc", "grpc_health", "tensorflow_serving"])
+def test_without_the_extra(monkeypatch, package: str) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(UserError, match=r"pip install 'tf_ssgn\[serve\]'"):
+        serve.main(["--model", "."])

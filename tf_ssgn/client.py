@@ -1,0 +1,7 @@
+"""The client of the service, under its public name: `from tf_ssgn.client import Client`."""
+
+from __future__ import annotations
+
+from tf_ssgn.serving.client import Answer, Client, Explanation, Hit, ImageError, RequestError
+
+__all__ = ["Answer", "Client", "Explanation", "Hit", "ImageError", "RequestError"]

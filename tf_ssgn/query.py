@@ -1,0 +1,138 @@
+"""Asks a running server for the photos nearest to a sketch: a table in the terminal, a grid of pictures in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tf_ssgn import cli
+from tf_ssgn.config import SERVING
+from tf_ssgn.errors import UserError
+
+if TYPE_CHECKING:
+    from tf_ssgn.serving.client import Hit
+
+
+def parser() -> cli.Parser:
+    made = cli.Parser(prog="python -m tf_ssgn.query", description=__doc__)
+    made.add_argument("sketch", metavar="SKETCH", help="a PNG or JPEG file of a drawing")
+    default = f"localhost:{SERVING.port}"
+    made.add_argument("--server", default=default, metavar="HOST:PORT", help="default %(default)s")
+    made.add_argument("-k", type=int, default=SERVING.default_k, help=f"answers, 1 to {SERVING.k} (%(default)s)")
+    made.add_argument("--photo", action="store_true", help="SKETCH is a photo: search by example")
+    made.add_argument("--timeout", type=float, default=SERVING.deadline_seconds, metavar="SECONDS", help="%(default)s")
+    made.add_argument("--html", metavar="FILE", help="write the answers there as a grid of pictures")
+    made.add_argument("--gallery", metavar="G", help="where --html finds the photos: the gallery")
+    made.add_argument("--photos", metavar="DIR", help="where --html finds the photos: their folder, or its parent")
+    made.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
+    return made
+
+
+def main(argv: list[str] | None = None) -> int | None:
+    args = parser().parse_args(argv)
+    from tf_ssgn.serving.client import Client
+
+    if not args.timeout > 0:
+        raise UserError(f"--timeout: received {args.timeout:g}, expected more than 0 seconds")
+    if args.html is not None and (Path(args.html).is_dir() or not Path(args.html).name):
+        raise UserError(f"--html: received the folder {args.html!r}, expected a file such as out.html")
+    with Client(args.server, timeout=args.timeout) as client:
+        hits = (client.search_photo if args.photo else client.search)(args.sketch, k=args.k)
+    paths = find_photos(hits, args) if args.html is not None or args.json else {}
+    if args.html is not None:
+        write_grid(args.html, args.sketch, hits, paths)
+    if args.json:
+        rows = [{**hit._asdict(), "rank": rank, "path": paths.get(hit.id)} for rank, hit in enumerate(hits, start=1)]
+        cli.print_json({"sketch": args.sketch, "server": args.server, "hits": rows, "html": args.html})
+    else:
+        print(table(hits))
+    if args.html is not None:
+        cli.log(f"wrote {args.html}" + ("" if paths or not hits else f" without pictures: {HOW_TO_GET_PICTURES}"))
+    return 0
+
+
+HOW_TO_GET_PICTURES = "the photos are not known here; say where they are with --photos DIR or --gallery G"
+
+
+def table(hits: Sequence[Hit]) -> str:
+    """Rank, score, label and id in aligned columns."""
+    if not hits:
+        return "no answers: the gallery is empty"
+    rows = [(str(rank), f"{hit.score:.4f}", shown(hit.label), shown(hit.id)) for rank, hit in enumerate(hits, start=1)]
+    rows.insert(0, ("rank", "score", "label", "id"))
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    return "\n".join(
+        f"{rank:>{widths[0]}}  {score:>{widths[1]}}  {label:<{widths[2]}}  {item}" for rank, score, label, item in rows
+    )
+
+
+def shown(text: str) -> str:
+    """Text of the server without what a terminal would obey."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+
+
+def find_photos(hits: Sequence[Hit], args) -> dict[str, str]:
+    """`{id: path}` of the answers whose photo is at hand: in `--photos`, in `--gallery`, or in the gallery of a
+    server that the same user runs on this machine."""
+    if args.photos:
+        return in_folder(hits, Path(args.photos))
+    from tf_ssgn.serving import presence
+    from tf_ssgn.serving.client import is_loopback
+
+    gallery = args.gallery
+    if gallery is None:
+        host, _, port = args.server.rpartition(":")
+        gallery = presence.find_gallery(int(port)) if is_loopback(host) else None
+        if gallery is None:
+            return {}
+    from tf_ssgn.retrieval.files import to_file
+    from tf_ssgn.retrieval.gallery import Gallery
+
+    try:
+        opened = Gallery.open(gallery)
+    except UserError:
+        if args.gallery is not None:
+            raise
+        return {}
+    items = (opened.find(hit.id) for hit in hits)
+    return {item.id: to_file(item.path) for item in items if item is not None}
+
+
+def in_folder(hits: Sequence[Hit], folder: Path) -> dict[str, str]:
+    """`{id: path}` of the photos in `folder`, which is the indexed folder or its parent. Ids come from the server:
+    one that leads out of the folder is not followed."""
+    from tf_ssgn.retrieval.files import to_file
+
+    if not folder.is_dir():
+        raise UserError(f"--photos: there is no folder {folder}; expected the indexed folder of photos or its parent")
+    root = folder.resolve()
+    found = {}
+    for hit in hits:
+        first, _, below = hit.id.partition("/")
+        for relative in (hit.id, below if first == root.name else ""):
+            try:
+                path = (root / to_file(relative)).resolve()
+                if relative and path.is_relative_to(root) and path.is_file():
+                    found[hit.id] = str(path)
+                    break
+            except (OSError, ValueError):  # a name that the file system refuses
+                continue
+    return found
+
+
+def write_grid(path: str, sketch: str, hits: Sequence[Hit], photos: dict[str, str]) -> None:
+    from tf_ssgn.serving import grid
+
+    tiles = [grid.Tile(hit.id, hit.label, hit.score, photos.get(hit.id)) for hit in hits]
+    notes = [f"{len(hits)} answers, best first; the number is the cosine similarity"]
+    if hits and not photos:
+        notes.append(HOW_TO_GET_PICTURES)
+    try:
+        grid.write(path, f"Photos for {Path(sketch).name}", sketch, tiles, notes)
+    except OSError as error:
+        raise UserError(f"--html: cannot write {path}: {error.strerror or error}; expected a writable folder") from None
+
+
+if __name__ == "__main__":
+    cli.run(main)

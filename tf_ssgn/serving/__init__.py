@@ -1,0 +1,23 @@
+"""The service: signatures over a model and a gallery, spoken over the TensorFlow Serving gRPC API."""
+
+from __future__ import annotations
+
+import importlib.util
+
+from tf_ssgn.errors import UserError
+
+CLIENT_NEEDS = ("grpc", "google.protobuf")
+SERVER_NEEDS = (*CLIENT_NEEDS, "grpc_health", "tensorflow_serving")
+
+
+def require_extra(packages: tuple[str, ...]) -> None:
+    """Raises UserError that names the `serve` extra unless all `packages` can be imported; imports none of them."""
+    for package in packages:
+        try:
+            found = importlib.util.find_spec(package) is not None
+        except ModuleNotFoundError:  # the parent of a dotted name
+            found = False
+        if not found:
+            raise UserError(
+                f"the package {package!r} is not installed, expected the serve extra; pip install 'tf_ssgn[serve]'"
+            )
