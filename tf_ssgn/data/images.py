@@ -1,0 +1,219 @@
+"""Guarded decode: bytes that anyone may have sent to a uint8 image and a status. TensorFlow ops only.
+
+The same functions run in tf.data pipelines, in `runtime/` and inside exported signatures, so they agree to the bit.
+
+**Why a dataset inside the graph.** `tf.io.decode_*` raises on a damaged file, a graph has no try/except, and the error
+would fail every row of the request. tf.data has the only core op that turns an error into an absence,
+`IgnoreErrorsDataset`. So each image is decoded by a dataset of one element that ignores errors, followed by a dataset
+of one placeholder marked CORRUPT, and the first element of the two is taken. Measured: 0.2 ms per image; it works in a
+`tf.function`, in `tf.map_fn`, in another `Dataset.map` and in a SavedModel; its ops are TensorFlow core kernels.
+A pure-graph alternative would have to verify inflate streams and Huffman codes before decoding them.
+
+**Why limits come first.** 12 KB of PNG decode to 100 MB, so height and width are read from the header before anything
+is decoded. Two bombs do not show there: PNG text chunks that inflate to 8 MB each, and JPEGs with thousands of scans over
+the same pixels (12 ms for 20 bytes); they are counted and refused as too large.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from tf_ssgn.config import Limits
+from tf_ssgn.data import exif, frames, headers
+from tf_ssgn.data.views import photo_views, sketch_views
+from tf_ssgn.status import Status
+
+__all__ = ["decode", "decode_batch", "photo_views", "sketch_views"]
+
+SCANS = 64  # libjpeg's own progressive script has 10
+COMPRESSED_TEXTS = 8  # inflating one takes up to 8 MB and 0.1 s
+
+Decoded = tuple[tf.Tensor, tf.Tensor]
+
+
+def decode(image_bytes: tf.Tensor, limits: Limits, photo_formats: bool) -> Decoded:
+    """Decode one image; never raises.
+
+    Args:
+        image_bytes: scalar string, the content of an image file.
+        limits: bounds; static.
+        photo_formats: also read WebP, BMP and GIF (first frame); static.
+
+    Returns:
+        uint8 [H, W, 3], composited on white and turned upright by its EXIF orientation, and its `Status` as an int32
+        scalar. A faulty image gives one white pixel.
+    """
+    length = headers.size(image_bytes)
+    status = _first((tf.equal(length, 0), Status.EMPTY), (length > limits.bytes, Status.TOO_LARGE))
+    return _unless(status, lambda: _unless_blank(*_by_format(image_bytes, limits, photo_formats), limits))
+
+
+def decode_batch(
+    image_bytes: tf.Tensor, limits: Limits, photo_formats: bool, prepare: Callable[[tf.Tensor], tf.Tensor]
+) -> Decoded:
+    """Decode and prepare a batch, one image after the other so that memory stays that of one.
+
+    Args:
+        image_bytes: string [B]; B may be 0.
+        limits, photo_formats: as for `decode`.
+        prepare: uint8 [H, W, 3] to float32 [1 + views, size, size, 3], such as a partial `views.sketch_views`.
+
+    Returns:
+        float32 [B, 1 + views, size, size, 3] and status int32 [B]. A faulty row is prepared from a white placeholder.
+    """
+
+    def row(data: tf.Tensor) -> Decoded:
+        image, status = decode(data, limits, photo_formats)
+        return prepare(image), status
+
+    shape = tf.function(prepare).get_concrete_function(tf.TensorSpec([None, None, 3], tf.uint8)).output_shapes
+    signature = (tf.TensorSpec(shape, tf.float32), tf.TensorSpec([], tf.int32))
+    return tf.map_fn(row, image_bytes, fn_output_signature=signature, parallel_iterations=1)
+
+
+def _by_format(data: tf.Tensor, limits: Limits, photo_formats: bool) -> Decoded:
+    """Header check and decode; the graph of a served signature holds no op of the photo formats at all."""
+    formats = {
+        headers.UNKNOWN: lambda: _placeholder(Status.UNKNOWN_FORMAT),
+        headers.PNG: lambda: _png(data, limits),
+        headers.JPEG: lambda: _jpeg(data, limits),
+    }
+    if photo_formats:
+        formats |= {
+            headers.GIF: lambda: _gif(frames.gif_first_frame(data), limits),
+            headers.BMP: lambda: _bmp(data, limits),
+            headers.WEBP: lambda: _webp(frames.webp_first_frame(data), limits),
+        }
+    image, status = tf.switch_case(headers.kind(data, photo_formats), formats)
+    return tf.ensure_shape(image, [None, None, 3]), status
+
+
+def _within(limits: Limits, sides: tf.Tensor, pixels: Callable[[], Decoded], bomb: tf.Tensor | bool = False) -> Decoded:
+    """The pixels, if sides int64 [2] allow it."""
+    status = _first(
+        (tf.reduce_min(sides) <= 0, Status.CORRUPT),
+        ((tf.reduce_max(sides) > limits.side) | (tf.reduce_prod(sides) > limits.pixels) | bomb, Status.TOO_LARGE),
+        (tf.reduce_min(sides) < limits.smallest_side, Status.TOO_SMALL),
+    )
+    return _unless(status, pixels)
+
+
+def _or_corrupt(decoder: Callable[[tf.Tensor], Decoded], data: tf.Tensor, channels: int = 3) -> Decoded:
+    """What the decoder makes of the data, or CORRUPT where it raises; the module's docstring tells how.
+
+    Only what may raise belongs in the decoder: it is set up anew for every image, which takes the longer the more ops
+    it has.
+    """
+    attempt = tf.data.Dataset.from_tensors(data).map(tf.autograph.experimental.do_not_convert(decoder)).ignore_errors()
+    otherwise = tf.data.Dataset.from_tensors(_placeholder(Status.CORRUPT, channels))
+    return attempt.concatenate(otherwise).take(1).get_single_element()
+
+
+def _more_than(count: int, marker: bytes, data: tf.Tensor) -> tf.Tensor:
+    """Whether the marker stands in the data more often, wherever that is: never undercounts what a decoder meets."""
+    return tf.size(tf.strings.split(data, marker, maxsplit=count + 1)) > count + 1
+
+
+def _png(data: tf.Tensor, limits: Limits) -> Decoded:
+    """All colour types and depths as RGBA: transparency may hide in a tRNS chunk, so the colour type does not tell."""
+
+    def pixels() -> Decoded:
+        image, status = _or_corrupt(lambda file: _fine(tf.io.decode_png(file, channels=4)), data, channels=4)
+        return on_white(image), status
+
+    bomb = _more_than(COMPRESSED_TEXTS, b"zTXt", data) | _more_than(COMPRESSED_TEXTS, b"iTXt", data)
+    return _within(limits, headers.png_sides(data), pixels, bomb)
+
+
+def _jpeg(data: tf.Tensor, limits: Limits) -> Decoded:
+    """Grey, YCbCr and CMYK. The accurate transform is the one that Pillow, and so every published feature, uses."""
+
+    def decoder(file: tf.Tensor) -> Decoded:
+        def pixels() -> Decoded:
+            return _fine(tf.io.decode_jpeg(file, channels=3, dct_method="INTEGER_ACCURATE"))
+
+        return _within(limits, headers.jpeg_sides(file), pixels, _more_than(SCANS, b"\xff\xda", file))
+
+    image, status = _or_corrupt(decoder, data)
+    return exif.upright(image, exif.jpeg_orientation(data)), status
+
+
+def _gif(data: tf.Tensor, limits: Limits) -> Decoded:
+    def pixels() -> Decoded:
+        return _or_corrupt(lambda file: _fine(tf.io.decode_gif(file)[0]), data)
+
+    return _within(limits, headers.gif_sides(data), pixels)
+
+
+def _bmp(data: tf.Tensor, limits: Limits) -> Decoded:
+    """24 and 32 bits (the fourth byte is padding), or 8 bits looked up in the palette behind the header."""
+
+    def pixels() -> Decoded:
+        image, status = _or_corrupt(lambda file: _fine(tf.io.decode_bmp(file)), data)
+        start = 14 + headers.little_endian(headers.read(data, 14, 4))
+        palette = tf.cast(tf.reshape(headers.read(data, start, 1024), [256, 4])[:, 2::-1], tf.uint8)
+        indexed = tf.equal(tf.shape(image)[2], 1)
+        looked_up = lambda: tf.gather(palette, tf.cast(image[..., 0], tf.int32))  # noqa: E731
+        return tf.cond(indexed, looked_up, lambda: image[..., :3]), status
+
+    return _within(limits, headers.bmp_sides(data), pixels)
+
+
+def _webp(data: tf.Tensor, limits: Limits) -> Decoded:
+    def pixels() -> Decoded:
+        image, status = _or_corrupt(lambda file: _fine(tf.io.decode_webp(file)[0]), data)
+        transparent = tf.equal(tf.shape(image)[2], 4)
+        return tf.cond(transparent, lambda: on_white(image), lambda: image[..., :3]), status
+
+    return _within(limits, headers.webp_sides(data), pixels)
+
+
+def _unless_blank(image: tf.Tensor, status: tf.Tensor, limits: Limits) -> Decoded:
+    """BLANK if nothing is drawn: no channel spans `limits.contrast` levels."""
+
+    def spread(rows: tf.Tensor) -> tf.Tensor:
+        darkest, lightest = tf.reduce_min(rows, [0, 1]), tf.reduce_max(rows, [0, 1])
+        return tf.reduce_max(tf.cast(lightest, tf.int32) - tf.cast(darkest, tf.int32))
+
+    def all_rows() -> Decoded:
+        blank = tf.equal(status, Status.OK) & (spread(image) < limits.contrast)
+        found = tf.where(blank, tf.constant(Status.BLANK, tf.int32), status)
+        return _unless(found, lambda: (image, found))
+
+    # A few rows tell most images from blank ones, in a tenth of the time.
+    some = tf.gather(image, tf.range(16) * tf.shape(image)[0] // 16)
+    return tf.cond(spread(some) < limits.contrast, all_rows, lambda: (image, status))
+
+
+def _first(*checks: tuple[tf.Tensor, Status]) -> tf.Tensor:
+    """Status of the first check that holds, int32; OK where none does."""
+    status = tf.constant(Status.OK, tf.int32)
+    for holds, value in reversed(checks):
+        status = tf.where(holds, tf.constant(value, tf.int32), status)
+    return status
+
+
+def _unless(status: tf.Tensor, proceed: Callable[[], Decoded]) -> Decoded:
+    return tf.cond(tf.equal(status, Status.OK), proceed, lambda: _placeholder(status))
+
+
+def _fine(image: tf.Tensor) -> Decoded:
+    return image, tf.constant(Status.OK, tf.int32)
+
+
+def _placeholder(status: tf.Tensor | Status, channels: int = 3) -> Decoded:
+    return tf.fill([1, 1, channels], tf.constant(255, tf.uint8)), tf.cast(status, tf.int32)
+
+
+def on_white(image: tf.Tensor) -> tf.Tensor:
+    """RGBA uint8 [H, W, 4] laid on white paper, correctly rounded: 255 - (255 - colour) * alpha / 255."""
+
+    def composited() -> tf.Tensor:
+        ink = tf.cast(255 - image[..., :3], tf.uint16) * tf.cast(image[..., 3:], tf.uint16) + 128
+        # (x + x // 256) // 256 of x = product + 128 is the product over 255, rounded, and fits in 16 bits.
+        return 255 - tf.cast(tf.bitwise.right_shift(ink + tf.bitwise.right_shift(ink, 8), 8), tf.uint8)
+
+    opaque = tf.equal(tf.reduce_min(image[..., 3]), 255)
+    return tf.cond(opaque, lambda: image[..., :3], composited)

@@ -1,0 +1,182 @@
+"""Items to batches: class-balanced sketch-photo pairs, and the tf.data pipelines that read their images."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tf_ssgn import config as configuration
+from tf_ssgn.data.datasets import Item
+from tf_ssgn.errors import UserError
+from tf_ssgn.status import MEANING, Status
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+
+@dataclass(frozen=True)
+class PairSampler:
+    """Draws batches of sketch-photo pairs in which every class weighs the same.
+
+    Everything about epoch e follows from `(seed, e)`, so a resumed run draws what an uninterrupted one would.
+
+    Attributes:
+        labels: int32 `[N]`, class of each training sketch.
+        candidates: for each sketch the photos (indices) it may be paired with.
+    """
+
+    labels: np.ndarray
+    candidates: tuple[np.ndarray, ...]
+    batch_classes: int
+    batch_per_class: int
+    seed: int
+
+    @property
+    def classes(self) -> np.ndarray:
+        return np.unique(self.labels)
+
+    @property
+    def batch(self) -> int:
+        return min(self.batch_classes, len(self.classes)) * self.batch_per_class
+
+    @property
+    def steps(self) -> int:
+        """Batches of one epoch: about as many pairs as there are sketches."""
+        return max(1, round(len(self.labels) / self.batch))
+
+    def epoch(self, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yields `steps` pairs of index arrays (sketches `[B]`, photos `[B]`)."""
+        rng = np.random.default_rng((self.seed, epoch))
+        members = {label: _endless(np.flatnonzero(self.labels == label), rng) for label in self.classes}
+        order = _endless(self.classes, rng)
+        for _ in range(self.steps):
+            sketches = np.array(
+                [
+                    next(members[label])
+                    for label in itertools.islice(order, min(self.batch_classes, len(self.classes)))
+                    for _ in range(self.batch_per_class)
+                ]
+            )
+            yield sketches, np.array([rng.choice(self.candidates[sketch]) for sketch in sketches])
+
+    def batches(self, first_epoch: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """All batches from `first_epoch` on, without end."""
+        for epoch in itertools.count(first_epoch):
+            yield from self.epoch(epoch)
+
+
+def _endless(values: np.ndarray, rng: np.random.Generator) -> Iterator:
+    while True:
+        yield from rng.permutation(values)
+
+
+def pair_sampler(
+    sketches: Sequence[Item],
+    photos: Sequence[Item],
+    classes: Sequence[str],
+    pairs: str,
+    training: configuration.Training,
+) -> PairSampler:
+    """A sampler over training items of `classes`.
+
+    Args:
+        pairs: "instance" pairs a sketch with the photo it was drawn from where that is known and present, else, like
+            "class", with any photo of its class.
+    """
+    number = {name: index for index, name in enumerate(classes)}
+    of_class: dict[str, list[int]] = {name: [] for name in classes}
+    of_instance: dict[tuple[str, str], list[int]] = {}
+    for index, photo in enumerate(photos):
+        of_class[photo.label].append(index)
+        of_instance.setdefault((photo.label, photo.instance), []).append(index)
+    drawn = {sketch.label for sketch in sketches}
+    for name in classes:
+        if not of_class[name] or name not in drawn:
+            what = "photos" if not of_class[name] else "sketches"
+            raise UserError(
+                f"class {name!r} has no readable {what}, but training needs both of every seen class; "
+                "add some or take the class out of the split"
+            )
+    if len(classes) < 2:
+        raise UserError(f"received {len(classes)} seen class(es), but telling classes apart needs at least 2")
+
+    def candidates(sketch: Item) -> np.ndarray:
+        own = of_instance.get((sketch.label, sketch.instance), []) if pairs == "instance" and sketch.instance else []
+        return np.array(own or of_class[sketch.label])
+
+    return PairSampler(
+        labels=np.array([number[sketch.label] for sketch in sketches], dtype=np.int32),
+        candidates=tuple(candidates(sketch) for sketch in sketches),
+        batch_classes=training.batch_classes,
+        batch_per_class=training.batch_per_class,
+        seed=training.seed,
+    )
+
+
+def image_batches(paths: Sequence[str], modality: str, image_size: int, views: int, batch: int) -> tf.data.Dataset:
+    """A dataset of (images float32 `[B, 1+views, size, size, 3]` in 0..255, status int32 `[B]`), in order.
+
+    A file that cannot be read or decoded gives a white image and its `Status`.
+    """
+    import tensorflow as tf
+
+    load = _loader(modality, image_size, views)
+    files = tf.data.Dataset.from_tensor_slices(tf.constant([path_bytes(path) for path in paths], tf.string))
+    return files.map(load, num_parallel_calls=tf.data.AUTOTUNE).batch(batch).prefetch(2)
+
+
+def pair_batches(
+    sampler: PairSampler, sketches: Sequence[Item], photos: Sequence[Item], image_size: int, first_epoch: int
+) -> tf.data.Dataset:
+    """An endless dataset of (sketch indices `[B]`, sketch images `[B, size, size, 3]`, photo images), for fine-tuning."""
+    import tensorflow as tf
+
+    sketch_paths = tf.constant([path_bytes(item.path) for item in sketches], tf.string)
+    photo_paths = tf.constant([path_bytes(item.path) for item in photos], tf.string)
+    load_sketch, load_photo = _loader("sketch", image_size, 0), _loader("photo", image_size, 0)
+
+    def load(sketch: tf.Tensor, photo: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        return (
+            sketch,
+            load_sketch(tf.gather(sketch_paths, sketch))[0][0],
+            load_photo(tf.gather(photo_paths, photo))[0][0],
+        )
+
+    spec = (tf.TensorSpec((None,), tf.int64), tf.TensorSpec((None,), tf.int64))
+    pairs = tf.data.Dataset.from_generator(lambda: sampler.batches(first_epoch), output_signature=spec)
+    images = pairs.unbatch().map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return images.batch(sampler.batch, drop_remainder=True).prefetch(2)
+
+
+def path_bytes(path: str) -> bytes:
+    """File names are bytes on Linux; those that are not UTF-8 survive as surrogates in Python."""
+    return path.encode("utf-8", "surrogateescape")
+
+
+def _loader(modality: str, image_size: int, views: int):
+    import tensorflow as tf
+
+    from tf_ssgn.data import images
+
+    prepare = images.sketch_views if modality == "sketch" else images.photo_views
+
+    def load(path: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        image, status = images.decode(tf.io.read_file(path), configuration.PHOTO_LIMITS, photo_formats=True)
+        return prepare(image, image_size, views), status
+
+    return load
+
+
+def refuse_bad_files(items: Sequence[Item], status: np.ndarray, most: float) -> None:
+    """Raises UserError when more than the share `most` of the files could not be used; names the first ones."""
+    bad = np.flatnonzero(status != Status.OK)
+    if len(bad) > most * len(items):
+        named = "; ".join(f"{items[i].path}: {MEANING[Status(int(status[i]))]}" for i in bad[:3])
+        raise UserError(
+            f"{len(bad)} of {len(items)} images cannot be used, more than data.max_bad_files {most:g} allows; "
+            f"the first: {named}; mend or remove them, or raise --data.max_bad_files"
+        )
