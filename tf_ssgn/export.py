@@ -1,0 +1,107 @@
+"""Write SavedModels for TF Serving: the embedding, and with a gallery also exact and ScaNN search.
+
+python -m tf_ssgn.export runs/s21 --to saved_models/s21
+python -m tf_ssgn.export runs/s21 --to saved_models/s21 --gallery galleries/s21
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from tf_ssgn import cli
+
+
+def main(argv: list[str] | None = None) -> int | None:
+    parser = cli.Parser(
+        prog="python -m tf_ssgn.export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run", metavar="RUN", help="run folder")
+    parser.add_argument("--to", required=True, metavar="DIR", help="where NAME/embed, NAME/search_... go")
+    parser.add_argument("--gallery", metavar="G", help="also export search over this gallery")
+    parser.add_argument("--views", type=int, default=0, metavar="N", help="extra views averaged into an embedding [0]")
+    parser.add_argument("--json", action="store_true", help="print the written folders as JSON")
+    arguments = parser.parse_args(argv)
+    written = export(arguments.run, arguments.to, arguments.gallery, arguments.views)
+    if arguments.json:
+        cli.print_json({name: str(path) for name, path in written.items()})
+    else:
+        for path in written.values():
+            print(path)
+    return 0
+
+
+def export(run: str | Path, to: str | Path, gallery: str | Path | None = None, views: int = 0) -> dict[str, Path]:
+    """Writes the next version of each model whose content changed; kind -> its newest version folder."""
+    from tf_ssgn.facade import from_run
+    from tf_ssgn.serving import export as writer
+
+    embedder, card = from_run(run, views)
+    to = Path(to)
+    card |= {"name": to.name, "metrics": _metrics(Path(run))}
+    signatures = {name: getattr(embedder, name) for name in ("embed_sketch", "embed_photo", "explain")}
+    functions = {name: function.get_concrete_function() for name, function in signatures.items()}
+    written = {
+        "embed": writer.publish(
+            to / "embed",
+            embedder,
+            functions,
+            card | {"content": writer.content_hash(card), "signatures": list(functions)},
+            writer.warm_up_requests(list(functions), with_k=False),
+        )
+    }
+    if gallery is not None:
+        written |= _export_search(to, embedder, card, gallery)
+    return written
+
+
+def _export_search(to: Path, embedder: Any, card: dict[str, Any], folder: str | Path) -> dict[str, Path]:
+    from tf_ssgn.errors import UserError
+    from tf_ssgn.retrieval import scann_index
+    from tf_ssgn.retrieval.gallery import Gallery
+    from tf_ssgn.serving import export as writer
+    from tf_ssgn.serving.signatures import ExactNeighbours, ScannNeighbours, Search
+
+    gallery = Gallery.open(folder)
+    gallery.require_model(card["fingerprint"])
+    if not len(gallery):
+        raise UserError(f"the gallery {folder} is empty; add photos before exporting search over it")
+    vectors, ids = gallery.vectors, gallery.ids
+    facts = {"path": str(folder), "version": gallery.manifest["version"], "count": len(gallery)}
+    kinds: dict[str, Any] = {"exact": ExactNeighbours}
+    if scann_index.why_not():
+        cli.log(f"note: no ScaNN model: {scann_index.why_not()}")
+    else:
+        kinds["scann"] = ScannNeighbours
+    written = {}
+    for kind, neighbours in kinds.items():
+        card = card | {"gallery": facts, "search": kind, "content": writer.content_hash(card, kind, ids, vectors)}
+        module = Search(embedder, [item.encode() for item in ids], neighbours(vectors))
+        functions = {
+            "search": module.search.get_concrete_function(),
+            "search_photo": module.search_photo.get_concrete_function(),
+        }
+        functions |= {"serving_default": functions["search"]}
+        written[f"search_{kind}"] = writer.publish(
+            to / f"search_{kind}",
+            module,
+            functions,
+            card | {"signatures": list(functions)},
+            writer.warm_up_requests(["search", "search_photo"], with_k=True),
+        )
+    return written
+
+
+def _metrics(run: Path) -> dict[str, float]:
+    """A few figures for the model card; empty where the run was not evaluated."""
+    try:
+        families = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["families"]
+        return {f"mAP@all ({family})": families[family]["map_all"] for family in ("sake", "sem_pcyc")}
+    except (OSError, ValueError, KeyError):
+        return {}
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,82 @@
+"""`tf_ssgn.load`: a run folder or a SavedModel as one embedding model, and what both need to agree on."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tf_ssgn.errors import UserError
+
+if TYPE_CHECKING:
+    from tf_ssgn.runtime.saved_model import EmbeddingModel
+    from tf_ssgn.serving.signatures import Embedder
+    from tf_ssgn.training.run_folder import Run
+
+
+def load(path: str | os.PathLike, views: int = 0) -> EmbeddingModel:
+    """An embedding model from `saved_models/NAME` or from a run folder.
+
+    Args:
+        views: extra views averaged into an embedding; a SavedModel has its own number built in.
+
+    Raises:
+        UserError: neither of the two, or damaged.
+    """
+    from tf_ssgn.cli import quiet_tensorflow
+
+    quiet_tensorflow()
+    from tf_ssgn.runtime.saved_model import EmbeddingModel, load_saved_model
+
+    if not Path(path).exists():
+        raise UserError(f"{path} does not exist; expected a run folder or an exported model such as saved_models/NAME")
+    if not (Path(path) / "config.json").exists():
+        return load_saved_model(path)
+    embedder, card = from_run(path, views)
+    functions = {name: getattr(embedder, name) for name in ("embed_sketch", "embed_photo", "explain")}
+    return EmbeddingModel(os.fspath(path), card, functions)
+
+
+def from_run(path: str | os.PathLike, views: int) -> tuple[Embedder, dict[str, Any]]:
+    """A run's graph and its card."""
+    from tf_ssgn.data.views import MOST_VIEWS, PREPROCESSING_VERSION
+    from tf_ssgn.serving.export import fingerprint
+    from tf_ssgn.serving.signatures import Embedder
+    from tf_ssgn.training.fit import restore_trainer
+    from tf_ssgn.training.run_folder import open_run
+
+    if not 0 <= views <= MOST_VIEWS:
+        raise UserError(f"views: received {views}, expected 0 to {MOST_VIEWS}")
+    run = open_run(path)
+    _need_tensorflow()
+    trainer = restore_trainer(run)
+    embedder = Embedder(trainer.backbone, trainer.ssgn, views, list(run.semantics.names), run.semantics.vectors)
+    print_ = fingerprint(trainer.backbone, trainer.ssgn, run.config.data.image_size, PREPROCESSING_VERSION, views)
+    return embedder, _card(run, views, print_)
+
+
+def _card(run: Run, views: int, fingerprint: str) -> dict[str, Any]:
+    return {
+        "fingerprint": fingerprint,
+        "dimension": run.config.model.code,
+        "semantic_dimension": int(run.semantics.vectors.shape[1]),
+        "views": views,
+        "evaluation_views": run.config.evaluation.views,
+        "image_size": run.config.data.image_size,
+        "backbone": run.config.model.backbone,
+        "seen": list(run.classes),
+        "split": run.split.name,
+        "dataset": Path(run.data).name,
+        "seed": run.config.training.seed,
+        "versions": run.versions,
+    }
+
+
+def _need_tensorflow() -> None:
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        raise UserError(
+            f"Keras runs on {keras.backend.backend()}, but embedding and export need KERAS_BACKEND=tensorflow; "
+            "a run trained on another backend loads there as it is"
+        )

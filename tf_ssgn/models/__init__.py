@@ -1,0 +1,1 @@
+"""From tensors to codes; knows no files, and no backend but `keras.ops`."""

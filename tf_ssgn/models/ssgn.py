@@ -1,0 +1,160 @@
+"""SSGN: from the taps of a sketch, synthesise the code of the photo it depicts.
+
+    taps ─▶ F_s ─▶ h ─▶ S ─▶ a_hat ─▶ coarse decoder (z1) ─▶ x_c ─▶ fine decoder (h, z2) ─▶ x_f
+    taps ─▶ F_p ─▶ photo code
+
+What the abstract fixes and what was chosen here: docs/reconstruction.md.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from tf_ssgn import config as configuration
+from tf_ssgn.models.decoder import build_decoder, build_posterior, build_projector
+from tf_ssgn.models.fusion import build_fusion, unit
+
+
+class SSGN(keras.Model):
+    """All networks of the method over pooled taps; the backbone is outside (`models.backbones`).
+
+    Sizes: B batch, D taps, d code, s semantics, C seen classes, L latent, K draws.
+
+    Attributes:
+        noise: float32 `[K, 2, L]`, the draws of z1 and z2 that every retrieval code averages over. They are
+            weights, saved with the model, so the same sketch always gives the same code.
+        centres: float32 `[C, d]`, running mean photo code of each seen class, the target of the coarse stage.
+    """
+
+    def __init__(self, config: configuration.Model, taps: int, semantic: int, classes: int, seed: int = 0):
+        super().__init__(name="ssgn")
+        self.config = config
+        code, hidden, latent = config.code, config.hidden, config.latent
+        self.fuse_sketch, self.fuse_photo = build_fusion(taps, code, config.fusion, config.dropout)
+        self.project = build_projector("semantic_projector", code, hidden, semantic)
+        self.regress = build_projector("semantic_regressor", code, 0, semantic)
+        if config.coarse:
+            self.coarse_posterior = build_posterior(
+                "coarse_posterior", {"photo": code, "semantics": semantic}, hidden, latent
+            )
+            self.coarse_decoder = build_decoder(
+                "coarse_decoder", {"z": latent, "semantics": semantic}, "sketch", hidden, code, config.residual
+            )
+        if config.fine:
+            hint = {"coarse": code} if config.coarse else {}
+            self.fine_posterior = build_posterior(
+                "fine_posterior", {"photo": code, "sketch": code, **hint}, hidden, latent
+            )
+            self.fine_decoder = build_decoder(
+                "fine_decoder", {"z": latent, "sketch": code, **hint}, "sketch", hidden, code, config.residual
+            )
+        self.prototypes = self.add_weight(name="prototypes", shape=(classes, code), initializer="glorot_uniform")
+        self.centres = self.add_weight(name="centres", shape=(classes, code), initializer="zeros", trainable=False)
+        self.noise = self.add_weight(
+            name="noise", shape=(config.samples, 2, latent), initializer="zeros", trainable=False
+        )
+        self.noise.assign(np.random.default_rng(seed).standard_normal(self.noise.shape).astype("float32"))
+        self.seed = keras.random.SeedGenerator(seed)
+        self.built = True
+
+    def call(self, inputs: dict[str, Any], training: bool = False) -> dict[str, Any]:
+        """Everything the losses look at, for a batch of sketch-photo pairs of seen classes.
+
+        Args:
+            inputs: `sketch` and `photo` taps `[B, D]`, `semantics` unit class vectors `[B, s]`.
+
+        Returns:
+            Codes `[B, d]`: `sketch`, `photo`; `coarse` and `fine` decoded as at test time (from prior draws and the
+            predicted semantics); `coarse_reconstruction` and `fine_reconstruction` decoded from the
+            posteriors, whose `..._mean` and `..._log_variance` are `[B, L]`; `semantics` a_hat `[B, s]`.
+            Parts that the config switches off are absent.
+        """
+        sketch = self.fuse_sketch(inputs["sketch"], training=training)
+        photo = self.fuse_photo(inputs["photo"], training=training)
+        predicted = self.project(sketch, training=training)
+        out = {"sketch": sketch, "photo": photo, "semantics": predicted}
+        target = ops.stop_gradient(photo)
+
+        # The reconstruction path: posterior draws, the true class vector. It is what makes the model a CVAE.
+        hint = {}
+        if self.config.coarse:
+            out["coarse_mean"], out["coarse_log_variance"] = self.coarse_posterior(
+                {"photo": target, "semantics": inputs["semantics"]}
+            )
+            z = self._draw(out["coarse_mean"], out["coarse_log_variance"])
+            out["coarse_reconstruction"] = self._coarse(z, inputs["semantics"], sketch)
+            hint = {"coarse": out["coarse_reconstruction"]}
+        if self.config.fine:
+            out["fine_mean"], out["fine_log_variance"] = self.fine_posterior(
+                {"photo": target, "sketch": sketch, **hint}
+            )
+            z = self._draw(out["fine_mean"], out["fine_log_variance"])
+            out["fine_reconstruction"] = self._fine(z, hint, sketch)
+
+        # The synthesis path: what happens at test time, so that the other losses shape what is retrieved with.
+        # (The hybrid objective of Sohn et al. 2015 against the gap between training and test of a CVAE.)
+        zeros = ops.zeros((ops.shape(sketch)[0], self.config.latent))
+        hint = {}
+        if self.config.coarse:
+            out["coarse"] = self._coarse(self._draw(zeros, zeros), predicted, sketch)
+            hint = {"coarse": out["coarse"]}
+        if self.config.fine:
+            out["fine"] = self._fine(self._draw(zeros, zeros), hint, sketch)
+        return out
+
+    def retrieve(self, taps: Any, semantics: Any = None) -> dict[str, Any]:
+        """The deterministic codes of sketches from their taps `[B, D]`.
+
+        Args:
+            semantics: class vectors `[B, s]` in place of a_hat. The true vector of a query gives away its
+                class: only for the oracle, an upper bound that is labelled so.
+
+        Returns:
+            `sketch` h, `coarse` and `fine` (unit means of the K decoded draws) `[B, d]`, `semantics` `[B, s]`, and
+            `code`, the retrieval code `[B, d]`: the last of them that the config has.
+        """
+        sketch = self.fuse_sketch(taps, training=False)
+        predicted = self.project(sketch, training=False)
+        out = {"sketch": sketch, "semantics": predicted, "code": sketch}
+        condition = predicted if semantics is None else ops.convert_to_tensor(semantics)
+        coarse, fine = [], []
+        for draw in range(self.config.samples):
+            hint = {}
+            if self.config.coarse:
+                coarse.append(self._coarse(self._noise(draw, 0, sketch), condition, sketch))
+                hint = {"coarse": coarse[-1]}
+            if self.config.fine:
+                fine.append(self._fine(self._noise(draw, 1, sketch), hint, sketch))
+        if coarse:
+            out["code"] = out["coarse"] = unit(sum(coarse))
+        if fine:
+            out["code"] = out["fine"] = unit(sum(fine))
+        return out
+
+    def photo_code(self, taps: Any) -> Any:
+        """The code of photos: their taps `[B, D]` to unit `[B, d]`."""
+        return self.fuse_photo(taps, training=False)
+
+    def _coarse(self, z, semantics, sketch):
+        return self.coarse_decoder(_only(self.coarse_decoder, {"z": z, "semantics": semantics, "sketch": sketch}))
+
+    def _fine(self, z, hint, sketch):
+        return self.fine_decoder({"z": z, "sketch": sketch, **hint})
+
+    def _draw(self, mean, log_variance):
+        """One draw of N(mean, exp(log_variance)), by the reparametrisation trick."""
+        noise = keras.random.normal(ops.shape(mean), dtype="float32", seed=self.seed)
+        return mean + ops.exp(0.5 * log_variance) * noise
+
+    def _noise(self, draw: int, stage: int, like):
+        row = ops.convert_to_tensor(self.noise)[draw, stage]
+        return ops.broadcast_to(row[None, :], (ops.shape(like)[0], self.config.latent))
+
+
+def _only(model: keras.Model, inputs: dict[str, Any]) -> dict[str, Any]:
+    """The inputs that a functional model was built with: without residuals the coarse decoder takes no sketch."""
+    return {key: value for key, value in inputs.items() if key in model.input}

@@ -1,0 +1,169 @@
+"""The cache of frozen features: raw taps per image and view on disk, shared by all runs, seeds and splits.
+
+One folder per way of computing (backbone, weights, image size, preprocessing); in it immutable packs
+`<random>.npz` with `names` (content hash, modality, view) and `taps` float32 `[n, D]`. Every writer makes packs of its own under a
+temporary name, so concurrent runs share the folder without locks; a damaged pack fails its
+checksum, is removed, and its images are computed again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tf_ssgn.atomic import writing
+from tf_ssgn.cli import log
+from tf_ssgn.data.datasets import Item
+from tf_ssgn.progress import Progress
+from tf_ssgn.status import Status
+
+BATCH = 32
+PACK_IMAGES = 1024  # what an interrupted extraction loses at most
+
+
+def default_folder() -> Path:
+    """`TF_SSGN_CACHE`, else the user's cache folder."""
+    named = os.environ.get("TF_SSGN_CACHE")
+    return Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "tf_ssgn"
+
+
+class FeatureCache:
+    """Taps of images by a frozen backbone, computed once.
+
+    Args:
+        folder: where packs are kept, below a folder named after the way of computing; None keeps nothing on disk,
+            for a backbone that is still changing.
+        backbone: images `[B, size, size, 3]` to taps `[B, D]` (`models.backbones`).
+        name: the backbone's name, for people who look into the folder.
+    """
+
+    def __init__(self, folder: str | os.PathLike | None, backbone, name: str):
+        from tf_ssgn.data.views import PREPROCESSING_VERSION
+
+        self.backbone = backbone
+        self.image_size = int(backbone.input_shape[1])
+        self.folder: Path | None = None
+        if folder is None:
+            return
+        key = [name, self.image_size, PREPROCESSING_VERSION, weights_hash(backbone)]
+        digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
+        self.folder = Path(folder) / f"{name}-{self.image_size}-{digest}"
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def taps(self, items: Sequence[Item], views: int) -> tuple[np.ndarray, np.ndarray]:
+        """The taps of all items, from disk where known.
+
+        Returns:
+            float32 `[N, 1 + views, D]` and int32 `[N]` status; a row whose status is not 0 is zero.
+        """
+        hashes = [_content_hash(item.path) if self.folder else str(row) for row, item in enumerate(items)]
+        taps = np.zeros((len(items), 1 + views, int(self.backbone.output_shape[-1])), np.float32)
+        status = np.full(len(items), Status.OK, np.int32)
+        wanted: dict[bytes, list[tuple[int, int]]] = {}
+        for row, (item, digest) in enumerate(zip(items, hashes, strict=True)):
+            for view in range(1 + views):
+                wanted.setdefault(_name(digest, item.modality, view), []).append((row, view))
+        missing = self._read(wanted, taps)
+        rows = sorted({row for name in missing for row, _ in wanted[name]})
+        for modality in ("sketch", "photo"):
+            self._compute(
+                modality, [row for row in rows if items[row].modality == modality], items, hashes, taps, status
+            )
+        return taps, status
+
+    def _read(self, wanted: dict[bytes, list[tuple[int, int]]], taps: np.ndarray) -> set[bytes]:
+        """Fills `taps` from the packs; returns the names that no pack has."""
+        missing = set(wanted)
+        for path in sorted(self.folder.glob("[!.]*.npz")) if self.folder else ():
+            try:
+                with np.load(path, allow_pickle=False) as pack:
+                    names = pack["names"].tolist()
+                    if missing.isdisjoint(names):
+                        continue
+                    values = pack["taps"]
+                    if values.shape != (len(names), taps.shape[-1]):
+                        raise ValueError(f"taps of shape {values.shape}")
+            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+                log(f"feature cache: {path} is damaged ({error}); its images are computed again")
+                path.unlink(missing_ok=True)
+                continue
+            for index, name in enumerate(names):
+                if name in missing:
+                    missing.discard(name)
+                    for row, view in wanted[name]:
+                        taps[row, view] = values[index]
+        return missing
+
+    def _compute(
+        self,
+        modality: str,
+        rows: list[int],
+        items: Sequence[Item],
+        hashes: Sequence[str],
+        taps: np.ndarray,
+        status: np.ndarray,
+    ) -> None:
+        """Runs the backbone over images, writing a pack every `PACK_IMAGES` of them."""
+        from tf_ssgn.data.pipeline import image_batches
+
+        if not rows:
+            return
+        views = taps.shape[1]
+        names: list[bytes] = []
+        values: list[np.ndarray] = []
+        done = 0
+        paths = [items[row].path for row in rows]
+        # A batch holds whole images with all their views, about BATCH pictures together.
+        batches = image_batches(paths, modality, self.image_size, views - 1, max(1, BATCH // views))
+        with Progress(len(rows), f"features of {modality} images") as bar:
+            for images, codes in batches.as_numpy_iterator():
+                computed = self.backbone.predict_on_batch(images.reshape(-1, *images.shape[2:]))
+                computed = np.asarray(computed, np.float32).reshape(len(codes), views, -1)
+                for code, image_taps in zip(codes, computed, strict=True):
+                    row = rows[done]
+                    done += 1
+                    status[row] = code
+                    if code == Status.OK:
+                        taps[row] = image_taps
+                        names += [_name(hashes[row], modality, view) for view in range(views)]
+                        values += list(image_taps)
+                bar.advance(len(codes))
+                if len(values) >= PACK_IMAGES or not self.folder:
+                    self._write(names, values)
+                    names, values = [], []
+        self._write(names, values)
+
+    def _write(self, names: list[bytes], values: list[np.ndarray]) -> None:
+        if not self.folder or not names:
+            return
+        with writing(self.folder / f"{secrets.token_hex(8)}.npz") as temporary, open(temporary, "wb") as handle:
+            np.savez(handle, names=np.array(names), taps=np.stack(values))
+
+
+def weights_hash(model) -> str:
+    """sha256 over shapes and values of all weights of a Keras model, in order."""
+    digest = hashlib.sha256()
+    for weight in model.get_weights():
+        digest.update(f"{weight.shape}{weight.dtype}".encode())
+        digest.update(np.ascontiguousarray(weight).tobytes())
+    return digest.hexdigest()
+
+
+def _content_hash(path: str) -> str:
+    """Of the file's bytes, so that a renamed file keeps its features; a vanished file gets one that nothing has."""
+    try:
+        with open(path, "rb") as handle:
+            return hashlib.file_digest(handle, "sha256").hexdigest()
+    except OSError:
+        return hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _name(digest: str, modality: str, view: int) -> bytes:
+    return f"{digest[:40]}-{modality}-{view}".encode()

@@ -1,0 +1,113 @@
+"""The forward pass through TensorFlow: an embedding model, from a SavedModel or still in memory."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tf_ssgn.config import SERVING
+from tf_ssgn.errors import UserError
+from tf_ssgn.status import MEANING, Status
+
+CARD = Path("assets.extra") / "model.json"
+SIGNATURES = ("embed_sketch", "embed_photo", "explain")
+
+
+class EmbeddingModel:
+    """Images to unit vectors.
+
+    Attributes:
+        path: where it was loaded from.
+        card: what `export` wrote about it; `fingerprint`, `dimension` and `views` are taken from there.
+    """
+
+    def __init__(self, path: str, card: dict[str, Any], functions: dict[str, Callable[..., dict[str, Any]]]):
+        self.path, self.card, self._functions = path, card, functions
+        self.fingerprint: str = card["fingerprint"]
+        self.dimension: int = card["dimension"]
+        self.views: int = card["views"]
+
+    def call(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Runs `embed_sketch`, `embed_photo` or `explain` on `image_bytes` object or bytes `[B]`.
+
+        Returns:
+            The signature's outputs as arrays; see the table in docs/serving.md.
+        """
+        import tensorflow as tf
+
+        values = [bytes(value) for value in np.asarray(inputs["image_bytes"], dtype=object).reshape(-1)]
+        outputs = self._functions[signature](image_bytes=tf.constant(values, tf.string, shape=[len(values)]))
+        return {key: value.numpy() for key, value in outputs.items()}
+
+    def embed_sketch(self, images: Any) -> np.ndarray:
+        """A path, the bytes of an image, or a list of them, to unit float32 `[d]` or `[B, d]`.
+
+        Raises:
+            UserError: an image that cannot be used; the message says which and why.
+        """
+        return self._embed("embed_sketch", images)
+
+    def embed_photo(self, images: Any) -> np.ndarray:
+        """As `embed_sketch`, for photos."""
+        return self._embed("embed_photo", images)
+
+    def _embed(self, signature: str, images: Any) -> np.ndarray:
+        single = isinstance(images, (str, bytes, os.PathLike))
+        named: Sequence[Any] = [images] if single else list(images)
+        vectors = []
+        for start in range(0, len(named), SERVING.batch):
+            batch = [_read(image) for image in named[start : start + SERVING.batch]]
+            out = self.call(signature, {"image_bytes": np.array(batch, dtype=object)})
+            for image, status in zip(named[start : start + SERVING.batch], out["status"], strict=True):
+                if status != Status.OK:
+                    what = "the image" if isinstance(image, bytes) else os.fspath(image)
+                    raise UserError(f"{what}: {MEANING[Status(int(status))]} (status {int(status)})")
+            vectors.append(out["embedding"])
+        if not vectors:
+            return np.zeros((0, self.dimension), np.float32)
+        return vectors[0][0] if single else np.concatenate(vectors)
+
+
+def _read(image: Any) -> bytes:
+    if isinstance(image, bytes):
+        return image
+    try:
+        return Path(image).read_bytes()
+    except OSError as error:
+        raise UserError(f"{image}: {error.strerror or error}; expected an image file") from None
+
+
+def load_saved_model(path: str | os.PathLike) -> EmbeddingModel:
+    """Loads `saved_models/NAME` (its newest `embed` version), an `embed` folder, or one version folder."""
+    version = newest_version(path)
+    try:
+        card = json.loads((version / CARD).read_text(encoding="utf-8"))
+        import tensorflow as tf
+
+        loaded = tf.saved_model.load(str(version))
+        functions = {name: loaded.signatures[name] for name in SIGNATURES}
+        return EmbeddingModel(str(path), card, functions)
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(
+            f"{version} is not a whole SavedModel of tf_ssgn ({error}); write it anew with `python -m tf_ssgn.export`"
+        ) from None
+
+
+def newest_version(path: str | os.PathLike) -> Path:
+    """The version folder that `path` means: itself, or the highest number below it or below `embed/`."""
+    path = Path(path)
+    if (path / "saved_model.pb").exists():
+        return path
+    for folder in (path / "embed", path):
+        versions = [entry for entry in folder.glob("*") if entry.name.isdigit() and (entry / "saved_model.pb").exists()]
+        if versions:
+            return max(versions, key=lambda entry: int(entry.name))
+    raise UserError(
+        f"{path} holds no exported model (no embed/<version>/saved_model.pb); "
+        "write one with `python -m tf_ssgn.export RUN --to saved_models/NAME`"
+    )

@@ -1,0 +1,155 @@
+"""SavedModels with numbered versions, warm-up requests and a model card."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tf_ssgn.atomic import sync_folder, write_json, write_text
+from tf_ssgn.config import SERVING
+from tf_ssgn.errors import UserError
+from tf_ssgn.runtime.saved_model import CARD
+from tf_ssgn.serving import wire
+
+WARM_UP_BATCHES = (1, SERVING.batch)
+
+
+def fingerprint(backbone, ssgn, image_size: int, preprocessing: int, views: int) -> str:
+    """sha256 of all that an embedding depends on: weights and noise draws, preprocessing, views.
+
+    Equal for every export and every runtime of one run with the same number of views.
+    """
+    from tf_ssgn.runtime.features import weights_hash
+
+    # Not all weights of `ssgn` are part of an embedding, but all are fixed once training is over.
+    parts = [weights_hash(backbone), weights_hash(ssgn), image_size, preprocessing, views]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def publish(
+    folder: Path, module: tf.Module, signatures: dict[str, Any], card: dict[str, Any], requests: list[bytes]
+) -> Path:
+    """Writes the next version below `folder`, whole or not at all; returns it, or the newest one if nothing changed.
+
+    Args:
+        signatures: name -> concrete function; `serving_default` may be among them.
+        card: goes to `assets.extra/model.json`; its `content` decides whether anything changed.
+        requests: serialised `PredictionLog`s that TF Serving replays when it loads the model.
+    """
+    versions = sorted(int(entry.name) for entry in folder.glob("*") if entry.name.isdigit())
+    if versions:
+        newest = folder / str(versions[-1])
+        try:
+            if json.loads((newest / CARD).read_text(encoding="utf-8"))["content"] == card["content"]:
+                return newest
+        except (OSError, ValueError, KeyError):
+            pass  # a version that cannot say what it is gets a successor
+    target = folder / str(versions[-1] + 1 if versions else 1)
+    temporary = folder / f".{secrets.token_hex(4)}.tmp"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tf.saved_model.save(module, str(temporary), signatures=signatures)
+        extra = temporary / "assets.extra"
+        extra.mkdir()
+        with tf.io.TFRecordWriter(str(extra / "tf_serving_warmup_requests")) as writer:
+            for request in requests:
+                writer.write(request)
+        write_json(temporary / CARD, card)
+        write_text(temporary / "README.md", model_card(card))
+        os.rename(temporary, target)
+        sync_folder(folder)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {target}: {error.strerror or error}; check the space and the rights there"
+        ) from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return target
+
+
+def warm_up_requests(signatures: list[str], with_k: bool) -> list[bytes]:
+    """One `PredictionLog` per signature and batch size, as bytes; the image is a drawn circle.
+
+    The stock protos are an extra, so the two outer messages are framed by hand: `PredictionLog` field 6 is
+    `PredictLog`, whose field 1 is the request.
+    """
+    from tf_ssgn.serving.service import warm_up_drawing
+
+    image = warm_up_drawing()
+    logs = []
+    for signature in signatures:
+        for rows in WARM_UP_BATCHES:
+            request = wire.PredictRequest()
+            request.model_spec.name = SERVING.name
+            request.model_spec.signature_name = signature
+            images = request.inputs["image_bytes"]
+            images.dtype = tf.string.as_datatype_enum
+            images.tensor_shape.dim.add(size=rows)
+            images.string_val.extend([image] * rows)
+            if with_k:
+                k = request.inputs["k"]
+                k.dtype = tf.int32.as_datatype_enum
+                k.tensor_shape.dim.add(size=rows)
+                k.int_val.extend([SERVING.default_k] * rows)
+            logs.append(_field(6, _field(1, request.SerializeToString())))
+    return logs
+
+
+def _field(number: int, content: bytes) -> bytes:
+    """A length-delimited protobuf field."""
+    length, size = b"", len(content)
+    while size > 127:
+        length, size = length + struct.pack("B", size & 127 | 128), size >> 7
+    return struct.pack("B", number << 3 | 2) + length + struct.pack("B", size) + content
+
+
+def content_hash(*parts: Any) -> str:
+    """sha256 over JSON values and arrays: two exports of equal content are one version."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(
+            np.ascontiguousarray(part).tobytes() if isinstance(part, np.ndarray) else json.dumps(part).encode()
+        )
+    return digest.hexdigest()
+
+
+def model_card(card: dict[str, Any]) -> str:
+    """The card as Markdown, for people."""
+    gallery = card.get("gallery")
+    lines = [
+        f"# {card['name']}",
+        "",
+        "Zero-shot sketch-based image retrieval with SSGN, exported by tf_ssgn. A reconstruction from the abstract of",
+        "arXiv 1904.01971: no figure here is the paper's.",
+        "",
+        f"- backbone {card['backbone']}, image side {card['image_size']}, embedding float32 [{card['dimension']}], unit length",
+        f"- {card['views']} extra views averaged into an embedding (evaluation used {card['evaluation_views']})",
+        f"- trained on {len(card['seen'])} classes of {card['dataset']}, split {card['split']}; seed {card['seed']}",
+        f"- fingerprint {card['fingerprint']}",
+    ]
+    if gallery:
+        lines.append(
+            f"- gallery {gallery['path']}, version {gallery['version']}, {gallery['count']} photos, {card['search']} search"
+        )
+    if card.get("metrics"):
+        values = ", ".join(f"{key} {value:.4f}" for key, value in card["metrics"].items())
+        lines.append(f"- measured on the unseen classes, {card['evaluation_views']} extra views: {values}")
+    lines += [
+        "",
+        "Signatures: "
+        + ", ".join(f"`{name}`" for name in card["signatures"])
+        + ". Faults of one image are that row's `status`.",
+        "A SavedModel is code: load only what you trust.",
+    ]
+    if card.get("search") == "scann":
+        lines.append("Import `scann` before loading this one: it holds ScaNN's ops.")
+    return "\n".join(lines) + "\n"

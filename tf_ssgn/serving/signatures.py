@@ -1,0 +1,176 @@
+"""The graph behind every signature: image bytes in, codes or answers out. TensorFlow ops only, exportable as it is.
+
+Preprocessing, backbone, SSGN, views and search are one graph, so every client of every server gets the same answer.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tf_ssgn.config import QUERY_LIMITS, SERVING
+from tf_ssgn.data import images, views
+from tf_ssgn.models.fusion import unit
+from tf_ssgn.retrieval.scann_index import build_tf_searcher, reorder
+from tf_ssgn.status import Status
+
+BYTES = tf.TensorSpec([None], tf.string, name="image_bytes")
+K = tf.TensorSpec([None], tf.int32, name="k")
+CANDIDATES = 5  # times k: how many of ScaNN's candidates get their exact score
+
+
+class Embedder(tf.Module):
+    """`embed_sketch`, `embed_photo` and `explain` of one trained model.
+
+    Args:
+        backbone: images `[B, size, size, 3]` to taps `[B, D]`.
+        ssgn: the `models.ssgn.SSGN` that goes with it.
+        extra_views: views averaged into an embedding besides the plain one.
+        class_names, class_vectors: classes that `explain` compares a drawing with; unit vectors float32 `[C, s]`.
+    """
+
+    def __init__(self, backbone, ssgn, extra_views: int, class_names: list[str], class_vectors: np.ndarray):
+        super().__init__()
+        self._backbone, self._ssgn, self._views = backbone, ssgn, extra_views
+        self._size = int(backbone.input_shape[1])
+        # Not the Keras models themselves: of those only the variables belong into a SavedModel.
+        self.weights = [variable.value for variable in (*backbone.variables, *ssgn.variables)]
+        self.class_names = tf.constant(class_names, tf.string)
+        self.class_vectors = tf.constant(class_vectors, tf.float32)
+
+    @tf.function(input_signature=[BYTES])
+    def embed_sketch(self, image_bytes):
+        """string `[B]` to unit `embedding` float32 `[B, d]` and `status` int32 `[B]`; a faulty row is zero."""
+        codes, status = self._sketch(image_bytes)
+        return {"embedding": _only_fine(codes["code"], status), "status": status}
+
+    @tf.function(input_signature=[BYTES])
+    def embed_photo(self, image_bytes):
+        """As `embed_sketch`, for photos."""
+        pixels, status = self._decode(image_bytes, views.photo_views)
+        codes = self._each_view(pixels, lambda taps: {"code": self._ssgn.photo_code(taps)})
+        return {"embedding": _only_fine(codes["code"], status), "status": status}
+
+    @tf.function(input_signature=[BYTES])
+    def explain(self, image_bytes):
+        """What the method makes of sketches: both stages' codes and the classes nearest to the predicted semantics.
+
+        A stage that the model was built without answers with the code that the next one starts from.
+        """
+        codes, status = self._sketch(image_bytes)
+        coarse = codes.get("coarse", codes["sketch"])
+        rows = tf.shape(image_bytes)[0]
+        semantics = _only_fine(codes["semantics"], status)
+        return {
+            "coarse": _only_fine(coarse, status),
+            "fine": _only_fine(codes.get("fine", coarse), status),
+            "semantics": semantics,
+            "class_names": tf.tile(self.class_names[None], [rows, 1]),
+            "class_scores": tf.linalg.matmul(semantics, self.class_vectors, transpose_b=True),
+            "status": status,
+        }
+
+    def _sketch(self, image_bytes) -> tuple[dict[str, Any], Any]:
+        pixels, status = self._decode(image_bytes, views.sketch_views)
+        return self._each_view(pixels, self._ssgn.retrieve), status
+
+    def _decode(self, image_bytes, prepare) -> tuple[Any, Any]:
+        return images.decode_batch(
+            image_bytes, QUERY_LIMITS, False, partial(prepare, size=self._size, views=self._views)
+        )
+
+    def _each_view(self, pixels, encode) -> dict[str, Any]:
+        """Unit means over the views of what `encode` gives for the taps of each."""
+        total: dict[str, Any] = {}
+        for view in range(1 + self._views):
+            codes = encode(tf.cast(self._backbone(pixels[:, view], training=False), tf.float32))
+            total = {key: total[key] + code if total else code for key, code in codes.items()}
+        return {key: unit(code) for key, code in total.items()} if self._views else total
+
+
+class Search(tf.Module):
+    """`search` and `search_photo` of a gallery, over an embedder and anything that finds neighbours.
+
+    Args:
+        embedder: as above.
+        ids: string `[N]`, ids of the gallery's items.
+        neighbours: a module with `search(vectors [B, d], k) -> (rows int32 [B, n], scores float32 [B, n])`, best
+            first, n at most k; a NaN score marks a place without an answer.
+    """
+
+    def __init__(self, embedder: Embedder, ids: list[bytes], neighbours: tf.Module):
+        super().__init__()
+        self.embedder, self.neighbours = embedder, neighbours
+        self.ids = tf.constant(ids, tf.string, shape=[len(ids)])
+
+    @tf.function(input_signature=[BYTES, K])
+    def search(self, image_bytes, k):
+        """Sketches: string `[B]` and k int32 `[B]` to `ids`, `scores` `[B, K]`, `count` and `status` `[B]`."""
+        return self._answer(self.embedder.embed_sketch, image_bytes, k)
+
+    @tf.function(input_signature=[BYTES, K])
+    def search_photo(self, image_bytes, k):
+        """As `search`, for photos as queries."""
+        return self._answer(self.embedder.embed_photo, image_bytes, k)
+
+    def _answer(self, embed, image_bytes, k):
+        good = (k >= 1) & (k <= SERVING.k)
+        embedded = embed(image_bytes)
+        status = tf.where(good, embedded["status"], int(Status.BAD_K))
+        width = tf.maximum(tf.reduce_max(tf.where(good, k, 0)), 0)
+        # Some searchers refuse k = 0; the columns past `width` are cut off again.
+        rows, scores = self.neighbours.search(embedded["embedding"], tf.maximum(width, 1))
+        rows, scores = rows[:, :width], scores[:, :width]
+        missing = width - tf.shape(scores)[1]
+        rows = tf.pad(rows, [[0, 0], [0, missing]])
+        scores = tf.pad(scores, [[0, 0], [0, missing]], constant_values=np.nan)
+        wanted = tf.where(status == int(Status.OK), k, 0)
+        found = (tf.range(width)[None, :] < wanted[:, None]) & ~tf.math.is_nan(scores)
+        return {
+            "ids": tf.where(found, tf.gather(self.ids, rows), ""),
+            "scores": tf.where(found, scores, np.nan),
+            "count": tf.reduce_sum(tf.cast(found, tf.int32), axis=1),
+            "status": status,
+        }
+
+
+class ExactNeighbours(tf.Module):
+    """All inner products, then the best: the reference, and fast enough up to about a million items."""
+
+    def __init__(self, vectors: np.ndarray):
+        super().__init__()
+        self.vectors = tf.Variable(vectors, trainable=False, name="gallery", dtype=tf.float32)
+
+    def search(self, queries, k):
+        scores = tf.linalg.matmul(queries, self.vectors, transpose_b=True)
+        scores, rows = tf.math.top_k(scores, tf.minimum(k, tf.shape(self.vectors)[0]))
+        return rows, scores
+
+
+class ScannNeighbours(tf.Module):
+    """ScaNN's TensorFlow ops; the searcher is made from its tensors at the first call after loading.
+
+    Whoever loads the SavedModel imports `scann` first, or TensorFlow does not know the ops.
+    """
+
+    def __init__(self, vectors: np.ndarray):
+        super().__init__()
+        self.items = len(vectors)
+        self.state = build_tf_searcher(vectors, SERVING.default_k).serialize_to_module()
+
+    def search(self, queries, k):
+        from scann.scann_ops.py.scann_ops import ScannSearcher
+
+        # ScaNN fails on an empty batch, so it always gets one row more.
+        queries = tf.concat([queries, tf.zeros([1, queries.shape[1]])], axis=0)
+        candidates = tf.minimum(self.items, tf.maximum(reorder(self.items, SERVING.default_k), CANDIDATES * k))
+        rows, scores = ScannSearcher(self.state.recreate_handle()).search_batched(queries, k, candidates)
+        return tf.cast(rows, tf.int32)[:-1], scores[:-1]
+
+
+def _only_fine(values, status):
+    """Zeroes the rows whose status is not 0."""
+    return tf.where((status == int(Status.OK))[:, None], values, 0.0)

@@ -1,0 +1,192 @@
+"""Train SSGN on sketches and photos of seen classes.
+
+python -m tf_ssgn.train --preset sketchy-mini --data sketchy_mini --split sketchy-21 \\
+    --model.weights mobilenet_v2.weights.h5 --semantics.vectors word2vec.npz --run runs/s21
+
+Any field of the config is a flag. Running the same command again resumes, or says that the run is finished.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+
+from tf_ssgn import cli
+from tf_ssgn import config as configuration
+from tf_ssgn.config import PRESETS, Config
+from tf_ssgn.errors import UserError
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = cli.Parser(
+        prog="python -m tf_ssgn.train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--preset", default="sketchy-mini", help=f"starting point: {', '.join(PRESETS)}")
+    parser.add_argument("--data", required=True, metavar="DIR", help="dataset folder; `prepare list` names the layouts")
+    parser.add_argument(
+        "--split", metavar="NAME-or-FILE", help="a published split or a JSON file; DIR/split.json if there"
+    )
+    parser.add_argument("--run", required=True, metavar="DIR", help="run folder; made, resumed or found finished")
+    parser.add_argument("--seed", type=int, help="short for --training.seed")
+    parser.add_argument(
+        "--cache", metavar="DIR", help="feature cache; else TF_SSGN_CACHE, else the user's cache folder"
+    )
+    group = parser.add_argument_group("config fields, with the defaults of preset sketchy-mini")
+    for name, (_, item, value) in configuration.fields(configuration.preset("sketchy-mini")).items():
+        if name != "preset":
+            choices = item.metadata["choices"]
+            text = item.metadata["help"] + (f" ({', '.join(choices)})" if choices else "")
+            shown = ",".join(map(str, value)) if isinstance(value, tuple) else value
+            group.add_argument(
+                f"--{name}", metavar="X", help=f"{text} [{'empty' if shown == '' else shown}]".replace("%", "%%")
+            )
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int | None:
+    arguments = vars(parser().parse_args(argv))
+    fields = {name: value for name, value in arguments.items() if "." in name and value is not None}
+    if arguments["seed"] is not None:
+        fields["training.seed"] = arguments["seed"]
+    config = configuration.override(configuration.preset(arguments["preset"]), fields)
+    train(config, arguments["data"], arguments["split"], arguments["run"], arguments["cache"])
+    return 0
+
+
+def train(config: Config, data: str, split: str | None, folder: str, cache: str | None = None) -> Path:
+    """Trains, resumes or finds finished the run in `folder`; returns its path. The chain of the command in one call."""
+    from tf_ssgn.data.datasets import open_dataset
+    from tf_ssgn.data.splits import carve_validation, load_split
+    from tf_ssgn.training.run_folder import Run, create_run, open_run
+
+    start = time.monotonic()
+    dataset = open_dataset(data)
+    for note in dataset.notes:
+        cli.log(f"note: {note}")
+    chosen = load_split(_split_of(data, split), dataset.classes)
+    if not chosen.seen:
+        raise UserError(f"the split {chosen.name} has no seen classes, so there is nothing to train on")
+    for note in chosen.notes:
+        cli.log(f"note: {note}")
+    if not chosen.validation and config.data.validation_classes:
+        chosen = carve_validation(chosen, config.data.validation_classes, config.training.seed)
+    source = _vectors_of(data, config)
+    config = configuration.override(config, {"semantics.vectors": source})
+
+    path = Path(folder)
+    if (path / "config.json").exists():
+        run = open_run(path)
+        _refuse_other(run, config, chosen)
+        if run.finished:
+            cli.log(f"the run {path} is finished; evaluate it with `python -m tf_ssgn.evaluate {path}`")
+            return path
+    else:
+        if path.exists() and not path.is_dir():
+            raise UserError(f"--run: received {folder!r}, which is a file; expected a folder that is new or a run")
+        semantics = _semantics(chosen, config)
+        run = Run(path, config, os.path.abspath(data), chosen, semantics, 0, _versions())
+
+    _fit(run, dataset, cache, create_run)
+    cli.log(f"trained in {time.monotonic() - start:.0f} s; next: python -m tf_ssgn.evaluate {path}")
+    return path
+
+
+def _fit(run, dataset, cache, create_run) -> None:
+    import dataclasses
+
+    import keras
+
+    from tf_ssgn.models.backbones import build_backbone
+    from tf_ssgn.runtime.features import FeatureCache, default_folder
+    from tf_ssgn.training import fit
+
+    config = run.config
+    keras.utils.set_random_seed(config.training.seed)
+    keras.config.set_dtype_policy(config.training.precision)
+    backbone = build_backbone(config.model.backbone, config.data.image_size, config.model.weights, config.model.taps)
+    keras.config.set_dtype_policy("float32")
+    folder = None if config.training.finetune_from else Path(cache) if cache else default_folder()
+    features = FeatureCache(folder, backbone, config.model.backbone)
+    known = set(run.split.all_seen)
+    sketches, photos = (
+        fit.read_images(
+            features, [item for item in items if item.label in known], config.training.views, config.data.max_bad_files
+        )
+        for items in (dataset.sketches, dataset.photos)
+    )
+    if not run.taps:  # the folder appears only once all inputs were found good
+        run = dataclasses.replace(run, taps=int(backbone.output_shape[-1]))
+        create_run(run)
+    fit.train_run(run, sketches, photos)
+
+
+def _split_of(data: str, split: str | None) -> str:
+    own = Path(data) / "split.json"
+    if split is None and not own.is_file():
+        raise UserError(
+            "--split is missing; expected a published split (`python -m tf_ssgn.prepare list`) or a JSON file"
+        )
+    return split or str(own)
+
+
+def _vectors_of(data: str, config: Config) -> str:
+    own = Path(data) / "semantics.npz"
+    if not config.semantics.vectors and not own.is_file():
+        raise UserError(
+            "--semantics.vectors is missing; expected a file of class or word vectors (.npz, .bin, .vec, .txt): "
+            "the method is conditioned on the meaning of class names"
+        )
+    source = config.semantics.vectors or str(own)
+    return source if source.startswith("hub:") else os.path.abspath(source)
+
+
+def _semantics(split, config: Config):
+    """Unit class vectors, centred on the seen ones: word vectors share a large common part that tells nothing."""
+    from tf_ssgn.data.semantics import class_vectors
+    from tf_ssgn.training.run_folder import Semantics
+
+    seen, source = split.all_seen, config.semantics.vectors
+    vectors = class_vectors(seen, source)
+    names = seen
+    try:
+        vectors = np.concatenate([vectors, class_vectors(split.unseen, source)]) if split.unseen else vectors
+        names = seen + split.unseen
+    except UserError as error:  # only the oracle and `explain` need them
+        cli.log(f"note: unseen classes go without vectors ({error}); the oracle is left out")
+    vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors = vectors - vectors[: len(seen)].mean(axis=0)
+    if config.semantics.dimension:
+        most = min(vectors.shape[1], len(seen) - 1)
+        if config.semantics.dimension > most:
+            raise UserError(f"--semantics.dimension: received {config.semantics.dimension}, expected at most {most}")
+        axes = np.linalg.svd(vectors[: len(seen)], full_matrices=False)[2][: config.semantics.dimension]
+        vectors = vectors @ axes.T
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return Semantics(names, (vectors / np.maximum(length, 1e-12)).astype(np.float32))
+
+
+def _refuse_other(run, config: Config, split) -> None:
+    changed = configuration.differences(config, run.config)
+    if split.checksum != run.split.checksum:
+        changed.append(f"split: {split.name} here, {run.split.name} there")
+    if changed:
+        raise UserError(
+            f"the run {run.path} was begun with another config ({'; '.join(changed)}); "
+            "repeat its own flags to resume it, or name another --run"
+        )
+
+
+def _versions() -> dict[str, str]:
+    import keras
+
+    names = ("tf_ssgn", "tensorflow", "keras", "numpy")
+    return {name: importlib.metadata.version(name) for name in names} | {"backend": keras.backend.backend()}
+
+
+if __name__ == "__main__":
+    cli.run(main)

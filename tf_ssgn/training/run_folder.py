@@ -1,0 +1,180 @@
+"""The run folder: what a run was, where it stands, and its best weights.
+
+`config.json`, `semantics.npz`, `history.jsonl`, `checkpoints/state.npz`, `best.weights.h5`, `tensorboard/`: enough to
+resume, evaluate and export, on another machine too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tf_ssgn import config as configuration
+from tf_ssgn.atomic import write_json, writing
+from tf_ssgn.data.splits import Split
+from tf_ssgn.errors import UserError
+
+FINISHED = "finished"
+
+
+@dataclass(frozen=True)
+class Semantics:
+    """Class vectors as the model sees them: centred on the seen classes' mean and of unit length.
+
+    Attributes:
+        names: classes whose vector is known, seen and unseen.
+        vectors: float32 `[len(names), s]`, unit rows.
+    """
+
+    names: tuple[str, ...]
+    vectors: np.ndarray
+
+    def of(self, classes: tuple[str, ...]) -> np.ndarray:
+        """float32 `[len(classes), s]`; all of them must be known."""
+        row = {name: index for index, name in enumerate(self.names)}
+        return self.vectors[[row[name] for name in classes]]
+
+    def knows(self, classes: tuple[str, ...]) -> bool:
+        return set(classes) <= set(self.names)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder, opened."""
+
+    path: Path
+    config: configuration.Config
+    data: str
+    split: Split
+    semantics: Semantics
+    taps: int
+    versions: dict[str, str]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes of the final weights, in label order."""
+        refit = self.config.training.refit and self.split.validation
+        return self.split.all_seen if refit else self.split.seen
+
+    @property
+    def state_file(self) -> Path:
+        return self.path / "checkpoints" / "state.npz"
+
+    @property
+    def weights_file(self) -> Path:
+        return self.path / "best.weights.h5"
+
+    @property
+    def finished(self) -> bool:
+        return self.weights_file.exists() and load_state(self)[0].get("phase") == FINISHED
+
+
+def create_run(run: Run) -> None:
+    """Writes what does not change; `config.json` comes last and makes the folder a run."""
+    try:
+        run.path.mkdir(parents=True, exist_ok=True)
+        with writing(run.path / "semantics.npz") as temporary:
+            np.savez(temporary, names=np.array(run.semantics.names), vectors=run.semantics.vectors)
+        split = {key: getattr(run.split, key) for key in ("name", "seen", "unseen", "validation", "checksum", "notes")}
+        write_json(
+            run.path / "config.json",
+            {
+                "config": configuration.to_dict(run.config),
+                "data": run.data,
+                "split": split,
+                "taps": run.taps,
+                "versions": run.versions,
+            },
+        )
+    except OSError as error:
+        raise UserError(f"cannot write the run folder {run.path}: {error.strerror or error}") from None
+
+
+def open_run(path: str | os.PathLike) -> Run:
+    """Reads a run folder; UserError where there is none."""
+    path = Path(path)
+    try:
+        content = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        with np.load(path / "semantics.npz", allow_pickle=False) as stored:
+            semantics = Semantics(tuple(stored["names"].tolist()), stored["vectors"])
+        split = {key: tuple(value) if isinstance(value, list) else value for key, value in content["split"].items()}
+        return Run(
+            path=path,
+            config=configuration.from_dict(content["config"]),
+            data=content["data"],
+            split=Split(**split),
+            semantics=semantics,
+            taps=int(content["taps"]),
+            versions=content["versions"],
+        )
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{path} is not a run folder: it has no {Path(error.filename).name}; make one with "
+            "`python -m tf_ssgn.train --run DIR`"
+        ) from None
+    except (ValueError, KeyError, TypeError, OSError, zipfile.BadZipFile) as error:
+        raise UserError(f"the run folder {path} is damaged ({error}); train it anew into another folder") from None
+
+
+def save_state(run: Run, values: dict[str, Any], arrays: list[np.ndarray]) -> None:
+    """Writes where the run stands, atomically: small JSON values and the values of all variables."""
+    with writing(run.state_file) as temporary, open(temporary, "wb") as handle:
+        np.savez(handle, state=np.array(json.dumps(values)), **{f"v{i:05d}": a for i, a in enumerate(arrays)})  # type: ignore[arg-type]
+
+
+def load_state(run: Run, with_arrays: bool = False) -> tuple[dict[str, Any], list[np.ndarray]]:
+    """What `save_state` wrote; ({}, []) where nothing was."""
+    if not run.state_file.exists():
+        return {}, []
+    try:
+        with np.load(run.state_file, allow_pickle=False) as stored:
+            values = json.loads(str(stored["state"]))
+            arrays = [stored[key] for key in sorted(stored.files) if key.startswith("v")] if with_arrays else []
+        return values, arrays
+    except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+        raise UserError(f"{run.state_file} is damaged ({error}); delete it to train from the start") from None
+
+
+def save_weights(run: Run, trainer) -> None:
+    with writing(run.weights_file) as temporary:
+        trainer.save_weights(temporary)
+
+
+def load_weights(run: Run, trainer) -> None:
+    if not run.weights_file.exists():
+        raise UserError(f"the run {run.path} has no best.weights.h5 yet; finish it with the train command")
+    try:
+        trainer.load_weights(run.weights_file)
+    except (ValueError, OSError, KeyError) as error:
+        reason = str(error).strip().split("\n")[0][:200]
+        raise UserError(f"{run.weights_file} does not fit the run's config: {reason}") from None
+
+
+def append_history(run: Run, row: dict[str, Any]) -> None:
+    with open(run.path / "history.jsonl", "a", encoding="utf-8") as handle:
+        handle.write(json.dumps(row) + "\n")
+        handle.flush()
+        os.fsync(handle.fileno())
+
+
+def trim_history(run: Run, phase: str, epoch: int) -> None:
+    """Drops rows past the state that a run resumes from: a kill can fall between the history and the checkpoint."""
+    path = run.path / "history.jsonl"
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:  # a row cut short by a kill
+            continue
+        if row["phase"] != phase or row["epoch"] <= epoch:
+            kept.append(json.dumps(row) + "\n")
+    with writing(path) as temporary:
+        temporary.write_text("".join(kept), encoding="utf-8")

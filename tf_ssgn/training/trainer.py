@@ -1,0 +1,153 @@
+"""The trainer: SSGN, its backbone and the losses, in a Keras model that `fit` can train on any backend."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from tf_ssgn.config import Config
+from tf_ssgn.errors import UserError
+from tf_ssgn.models.backbones import build_backbone
+from tf_ssgn.models.fusion import unit
+from tf_ssgn.models.ssgn import SSGN
+from tf_ssgn.training import losses
+
+CENTRE_MOMENTUM = 0.9  # of the running class means; a class comes by about once in three steps
+WARM_UP = 0.05  # share of all steps in which the learning rate rises
+
+
+class Trainer(keras.Model):
+    """Computes the weighted sum of all losses of the config.
+
+    A batch is a dict: `sketch` and `photo`, taps `[B, D]` of a frozen backbone or images `[B, size, size, 3]` in
+    0..255 for one that is fine-tuned, and `label` int32 `[B]`, the pair's seen class.
+
+    Attributes:
+        semantics: float32 `[C, s]`, unit vectors of the seen classes.
+    """
+
+    def __init__(self, config: Config, backbone: keras.Model, semantics: np.ndarray):
+        super().__init__(name="trainer", dtype="float32")
+        self.config = config
+        self.backbone = backbone
+        self.finetuned = bool(config.training.finetune_from)
+        self.ssgn = SSGN(
+            config.model, int(backbone.output_shape[-1]), semantics.shape[1], len(semantics), config.training.seed
+        )
+        self.semantics = self.add_weight(
+            name="semantics", shape=semantics.shape, initializer="zeros", trainable=False, dtype="float32"
+        )
+        self.semantics.assign(semantics)
+        names = ["loss", *(name for name, weight in _weights(config).items() if weight)]
+        self.trackers = [keras.metrics.Mean(name=name) for name in names]
+        self.built = True
+
+    def call(self, inputs: dict[str, Any], training: bool = False) -> dict[str, Any]:
+        taps = {key: inputs[key] for key in ("sketch", "photo")}
+        if self.finetuned:
+            taps = {key: self.backbone(value, training=training) for key, value in taps.items()}
+        semantics = ops.take(self.semantics, inputs["label"], axis=0)
+        return self.ssgn(taps | {"semantics": semantics}, training=training)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """The weighted sum; every term is tracked under its own name."""
+        if training:
+            self._update_centres(y_pred["photo"], x["label"])
+        terms = self.terms(y_pred, x["label"])
+        total = sum(_weights(self.config)[name] * term for name, term in terms.items())
+        for tracker in self.trackers:
+            tracker.update_state(total if tracker.name == "loss" else terms[tracker.name])
+        return total
+
+    def terms(self, out: dict[str, Any], labels) -> dict[str, Any]:
+        """The loss terms whose weight is not 0, as scalars, from what `SSGN.call` returned."""
+        weights, temperature = _weights(self.config), self.config.losses.temperature
+        target = ops.take(ops.convert_to_tensor(self.semantics), labels, axis=0)
+        centre = unit(ops.take(ops.convert_to_tensor(self.ssgn.centres), labels, axis=0))
+        photo = ops.stop_gradient(out["photo"])
+        synthesised = [out[stage] for stage in ("coarse", "fine") if stage in out]
+        terms = {}
+        if weights["reconstruction"]:
+            pairs = {"coarse_reconstruction": centre, "fine_reconstruction": photo}
+            terms["reconstruction"] = _total(losses.reconstruction(out[k], t) for k, t in pairs.items() if k in out)
+        if weights["kl"]:
+            stages = [stage for stage in ("coarse", "fine") if f"{stage}_mean" in out]
+            terms["kl"] = _total(losses.kl(out[f"{s}_mean"], out[f"{s}_log_variance"]) for s in stages)
+        if weights["regression"]:
+            terms["regression"] = _total(losses.cosine_distance(self.ssgn.regress(c), target) for c in synthesised)
+        if weights["classification"]:
+            prototypes = unit(self.ssgn.prototypes)
+            codes = [out["sketch"], out["photo"], *synthesised]
+            terms["classification"] = _total(
+                losses.classification(code, prototypes, labels, temperature) for code in codes
+            ) / len(codes)
+        if weights["semantic"]:
+            terms["semantic"] = losses.cosine_distance(out["semantics"], target)
+        if weights["contrastive"]:
+            code = (synthesised or [out["sketch"]])[-1]
+            terms["contrastive"] = losses.contrastive(code, out["photo"], labels, temperature)
+        return terms
+
+    def _update_centres(self, photo, labels) -> None:
+        """Moves the running mean of each class in the batch; a class's first mean is taken as it is."""
+        centres = ops.convert_to_tensor(self.ssgn.centres)
+        member = ops.one_hot(labels, centres.shape[0], dtype="float32")
+        count = ops.sum(member, axis=0)[:, None]
+        mean = ops.transpose(member) @ ops.stop_gradient(photo) / ops.maximum(count, 1.0)
+        fresh = ops.sum(ops.abs(centres), axis=-1, keepdims=True) == 0.0
+        moved = ops.where(fresh, mean, CENTRE_MOMENTUM * centres + (1.0 - CENTRE_MOMENTUM) * mean)
+        self.ssgn.centres.assign(ops.where(count > 0.0, moved, centres))
+
+
+def build_trainer(config: Config, semantics: np.ndarray, weights: str | None = None) -> Trainer:
+    """Backbone, SSGN and losses under the config's dtype policy and seed; not compiled.
+
+    Args:
+        semantics: unit vectors of the classes to train on, float32 `[C, s]`.
+        weights: backbone weights in place of `config.model.weights`, "none" where a checkpoint is loaded next.
+    """
+    keras.utils.set_random_seed(config.training.seed)
+    keras.config.set_dtype_policy(config.training.precision)
+    try:
+        backbone = build_backbone(
+            config.model.backbone,
+            config.data.image_size,
+            config.model.weights if weights is None else weights,
+            config.model.taps,
+            config.training.finetune_from,
+        )
+        return Trainer(config, backbone, semantics)
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+def compile_trainer(trainer: Trainer, steps: int) -> None:
+    """AdamW with warm-up and cosine decay over `steps`; `mixed_float16` scales its loss by itself."""
+    training = trainer.config.training
+    if not any(_weights(trainer.config).values()):
+        raise UserError("every loss has weight 0, so there is nothing to train; raise one of --losses.*")
+    schedule = keras.optimizers.schedules.CosineDecay(
+        0.0,
+        decay_steps=max(1, round(steps * (1 - WARM_UP))),
+        warmup_target=training.learning_rate,
+        warmup_steps=max(1, round(steps * WARM_UP)),
+    )
+    optimizer = keras.optimizers.AdamW(
+        schedule, weight_decay=training.weight_decay, global_clipnorm=training.clip_norm or None
+    )
+    if training.precision == "mixed_float16":  # `fit` would only wrap it for a model whose own policy is float16
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    trainer.compile(optimizer=optimizer, auto_scale_loss=False)
+    trainer.optimizer.build(trainer.trainable_variables)
+
+
+def _weights(config: Config) -> dict[str, float]:
+    names = ("reconstruction", "kl", "regression", "classification", "semantic", "contrastive")
+    return {name: getattr(config.losses, name) for name in names}
+
+
+def _total(terms):
+    return sum(terms, ops.zeros(()))
