@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tf_ssgn import client as client
-    from tf_ssgn.retrieval.gallery import Gallery as Gallery
     from tf_ssgn.facade import load as load
+    from tf_ssgn.retrieval.gallery import Gallery as Gallery
 
 __version__ = "0.1.0"
 __all__ = ["Gallery", "client", "load"]

@@ -77,7 +77,10 @@ def evaluate_features(file: str) -> dict[str, Any]:
             arrays = [stored[name] for name in names]
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{file}: {error}; expected an .npz file with {', '.join(names)}") from None
-    result = protocol.evaluate_zero_shot(*arrays, k=preset("sketchy").evaluation.k, progress=True)
+    queries, query_labels, gallery, gallery_labels = arrays
+    result = protocol.evaluate_zero_shot(
+        queries, query_labels, gallery, gallery_labels, k=preset("sketchy").evaluation.k, progress=True
+    )
     return cli.jsonable({"dataset": file, **result.metrics})
 
 
@@ -95,6 +98,7 @@ def evaluate_run(
     from tf_ssgn.data.datasets import open_dataset
     from tf_ssgn.data.splits import load_split
     from tf_ssgn.evaluation import hashing, inspection, protocol, report, score_features
+    from tf_ssgn.training.fit import untrained_features
     from tf_ssgn.training.run_folder import open_run
 
     run = open_run(folder)
@@ -118,7 +122,9 @@ def evaluate_run(
     def families(codes: np.ndarray, photos: np.ndarray = photo_codes) -> dict[str, Any]:
         return score_features(codes, labels[0], photos, labels[1], k=cut)
 
-    stages = {"untrained": families(encoder.untrained(queries), encoder.untrained(gallery))}
+    stages = {
+        "untrained": families(*(untrained_features(run, encoder.trainer, images) for images in (queries, gallery)))
+    }
     stages |= {name: families(sketch_codes[key]) for key, name in STAGES.items() if key in sketch_codes}
     if run.semantics.knows(chosen.unseen):
         true = run.semantics.of(tuple(labels[0]))
@@ -211,13 +217,7 @@ class Encoder:
         parts = [
             encode_taps(self.trainer, images.taps[:, view], modality, semantics) for view in range(images.taps.shape[1])
         ]
-        return {key: _unit(sum(part[key] for part in parts)) for key in parts[0]}
-
-    def untrained(self, images) -> np.ndarray:
-        """The backbone's features before training, standardised like the model's own: what learning adds to."""
-        from tf_ssgn.training.fit import untrained_features
-
-        return untrained_features(self.run, self.trainer, images)
+        return {key: _unit(np.sum([part[key] for part in parts], axis=0)) for key in parts[0]}
 
 
 def _unit(codes: np.ndarray) -> np.ndarray:

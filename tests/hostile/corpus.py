@@ -1,7 +1,7 @@
-"""Images that an image service must survive, made in memory: every payload class of bad input, with the status it gets.
+"""Images that an image service must survive, made in memory: every class of bad payload, with the status it gets.
 
-The statuses are those of a request (PNG and JPEG, `QUERY_LIMITS`). Where a decoder may reasonably see an image or damage,
-both are listed.
+The statuses are those of a request (PNG and JPEG, `QUERY_LIMITS`). Where a decoder may reasonably see an image or
+damage, both are listed.
 """
 
 from __future__ import annotations
@@ -100,6 +100,12 @@ def text_bomb(count: int, each: int = 1_000_000) -> bytes:
     """A small PNG with compressed texts that inflate to `each` bytes."""
     text = png_chunk(b"zTXt", b"key\0\0" + zlib.compress(b"a" * each, 9))
     return png_with(encoded(drawing(), "PNG"), text * count)
+
+
+def webp_header(width: int, height: int) -> bytes:
+    """A lossless WebP of which only the header is there."""
+    packed = struct.pack("<I", (width - 1) | (height - 1) << 14)
+    return b"RIFF\x20\0\0\0WEBPVP8L\x14\0\0\0\x2f" + packed + bytes(15)
 
 
 def nothing_and_magic() -> Iterator[Payload]:

@@ -1,7 +1,7 @@
 """The first frame of an animated GIF or WebP as a still image file of its own. TensorFlow ops only.
 
 TensorFlow decodes every frame: a small GIF of a thousand large frames would take gigabytes. So the file is cut down
-before it is decoded, by following its own block lengths. What is damaged comes out damaged, and the decoder finds it so.
+before it is decoded, by following its own block lengths. What is damaged comes out damaged, for the decoder to find.
 Sources: GIF89a specification (CompuServe 1990); WebP container specification (Google).
 """
 

@@ -10,8 +10,8 @@ of one placeholder marked CORRUPT, and the first element of the two is taken. Me
 A pure-graph alternative would have to verify inflate streams and Huffman codes before decoding them.
 
 **Why limits come first.** 12 KB of PNG decode to 100 MB, so height and width are read from the header before anything
-is decoded. Two bombs do not show there: PNG text chunks that inflate to 8 MB each, and JPEGs with thousands of scans over
-the same pixels (12 ms for 20 bytes); they are counted and refused as too large.
+is decoded. Two bombs do not show there: PNG text chunks that inflate to 8 MB each, and JPEGs with thousands of scans
+over the same pixels (12 ms for 20 bytes); they are counted and refused as too large.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from tf_ssgn.status import Status
 
 __all__ = ["decode", "decode_batch", "photo_views", "sketch_views"]
 
-SCANS = 64  # libjpeg's own progressive script has 10
+SCAN = b"\xff\xda\x00"  # with the high byte of its length, or the video behind a motion photo would look like scans
+SCANS = 64  # the usual progressive file has 10
 COMPRESSED_TEXTS = 8  # inflating one takes up to 8 MB and 0.1 s
 
 Decoded = tuple[tf.Tensor, tf.Tensor]
@@ -90,25 +91,29 @@ def _by_format(data: tf.Tensor, limits: Limits, photo_formats: bool) -> Decoded:
     return tf.ensure_shape(image, [None, None, 3]), status
 
 
-def _within(limits: Limits, sides: tf.Tensor, pixels: Callable[[], Decoded], bomb: tf.Tensor | bool = False) -> Decoded:
-    """The pixels, if sides int64 [2] allow it."""
-    status = _first(
+def _size_status(limits: Limits, sides: tf.Tensor) -> tf.Tensor:
+    """Status int32 of what a header says; sides are int64 [2]."""
+    return _first(
         (tf.reduce_min(sides) <= 0, Status.CORRUPT),
-        ((tf.reduce_max(sides) > limits.side) | (tf.reduce_prod(sides) > limits.pixels) | bomb, Status.TOO_LARGE),
+        ((tf.reduce_max(sides) > limits.side) | (tf.reduce_prod(sides) > limits.pixels), Status.TOO_LARGE),
         (tf.reduce_min(sides) < limits.smallest_side, Status.TOO_SMALL),
     )
-    return _unless(status, pixels)
 
 
-def _or_corrupt(decoder: Callable[[tf.Tensor], Decoded], data: tf.Tensor, channels: int = 3) -> Decoded:
-    """What the decoder makes of the data, or CORRUPT where it raises; the module's docstring tells how.
+def _attempt(decoder: Callable[[tf.Tensor], Decoded], data: tf.Tensor, otherwise: Decoded) -> Decoded:
+    """What the decoder makes of the data, or `otherwise` where it raises; the module's docstring tells how.
 
     Only what may raise belongs in the decoder: it is set up anew for every image, which takes the longer the more ops
     it has.
     """
     attempt = tf.data.Dataset.from_tensors(data).map(tf.autograph.experimental.do_not_convert(decoder)).ignore_errors()
-    otherwise = tf.data.Dataset.from_tensors(_placeholder(Status.CORRUPT, channels))
-    return attempt.concatenate(otherwise).take(1).get_single_element()
+    return attempt.concatenate(tf.data.Dataset.from_tensors(otherwise)).take(1).get_single_element()
+
+
+def _or_corrupt(op: Callable[[tf.Tensor], tf.Tensor], data: tf.Tensor, channels: int = 3) -> Decoded:
+    """Image uint8 [H, W, channels] and OK, or a placeholder and CORRUPT."""
+    fine = tf.constant(Status.OK, tf.int32)
+    return _attempt(lambda file: (op(file), fine), data, _placeholder(Status.CORRUPT, channels))
 
 
 def _more_than(count: int, marker: bytes, data: tf.Tensor) -> tf.Tensor:
@@ -117,57 +122,68 @@ def _more_than(count: int, marker: bytes, data: tf.Tensor) -> tf.Tensor:
 
 
 def _png(data: tf.Tensor, limits: Limits) -> Decoded:
-    """All colour types and depths as RGBA: transparency may hide in a tRNS chunk, so the colour type does not tell."""
+    """All colour types and depths. Transparency is an alpha channel, or a tRNS chunk beside any other colour type."""
 
-    def pixels() -> Decoded:
-        image, status = _or_corrupt(lambda file: _fine(tf.io.decode_png(file, channels=4)), data, channels=4)
+    def transparent() -> Decoded:
+        image, status = _or_corrupt(lambda file: tf.io.decode_png(file, channels=4), data, channels=4)
         return on_white(image), status
 
+    def opaque() -> Decoded:
+        # Not as RGBA: below 8 bits the op fills a missing alpha channel with 1, 3 or 15.
+        return _or_corrupt(lambda file: tf.io.decode_png(file, channels=3), data)
+
+    has_alpha = (headers.read(data, 25, 1)[0] >= 4) | _more_than(0, b"tRNS", data)
     bomb = _more_than(COMPRESSED_TEXTS, b"zTXt", data) | _more_than(COMPRESSED_TEXTS, b"iTXt", data)
-    return _within(limits, headers.png_sides(data), pixels, bomb)
+    status = _first((bomb, Status.TOO_LARGE), otherwise=_size_status(limits, headers.png_sides(data)))
+    return _unless(status, lambda: tf.cond(has_alpha, transparent, opaque))
 
 
 def _jpeg(data: tf.Tensor, limits: Limits) -> Decoded:
     """Grey, YCbCr and CMYK. The accurate transform is the one that Pillow, and so every published feature, uses."""
+    white, _ = _placeholder(Status.CORRUPT)
 
     def decoder(file: tf.Tensor) -> Decoded:
-        def pixels() -> Decoded:
-            return _fine(tf.io.decode_jpeg(file, channels=3, dct_method="INTEGER_ACCURATE"))
+        """Pixels, white if the sides forbid them, and the sides."""
+        sides = headers.jpeg_sides(file)
+        allowed = tf.reduce_all((sides >= limits.smallest_side) & (sides <= limits.side))
+        allowed &= tf.reduce_prod(sides) <= limits.pixels
+        pixels = lambda: tf.io.decode_jpeg(file, channels=3, dct_method="INTEGER_ACCURATE")  # noqa: E731
+        return tf.cond(allowed, pixels, lambda: white), sides
 
-        return _within(limits, headers.jpeg_sides(file), pixels, _more_than(SCANS, b"\xff\xda", file))
+    def attempted() -> Decoded:
+        image, sides = _attempt(decoder, data, (white, tf.zeros([2], tf.int64)))
+        return exif.upright(image, exif.jpeg_orientation(data)), _size_status(limits, sides)
 
-    image, status = _or_corrupt(decoder, data)
-    return exif.upright(image, exif.jpeg_orientation(data)), status
+    bomb = _first((_more_than(SCANS, SCAN, data), Status.TOO_LARGE))
+    return _unless(bomb, attempted)
 
 
 def _gif(data: tf.Tensor, limits: Limits) -> Decoded:
-    def pixels() -> Decoded:
-        return _or_corrupt(lambda file: _fine(tf.io.decode_gif(file)[0]), data)
-
-    return _within(limits, headers.gif_sides(data), pixels)
+    status = _size_status(limits, headers.gif_sides(data))
+    return _unless(status, lambda: _or_corrupt(lambda file: tf.io.decode_gif(file)[0], data))
 
 
 def _bmp(data: tf.Tensor, limits: Limits) -> Decoded:
     """24 and 32 bits (the fourth byte is padding), or 8 bits looked up in the palette behind the header."""
 
     def pixels() -> Decoded:
-        image, status = _or_corrupt(lambda file: _fine(tf.io.decode_bmp(file)), data)
+        image, status = _or_corrupt(tf.io.decode_bmp, data)
         start = 14 + headers.little_endian(headers.read(data, 14, 4))
         palette = tf.cast(tf.reshape(headers.read(data, start, 1024), [256, 4])[:, 2::-1], tf.uint8)
         indexed = tf.equal(tf.shape(image)[2], 1)
         looked_up = lambda: tf.gather(palette, tf.cast(image[..., 0], tf.int32))  # noqa: E731
         return tf.cond(indexed, looked_up, lambda: image[..., :3]), status
 
-    return _within(limits, headers.bmp_sides(data), pixels)
+    return _unless(_size_status(limits, headers.bmp_sides(data)), pixels)
 
 
 def _webp(data: tf.Tensor, limits: Limits) -> Decoded:
     def pixels() -> Decoded:
-        image, status = _or_corrupt(lambda file: _fine(tf.io.decode_webp(file)[0]), data)
+        image, status = _or_corrupt(lambda file: tf.io.decode_webp(file)[0], data)
         transparent = tf.equal(tf.shape(image)[2], 4)
         return tf.cond(transparent, lambda: on_white(image), lambda: image[..., :3]), status
 
-    return _within(limits, headers.webp_sides(data), pixels)
+    return _unless(_size_status(limits, headers.webp_sides(data)), pixels)
 
 
 def _unless_blank(image: tf.Tensor, status: tf.Tensor, limits: Limits) -> Decoded:
@@ -187,9 +203,9 @@ def _unless_blank(image: tf.Tensor, status: tf.Tensor, limits: Limits) -> Decode
     return tf.cond(spread(some) < limits.contrast, all_rows, lambda: (image, status))
 
 
-def _first(*checks: tuple[tf.Tensor, Status]) -> tf.Tensor:
-    """Status of the first check that holds, int32; OK where none does."""
-    status = tf.constant(Status.OK, tf.int32)
+def _first(*checks: tuple[tf.Tensor, Status], otherwise: tf.Tensor | Status = Status.OK) -> tf.Tensor:
+    """Status of the first check that holds, int32."""
+    status = tf.cast(otherwise, tf.int32)
     for holds, value in reversed(checks):
         status = tf.where(holds, tf.constant(value, tf.int32), status)
     return status
@@ -199,21 +215,12 @@ def _unless(status: tf.Tensor, proceed: Callable[[], Decoded]) -> Decoded:
     return tf.cond(tf.equal(status, Status.OK), proceed, lambda: _placeholder(status))
 
 
-def _fine(image: tf.Tensor) -> Decoded:
-    return image, tf.constant(Status.OK, tf.int32)
-
-
 def _placeholder(status: tf.Tensor | Status, channels: int = 3) -> Decoded:
     return tf.fill([1, 1, channels], tf.constant(255, tf.uint8)), tf.cast(status, tf.int32)
 
 
 def on_white(image: tf.Tensor) -> tf.Tensor:
     """RGBA uint8 [H, W, 4] laid on white paper, correctly rounded: 255 - (255 - colour) * alpha / 255."""
-
-    def composited() -> tf.Tensor:
-        ink = tf.cast(255 - image[..., :3], tf.uint16) * tf.cast(image[..., 3:], tf.uint16) + 128
-        # (x + x // 256) // 256 of x = product + 128 is the product over 255, rounded, and fits in 16 bits.
-        return 255 - tf.cast(tf.bitwise.right_shift(ink + tf.bitwise.right_shift(ink, 8), 8), tf.uint8)
-
-    opaque = tf.equal(tf.reduce_min(image[..., 3]), 255)
-    return tf.cond(opaque, lambda: image[..., :3], composited)
+    ink = tf.cast(255 - image[..., :3], tf.uint16) * tf.cast(image[..., 3:], tf.uint16) + 128
+    # (x + x // 256) // 256 of x = product + 128 is the product over 255, rounded, and fits in 16 bits.
+    return 255 - tf.cast(tf.bitwise.right_shift(ink + tf.bitwise.right_shift(ink, 8), 8), tf.uint8)

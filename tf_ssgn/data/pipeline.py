@@ -139,6 +139,7 @@ def pair_batches(
     photo_paths = tf.constant([path_bytes(item.path) for item in photos], tf.string)
     load_sketch, load_photo = _loader("sketch", image_size, 0), _loader("photo", image_size, 0)
 
+    @tf.autograph.experimental.do_not_convert
     def load(sketch: tf.Tensor, photo: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         return (
             sketch,
@@ -164,6 +165,7 @@ def _loader(modality: str, image_size: int, views: int):
 
     prepare = images.sketch_views if modality == "sketch" else images.photo_views
 
+    @tf.autograph.experimental.do_not_convert
     def load(path: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         image, status = images.decode(tf.io.read_file(path), configuration.PHOTO_LIMITS, photo_formats=True)
         return prepare(image, image_size, views), status

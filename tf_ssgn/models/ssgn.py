@@ -24,17 +24,21 @@ class SSGN(keras.Model):
 
     Sizes: B batch, D taps, d code, s semantics, C seen classes, L latent, K draws.
 
+    `moving` says that the backbone is trained too (`fusion.Standardise`).
+
     Attributes:
         noise: float32 `[K, 2, L]`, the draws of z1 and z2 that every retrieval code averages over. They are
             weights, saved with the model, so the same sketch always gives the same code.
         centres: float32 `[C, d]`, running mean photo code of each seen class, the target of the coarse stage.
     """
 
-    def __init__(self, config: configuration.Model, taps: int, semantic: int, classes: int, seed: int = 0):
+    def __init__(
+        self, config: configuration.Model, taps: int, semantic: int, classes: int, seed: int = 0, moving: bool = False
+    ):
         super().__init__(name="ssgn")
         self.config = config
         code, hidden, latent = config.code, config.hidden, config.latent
-        self.fuse_sketch, self.fuse_photo = build_fusion(taps, code, config.fusion, config.dropout)
+        self.fuse_sketch, self.fuse_photo = build_fusion(taps, code, config.fusion, config.dropout, moving)
         self.project = build_projector("semantic_projector", code, hidden, semantic)
         self.regress = build_projector("semantic_regressor", code, 0, semantic)
         if config.coarse:

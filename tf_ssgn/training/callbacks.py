@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
-import numpy as np
 
 from tf_ssgn.errors import UserError
 from tf_ssgn.progress import Progress
@@ -42,8 +41,8 @@ class EpochEnd(keras.callbacks.Callback):
         broken = [key for key, value in row.items() if isinstance(value, float) and not math.isfinite(value)]
         if broken:
             raise UserError(
-                f"the loss became {row['loss']} in epoch {epoch + 1} (terms: {', '.join(broken)}); the state before it is "
-                f"kept in {self.run.path}; lower --training.learning_rate or use --training.precision float32"
+                f"the loss became {row['loss']} in epoch {epoch + 1} (terms: {', '.join(broken)}); the state "
+                f"before it is kept in {self.run.path}; lower --training.learning_rate or use --training.precision float32"
             )
         if self.validate:
             row["validation_map_all"] = value = self.validate()
@@ -89,6 +88,6 @@ class TensorBoardScalars(keras.callbacks.Callback):
         with self.writer.as_default(step=epoch + 1):
             for key, value in (logs or {}).items():
                 self.tf.summary.scalar(f"loss/{key}", value)
-            if np.isfinite(self.state["best"]):
+            if self.state["best_epoch"]:
                 self.tf.summary.scalar("validation/best_map_all", self.state["best"])
         self.writer.flush()

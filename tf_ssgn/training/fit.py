@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -26,6 +27,7 @@ from tf_ssgn.training.trainer import Trainer, build_trainer, compile_trainer
 
 SELECT, REFIT = "select", "refit"
 ENCODE_BATCH = 256
+NOTHING_YET = -1.0  # below any mAP
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,8 @@ class Images:
         return [item.label for item in self.items]
 
     def of(self, classes: Sequence[str]) -> Images:
-        keep = [index for index, item in enumerate(self.items) if item.label in set(classes)]
+        wanted = set(classes)
+        keep = [index for index, item in enumerate(self.items) if item.label in wanted]
         return Images([self.items[index] for index in keep], self.taps[keep])
 
 
@@ -53,7 +56,7 @@ def read_images(cache: FeatureCache, items: Sequence[Item], views: int, max_bad:
     """The taps of all readable items; too many unreadable ones are refused, a few are named and left out."""
     taps, status = cache.taps(items, views)
     refuse_bad_files(items, status, max_bad)
-    keep = np.flatnonzero(status == Status.OK)
+    keep = np.flatnonzero(status == Status.OK).tolist()
     if len(keep) < len(items):
         log(f"left out {len(items) - len(keep)} of {len(items)} images that cannot be used")
     return Images([items[index] for index in keep], taps[keep])
@@ -95,13 +98,12 @@ def _phase(
     # The schedule spans all epochs in both phases, so that a refit is the same training, stopped where it was best.
     compile_trainer(trainer, sampler.steps * training.epochs)
     variables = state_variables(trainer)
-    if trainer.finetuned and not initial_backbone_file(run).exists():
-        with writing(initial_backbone_file(run)) as temporary:
-            trainer.backbone.save_weights(temporary)
+    if trainer.finetuned:
+        _keep_untrained(run, trainer)
 
     state, arrays = load_state(run, with_arrays=True)
     if not arrays:
-        fresh = {"phase": phase, "epoch": 0, "best": -np.inf, "best_epoch": 0}
+        fresh = {"phase": phase, "epoch": 0, "best": NOTHING_YET, "best_epoch": 0}
         state = (
             {**fresh, **{key: value for key, value in state.items() if key in ("best", "best_epoch")}}
             if state
@@ -137,6 +139,7 @@ def _phase(
             initial_epoch=state["epoch"],
             epochs=epochs,
             callbacks=callbacks,
+            shuffle=False,
             verbose=0,
         )
     if not choosing:
@@ -179,18 +182,37 @@ def _feed(trainer: Trainer, sampler: PairSampler, sketches: Images, photos: Imag
 def untrained_features(run: Run, trainer: Trainer, images: Images) -> np.ndarray:
     """Unit rows of the taps before training, standardised per modality and averaged over the views: the baseline."""
     taps, modality = images.taps, images.items[0].modality
+    layer = standardise_layer(trainer, modality)
+    mean, scale = (keras.ops.convert_to_numpy(weight.value) for weight in (layer.mean, layer.scale))
     if trainer.finetuned:
         backbone = build_backbone(run.config.model.backbone, run.config.data.image_size, taps=run.config.model.taps)
-        backbone.load_weights(initial_backbone_file(run))
+        backbone.load_weights(_untrained_files(run)[0])
         taps, _ = FeatureCache(None, backbone, run.config.model.backbone).taps(images.items, taps.shape[1] - 1)
-    layer = standardise_layer(trainer, modality)
-    standard = [unit(layer(taps[:, view])) for view in range(taps.shape[1])]
-    return keras.ops.convert_to_numpy(unit(sum(standard)))
+        with np.load(_untrained_files(run)[1], allow_pickle=False) as stored:
+            mean, scale = stored[f"{modality}_mean"], stored[f"{modality}_scale"]
+    standard = keras.ops.convert_to_numpy(unit((taps - mean) / scale))
+    return keras.ops.convert_to_numpy(unit(standard.sum(axis=1)))
 
 
-def initial_backbone_file(run: Run):
-    """Where a fine-tuned run keeps the backbone it began with."""
-    return run.path / "checkpoints" / "initial_backbone.weights.h5"
+def _untrained_files(run: Run) -> tuple[Path, Path]:
+    """What a fine-tuned run began with: its backbone, and the statistics of that backbone's taps."""
+    folder = run.path / "checkpoints"
+    return folder / "untrained_backbone.weights.h5", folder / "untrained_statistics.npz"
+
+
+def _keep_untrained(run: Run, trainer: Trainer) -> None:
+    weights, statistics = _untrained_files(run)
+    if weights.exists() and statistics.exists():
+        return
+    with writing(weights) as temporary:
+        trainer.backbone.save_weights(temporary)
+    values = {}
+    for modality in ("sketch", "photo"):
+        layer = standardise_layer(trainer, modality)
+        values[f"{modality}_mean"] = keras.ops.convert_to_numpy(layer.mean.value)
+        values[f"{modality}_scale"] = keras.ops.convert_to_numpy(layer.scale.value)
+    with writing(statistics) as temporary:
+        np.savez(temporary, **values)
 
 
 def standardise_layer(trainer: Trainer, modality: str):

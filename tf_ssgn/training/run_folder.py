@@ -103,7 +103,9 @@ def open_run(path: str | os.PathLike) -> Run:
         content = json.loads((path / "config.json").read_text(encoding="utf-8"))
         with np.load(path / "semantics.npz", allow_pickle=False) as stored:
             semantics = Semantics(tuple(stored["names"].tolist()), stored["vectors"])
-        split = {key: tuple(value) if isinstance(value, list) else value for key, value in content["split"].items()}
+        split: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in content["split"].items()
+        }
         return Run(
             path=path,
             config=configuration.from_dict(content["config"]),

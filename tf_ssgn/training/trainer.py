@@ -35,7 +35,12 @@ class Trainer(keras.Model):
         self.backbone = backbone
         self.finetuned = bool(config.training.finetune_from)
         self.ssgn = SSGN(
-            config.model, int(backbone.output_shape[-1]), semantics.shape[1], len(semantics), config.training.seed
+            config.model,
+            int(backbone.output_shape[-1]),
+            semantics.shape[1],
+            len(semantics),
+            config.training.seed,
+            moving=self.finetuned,
         )
         self.semantics = self.add_weight(
             name="semantics", shape=semantics.shape, initializer="zeros", trainable=False, dtype="float32"

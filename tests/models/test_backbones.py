@@ -1,0 +1,101 @@
+"""Shapes, taps, freezing and weights of every backbone; no claim of quality where no weights are at hand."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+from tf_ssgn.errors import UserError
+from tf_ssgn.models.backbones import BACKBONES, build_backbone, tap_sizes
+
+SIZES = {
+    "vgg16": (512, 512, 512),
+    "mobilenet_v2": (160, 320, 1280),
+    "efficientnet_v2_b0": (112, 192, 1280),
+    "convnext_tiny": (384, 384, 768),
+    "tiny": (48, 96, 128),
+}
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_taps_have_the_shapes_of_the_network(name):
+    backbone = build_backbone(name, 64)
+    assert tap_sizes(backbone) == SIZES[name]
+    taps = keras.ops.convert_to_numpy(backbone(np.full((2, 64, 64, 3), 127.0, np.float32)))
+    assert taps.shape == (2, sum(SIZES[name]))
+    assert taps.dtype == np.float32
+    assert np.isfinite(taps).all()
+    assert not backbone.trainable_weights
+
+
+def test_taps_are_averages_of_the_named_layers():
+    backbone = build_backbone("tiny", 32, taps=("tap_1", "tap_4"))
+    image = np.random.default_rng(0).uniform(0, 255, (3, 32, 32, 3)).astype("float32")
+    network = next(layer for layer in backbone.layers if layer.name == "tiny")
+    by_hand = network((image / 127.5 - 1).astype("float32"))
+    expected = np.concatenate([keras.ops.convert_to_numpy(tap).mean(axis=(1, 2)) for tap in by_hand], axis=1)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(backbone(image)), expected, atol=1e-5)
+
+
+def test_vgg_takes_blue_first_without_the_mean():
+    layer = next(layer for layer in build_backbone("vgg16", 32).layers if layer.name == "preprocess")
+    pixel = np.array([[[[10.0, 20.0, 30.0]]]], np.float32)
+    np.testing.assert_allclose(
+        keras.ops.convert_to_numpy(layer(pixel))[0, 0, 0], [30 - 103.939, 20 - 116.779, 10 - 123.68], rtol=1e-6
+    )
+
+
+def test_finetuning_starts_at_the_named_layer():
+    backbone = build_backbone("tiny", 32, finetune_from="conv_4")
+    assert {weight.path.split("/")[-2] for weight in backbone.trainable_weights} == {"conv_4", "bn_4"}
+    assert len(build_backbone("tiny", 32, finetune_from="all").trainable_weights) == 12
+
+
+def test_loaded_batch_normalisation_keeps_its_statistics(tmp_path):
+    network = next(layer for layer in build_backbone("tiny", 32).layers if layer.name == "tiny")
+    full = keras.Model(network.input, network.outputs[-1])
+    full.save_weights(tmp_path / "tiny.weights.h5")
+    backbone = build_backbone("tiny", 32, str(tmp_path / "tiny.weights.h5"), finetune_from="all")
+    assert not any("bn_" in weight.path for weight in backbone.trainable_weights)
+    assert backbone.trainable_weights
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("resnet",), "unknown backbone 'resnet'"),
+        (("tiny", 32, "none", ("tap_9",)), "no layer 'tap_9'"),
+        (("tiny", 32, "none", (), "conv_9"), "no layer 'conv_9'"),
+        (("tiny", 32, "imagenet"), "tiny has no ImageNet weights"),
+        (("tiny", 32, "/nowhere.weights.h5"), "expected imagenet, none or an existing file"),
+    ],
+)
+def test_mistakes_are_one_line(arguments, message):
+    with pytest.raises(UserError, match=message):
+        build_backbone(*(arguments + (32,) * (len(arguments) == 1)))
+
+
+def test_weights_of_another_network_are_refused(tmp_path):
+    network = next(layer for layer in build_backbone("tiny", 32).layers if layer.name == "tiny")
+    network.save_weights(tmp_path / "tiny.weights.h5")
+    with pytest.raises(UserError, match="does not hold weights of mobilenet_v2"):
+        build_backbone("mobilenet_v2", 64, str(tmp_path / "tiny.weights.h5"))
+    (tmp_path / "text.weights.h5").write_text("no weights")
+    with pytest.raises(UserError, match="does not hold weights of tiny"):
+        build_backbone("tiny", 32, str(tmp_path / "text.weights.h5"))
+
+
+@pytest.mark.shared
+def test_real_weights_load_and_tell_images_apart(shared):
+    backbone = build_backbone("mobilenet_v2", 224, str(shared / "weights/mobilenet_v2_1.0_224_notop.weights.h5"))
+    from PIL import Image
+
+    def pixels(label):
+        files = sorted((shared / "data/sketchy_mini/photo" / label).iterdir())[:4]
+        return np.stack([np.asarray(Image.open(file).convert("RGB").resize((224, 224)), np.float32) for file in files])
+
+    taps = keras.ops.convert_to_numpy(backbone(np.concatenate([pixels("giraffe"), pixels("pizza")])))
+    taps = (taps - taps.mean(axis=0)) / (taps.std(axis=0) + 1e-6)
+    cosines = taps @ taps.T / np.outer(np.linalg.norm(taps, axis=1), np.linalg.norm(taps, axis=1))
+    assert cosines[:4, :4].mean() > cosines[:4, 4:].mean() + 0.3

@@ -1,0 +1,121 @@
+"""The weighted sum of losses: switches, precision, class centres, and that fit lowers it."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+from tf_ssgn import config as configuration
+from tf_ssgn.errors import UserError
+from tf_ssgn.training.trainer import CENTRE_MOMENTUM, build_trainer, compile_trainer
+
+CLASSES, SEMANTIC, TAPS, BATCH = 6, 5, 272, 24
+SMALL = {
+    "model.backbone": "tiny", "model.weights": "none", "model.code": 16, "model.hidden": 12, "model.latent": 4,
+    "data.image_size": 32,
+}  # fmt: skip
+
+
+def trainer_of(**changes):
+    values = SMALL | {name.replace("__", "."): value for name, value in changes.items()}
+    config = configuration.override(configuration.preset("sketchy-mini"), values)
+    rows = np.random.default_rng(5).standard_normal((CLASSES, SEMANTIC)).astype("float32")
+    return build_trainer(config, rows / np.linalg.norm(rows, axis=1, keepdims=True))
+
+
+def batches(count, images=False):
+    rng = np.random.default_rng(0)
+    means = rng.standard_normal((CLASSES, TAPS)).astype("float32")
+    for _ in range(count):
+        label = np.repeat(np.arange(CLASSES, dtype="int32"), BATCH // CLASSES)
+        if images:
+            pixels = [rng.uniform(0, 255, (BATCH, 32, 32, 3)).astype("float32") for _ in range(2)]
+            yield ({"sketch": pixels[0], "photo": pixels[1], "label": label},)
+        else:
+            taps = [means[label] + rng.standard_normal((BATCH, TAPS)).astype("float32") for _ in range(2)]
+            yield ({"sketch": taps[0], "photo": taps[1], "label": label},)
+
+
+def fit(trainer, steps, epochs=1, **options):
+    compile_trainer(trainer, steps * epochs)
+    return trainer.fit(batches(steps * epochs, **options), steps_per_epoch=steps, epochs=epochs, shuffle=False, verbose=0).history
+
+
+def test_fit_lowers_every_term_it_can():
+    history = fit(trainer_of(training__learning_rate=3e-3), steps=15, epochs=4)
+    for term in ("loss", "reconstruction", "classification", "contrastive", "semantic", "regression"):
+        assert history[term][-1] < history[term][0], term
+
+
+@pytest.mark.parametrize(
+    "term", ["reconstruction", "kl", "regression", "classification", "semantic", "contrastive"]
+)
+def test_a_weight_of_0_switches_a_loss_off(term):
+    trainer = trainer_of(**{f"losses__{term}": 0})
+    inputs = next(batches(1))[0]
+    terms = trainer.terms(trainer(inputs, training=True), inputs["label"])
+    assert term not in terms
+    assert len(terms) == 5
+    assert term not in [tracker.name for tracker in trainer.trackers]
+
+
+def test_all_losses_off_is_a_mistake():
+    off = {f"losses__{n}": 0 for n in ("reconstruction", "kl", "regression", "classification", "semantic", "contrastive")}
+    with pytest.raises(UserError, match="nothing to train"):
+        compile_trainer(trainer_of(**off), 10)
+
+
+def test_centres_are_running_means_and_start_at_the_first():
+    trainer = trainer_of()
+    rng = np.random.default_rng(0)
+    labels = np.array([0, 0, 2], np.int32)
+    first, second = (rng.standard_normal((3, 16)).astype("float32") for _ in range(2))
+    trainer._update_centres(first, labels)
+    trainer._update_centres(second, labels)
+    centres = keras.ops.convert_to_numpy(trainer.ssgn.centres.value)
+    for label, rows in ((0, [0, 1]), (2, [2])):
+        expected = CENTRE_MOMENTUM * first[rows].mean(axis=0) + (1 - CENTRE_MOMENTUM) * second[rows].mean(axis=0)
+        np.testing.assert_allclose(centres[label], expected, atol=1e-5)
+    assert not centres[[1, 3, 4, 5]].any()
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_keeps_codes_in_float32_and_follows_float32(precision):
+    exact, mixed = trainer_of(), trainer_of(training__precision=precision)
+    mixed.ssgn.set_weights(exact.ssgn.get_weights())
+    inputs = next(batches(1))[0]
+    ours, theirs = mixed.ssgn.retrieve(inputs["sketch"]), exact.ssgn.retrieve(inputs["sketch"])
+    for key in ("sketch", "coarse", "fine", "semantics"):
+        left, right = keras.ops.convert_to_numpy(ours[key]), keras.ops.convert_to_numpy(theirs[key])
+        assert left.dtype == np.float32
+        assert (left * right).sum(axis=1).min() > 0.999
+    assert keras.config.dtype_policy().name == "float32"
+    history = fit(mixed, steps=15, epochs=2)
+    assert history["loss"][-1] < history["loss"][0]
+    scaled = isinstance(mixed.optimizer, keras.optimizers.LossScaleOptimizer)
+    assert scaled == (precision == "mixed_float16")
+
+
+def test_finetuning_moves_the_backbone_and_its_statistics():
+    trainer = trainer_of(training__finetune_from="all")
+    before = [keras.ops.convert_to_numpy(weight.value).copy() for weight in trainer.backbone.trainable_variables]
+    mean = keras.ops.convert_to_numpy(trainer.ssgn.fuse_sketch.get_layer("standardise_sketch").mean.value).copy()
+    fit(trainer, steps=3, images=True)
+    after = [keras.ops.convert_to_numpy(weight.value) for weight in trainer.backbone.trainable_variables]
+    assert all(np.abs(a - b).max() > 0 for a, b in zip(after, before, strict=True))
+    moved = keras.ops.convert_to_numpy(trainer.ssgn.fuse_sketch.get_layer("standardise_sketch").mean.value)
+    assert np.abs(moved - mean).max() > 0
+
+
+def test_a_frozen_backbone_stays(tmp_path):
+    trainer = trainer_of()
+    before = [weight.copy() for weight in trainer.backbone.get_weights()]
+    fit(trainer, steps=3)
+    for a, b in zip(trainer.backbone.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(a, b)
+    trainer.save_weights(tmp_path / "t.weights.h5")
+    other = trainer_of(training__seed=7)
+    other.load_weights(tmp_path / "t.weights.h5")
+    for a, b in zip(other.get_weights(), trainer.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)

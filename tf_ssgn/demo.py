@@ -1,0 +1,171 @@
+"""All of tf_ssgn in one go on drawn pictures: draw, train, evaluate, export, index, serve, query.
+
+python -m tf_ssgn.demo
+
+Needs no data, no weights and no network. Every step is the command that it names, so each can be repeated by hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from tf_ssgn import cli, config
+from tf_ssgn.errors import UserError
+
+ANSWERS = 8  # photos per sketch in the picture
+CELL = 96  # pixels of one picture there
+START_SECONDS = 120  # a server that is not ready by then has failed
+
+
+def main(argv: list[str] | None = None) -> int | None:
+    parser = cli.Parser(
+        prog="python -m tf_ssgn.demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--to", default="demo", metavar="DIR", help="folder for everything that is made [demo]")
+    parser.add_argument("--seed", type=int, default=0, help="of the drawings and of the training [0]")
+    arguments = parser.parse_args(argv)
+    from tf_ssgn.serving import SERVER_NEEDS, require_extra
+
+    require_extra(SERVER_NEEDS)
+    start = time.monotonic()
+    folder = Path(arguments.to)
+    data, run, models, gallery = folder / "data", folder / "run", folder / "saved_models", folder / "gallery"
+    step("prepare", "synthetic", data, "--seed", arguments.seed)
+    step("train", "--preset", "demo", "--data", data, "--run", run, "--seed", arguments.seed)
+    metrics = evaluated(run)
+    step("export", run, "--to", models)
+    if not indexed(gallery, models):
+        step("index", "build", data / "photo", "--model", models, "--to", gallery)
+    step("export", run, "--to", models, "--gallery", gallery)
+    picture = folder / "answers.png"
+    served(models, gallery, data, folder, picture)
+
+    sketch = example(data)
+    print(table(metrics))
+    print(f"""
+done in {time.monotonic() - start:.0f} s. Look at
+  {picture}              drawings of classes that no training image showed, and the photos found
+  {run / "report.html"}         the whole evaluation
+try next
+  python -m tf_ssgn.serve --model {models} --gallery {gallery} &
+  python -m tf_ssgn.query {sketch} --server localhost:{config.SERVING.port} --html out.html
+  python -m tf_ssgn.train --help       train on sketches and photos of your own""")
+    return 0
+
+
+def step(command: str, *arguments: Any) -> None:
+    """Runs one command in this process; importing TensorFlow nine times would be most of the demo."""
+    import importlib
+
+    words = [str(argument) for argument in arguments]
+    cli.log(f"\n$ python -m tf_ssgn.{command} {shlex.join(words)}")
+    importlib.import_module(f"tf_ssgn.{command}").main(words)
+
+
+def evaluated(run: Path) -> dict[str, Any]:
+    from tf_ssgn.evaluate import evaluate_run
+
+    cli.log(f"\n$ python -m tf_ssgn.evaluate {run}")
+    return evaluate_run(run)[0]
+
+
+def table(metrics: dict[str, Any]) -> str:
+    """The trained codes beside the untrained backbone, on the unseen classes."""
+    rows = [("untrained backbone", metrics["stages"]["untrained"]), ("SSGN", metrics["families"])]
+    cut = metrics_cut(metrics)
+    lines = [f"\n{'unseen classes (family sem_pcyc)':<34} {'mAP@all':>8} {f'P@{cut}':>8}"]
+    lines += [
+        f"{name:<34} {families['sem_pcyc']['map_all']:8.3f} {families['sem_pcyc'][f'precision_at_{cut}']:8.3f}"
+        for name, families in rows
+    ]
+    return "\n".join(lines)
+
+
+def metrics_cut(metrics: dict[str, Any]) -> int:
+    """The smallest k that was evaluated."""
+    names = metrics["families"]["sem_pcyc"]
+    return min(int(name.rpartition("_")[2]) for name in names if name.startswith("precision_at_"))
+
+
+def indexed(gallery: Path, models: Path) -> bool:
+    """Whether the gallery is there already, made by this very model."""
+    import tf_ssgn
+
+    if not gallery.exists():
+        return False
+    try:
+        tf_ssgn.Gallery.open(gallery).require_model(tf_ssgn.load(models).fingerprint)
+    except UserError:
+        return False
+    return True
+
+
+def served(models: Path, gallery: Path, data: Path, folder: Path, picture: Path) -> None:
+    """Starts a server of its own on a free port, asks it as any client would, and stops it again."""
+    words = ["--model", str(models), "--gallery", str(gallery), "--port", "0", "--http-port", "-1"]
+    cli.log(f"\n$ python -m tf_ssgn.serve {shlex.join(words)} &")
+    with open(folder / "serve.log", "w", encoding="utf-8") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "tf_ssgn.serve", *words], stdout=subprocess.PIPE, stderr=log, text=True
+        )
+    try:
+        assert server.stdout is not None
+        ready = re.match(r"ready grpc=(\S+)", server.stdout.readline())
+        if not ready:
+            raise UserError(f"the server did not start; {folder / 'serve.log'} says why")
+        address = ready.group(1)
+        step("query", example(data), "--server", address, "-k", ANSWERS, "--html", folder / "answers.html")
+        draw_answers(address, data, picture)
+    finally:
+        server.terminate()
+        server.wait(timeout=START_SECONDS)
+
+
+def example(data: Path) -> Path:
+    """The first drawing of an unseen class."""
+    return queries(data)[0][1]
+
+
+def queries(data: Path) -> list[tuple[str, Path]]:
+    from tf_ssgn.data.splits import read_split
+
+    unseen = read_split(str(data / "split.json")).unseen
+    return [(label, sorted((data / "sketch" / label).iterdir())[0]) for label in sorted(unseen)]
+
+
+def draw_answers(address: str, data: Path, picture: Path) -> None:
+    """One row per unseen class: a drawing, and the photos found among all classes, framed by right and wrong."""
+    from PIL import Image, ImageOps
+
+    from tf_ssgn.atomic import writing
+    from tf_ssgn.client import Client
+
+    asked = queries(data)
+    page = Image.new("RGB", ((ANSWERS + 1) * CELL + CELL // 4, len(asked) * CELL), "white")
+    with Client(address) as client:
+        for row, (label, sketch) in enumerate(asked):
+            page.paste(cell(sketch, "white"), (0, row * CELL))
+            for column, hit in enumerate(client.search(sketch, k=ANSWERS)):
+                frame = "#1a7f37" if hit.label == label else "#cf222e"
+                photo = cell(data / hit.id, frame)
+                page.paste(photo, (CELL + CELL // 4 + column * CELL, row * CELL))
+    with writing(picture) as temporary:
+        ImageOps.expand(page, 8, "white").save(temporary)
+
+
+def cell(path: Path, frame: str) -> Any:
+    from PIL import Image, ImageOps
+
+    with Image.open(path) as image:
+        return ImageOps.expand(image.convert("RGB").resize((CELL - 8, CELL - 8)), 4, frame)
+
+
+if __name__ == "__main__":
+    cli.run(main)
