@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import subprocess
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import hypothesis
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+# A busy machine is not a failure; the same examples every time are.
+hypothesis.settings.register_profile("tf_ssgn", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("tf_ssgn")
 
 
 @pytest.fixture(scope="session")
@@ -19,3 +28,73 @@ def shared() -> Path:
     if not (folder / "data" / "sketchy_mini").is_dir():
         pytest.skip(f"no real material at {folder} (set TF_SSGN_SHARED)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small drawn dataset: 32 classes, 6 photos and 6 sketches each."""
+    from tf_ssgn.data.synthetic import write_dataset
+
+    folder = tmp_path_factory.mktemp("drawn") / "data"
+    write_dataset(folder, photos_per_class=6, sketches_per_class=6, size=48)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_config():
+    """A config that trains in seconds: the demo's, smaller, with a frozen backbone and validation classes."""
+    from tf_ssgn import config
+
+    demo = config.preset("demo")
+    return dataclasses.replace(
+        demo,
+        data=dataclasses.replace(demo.data, image_size=32, validation_classes=4),
+        model=dataclasses.replace(demo.model, code=32, hidden=24, latent=4),
+        training=dataclasses.replace(demo.training, epochs=3, finetune_from="", batch_classes=8),
+    )
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One feature cache for the whole test session."""
+    return str(tmp_path_factory.mktemp("cache"))
+
+
+@dataclass(frozen=True)
+class Chain:
+    """What the whole chain made of the drawn dataset."""
+
+    data: Path
+    run: Path
+    models: Path
+    gallery: Path
+
+
+@pytest.fixture(scope="session")
+def chain(drawn: Path, tiny_config, cache: str, tmp_path_factory: pytest.TempPathFactory) -> Chain:
+    """A run, its SavedModels and its gallery, by the same functions that the commands call."""
+    import tf_ssgn
+    from tf_ssgn.export import export
+    from tf_ssgn.retrieval import builder
+    from tf_ssgn.train import train
+
+    folder = tmp_path_factory.mktemp("chain")
+    made = Chain(drawn, folder / "run", folder / "models", folder / "gallery")
+    train(tiny_config, str(drawn), None, str(made.run), cache)
+    export(made.run, made.models)
+    builder.build(made.gallery, [drawn / "photo"], tf_ssgn.load(made.models))
+    export(made.run, made.models, made.gallery)
+    return made
+
+
+def run_command(*words: object, **options) -> subprocess.CompletedProcess[str]:
+    """`python -m tf_ssgn.<words>` in a process of its own, as a user runs it."""
+    return subprocess.run(
+        [sys.executable, "-m", f"tf_ssgn.{words[0]}", *map(str, words[1:])],
+        capture_output=True, text=True, timeout=300, **options,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def command():
+    return run_command

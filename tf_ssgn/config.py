@@ -124,6 +124,9 @@ class Data:
     pairs: str = _option(
         "instance", "photo of a training sketch: its own where known, or any of its class", ("instance", "class")
     )
+    duplicates: bool = _option(
+        False, "Sketchy: list the original photos twice, as the published file lists do, not once"
+    )
     max_bad_files: float = _option(0.01, "share of unreadable files above which training refuses to start")
 
 
@@ -131,7 +134,7 @@ class Data:
 class Semantics:
     """One vector per class, from the class name alone."""
 
-    vectors: str = _option("", "file of class-name or word vectors (.npz, .bin, .vec, .txt)")
+    vectors: str = _option("", "class-name or word vectors (.npz, .bin, .vec, .txt), hub:HANDLE, or wordnet:")
     dimension: int = _option(0, "keep this many principal components of the seen classes' vectors; 0 keeps all")
 
 

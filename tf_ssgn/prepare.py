@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tf_ssgn import cli
@@ -51,10 +52,11 @@ def parser() -> cli.Parser:
 
     meant = commands.add_parser("semantics", help="class vectors from a file, and each class's nearest neighbours")
     meant.add_argument(
-        "--vectors", required=True, metavar="FILE", help=".npz, .bin, .txt, .vec, or hub:HANDLE-OR-FOLDER"
+        "--vectors", required=True, metavar="FILE", help=".npz, .bin, .txt, .vec, hub:HANDLE-OR-FOLDER, or wordnet:"
     )
     meant.add_argument("--names", nargs="+", default=[], metavar="NAME", help="class names")
     meant.add_argument("--split", default="", metavar="NAME-or-FILE", help="the classes of this split")
+    meant.add_argument("--cache", metavar="DIR", help="else TF_SSGN_CACHE, else the user's cache folder")
     meant.add_argument("-k", type=_positive, default=5, help="neighbours of each class (%(default)s)")
 
     rendered = commands.add_parser(
@@ -173,8 +175,10 @@ def describe(report: Report) -> str:
 
 
 def _semantics(args: argparse.Namespace) -> int:
-    from tf_ssgn.data.semantics import class_vectors, fingerprint, neighbours
+    from tf_ssgn.data.semantics import fingerprint, neighbours
     from tf_ssgn.data.splits import read_split
+    from tf_ssgn.data.vector_cache import cached_vectors
+    from tf_ssgn.runtime.features import default_folder
 
     if bool(args.names) == bool(args.split):
         raise UserError(
@@ -184,7 +188,8 @@ def _semantics(args: argparse.Namespace) -> int:
     if args.split:
         split = read_split(args.split)
         names = [*split.all_seen, *split.unseen]
-    vectors = class_vectors(names, args.vectors)
+        cli.log(f"split {split.name}, sha256 {split.checksum}")
+    vectors = cached_vectors(names, args.vectors, Path(args.cache) if args.cache else default_folder())
     for name, near in zip(names, neighbours(vectors, names, args.k), strict=True):
         print(f"{name:22}" + "  ".join(f"{other} {cosine:.2f}" for other, cosine in near))
     cli.log(f"{len(names)} vectors of {vectors.shape[1]} dimensions; source sha256 {fingerprint(args.vectors)}")

@@ -65,7 +65,7 @@ def train(config: Config, data: str, split: str | None, folder: str, cache: str 
     from tf_ssgn.training.run_folder import Run, create_run, open_run
 
     start = time.monotonic()
-    dataset = open_dataset(data)
+    dataset = open_dataset(data, duplicates=config.data.duplicates)
     for note in dataset.notes:
         cli.log(f"note: {note}")
     chosen = load_split(_split_of(data, split), dataset.classes)
@@ -73,6 +73,7 @@ def train(config: Config, data: str, split: str | None, folder: str, cache: str 
         raise UserError(f"the split {chosen.name} has no seen classes, so there is nothing to train on")
     for note in chosen.notes:
         cli.log(f"note: {note}")
+    cli.log(f"split {chosen.name}, sha256 {chosen.checksum}: {len(chosen.seen)} seen, {len(chosen.unseen)} unseen")
     if not chosen.validation and config.data.validation_classes:
         chosen = carve_validation(chosen, config.data.validation_classes, config.training.seed)
     source = _vectors_of(data, config)
@@ -88,7 +89,7 @@ def train(config: Config, data: str, split: str | None, folder: str, cache: str 
     else:
         if path.exists() and not path.is_dir():
             raise UserError(f"--run: received {folder!r}, which is a file; expected a folder that is new or a run")
-        semantics = _semantics(chosen, config)
+        semantics = _semantics(chosen, config, cache)
         run = Run(path, config, os.path.abspath(data), chosen, semantics, 0, _versions())
 
     _fit(run, dataset, cache, create_run)
@@ -138,23 +139,29 @@ def _vectors_of(data: str, config: Config) -> str:
     own = Path(data) / "semantics.npz"
     if not config.semantics.vectors and not own.is_file():
         raise UserError(
-            "--semantics.vectors is missing; expected a file of class or word vectors (.npz, .bin, .vec, .txt): "
+            "--semantics.vectors is missing; expected a file of class or word vectors (.npz, .bin, .vec, .txt), "
+            "hub:HANDLE or `wordnet:`; "
             "the method is conditioned on the meaning of class names"
         )
     source = config.semantics.vectors or str(own)
+    if source.startswith("wordnet:"):
+        below = source.removeprefix("wordnet:")
+        return f"wordnet:{os.path.abspath(below) if below else below}"
     return source if source.startswith("hub:") else os.path.abspath(source)
 
 
-def _semantics(split, config: Config):
+def _semantics(split, config: Config, cache: str | None):
     """Unit class vectors, centred on the seen ones: word vectors share a large common part that tells nothing."""
-    from tf_ssgn.data.semantics import class_vectors
+    from tf_ssgn.data.vector_cache import cached_vectors
+    from tf_ssgn.runtime.features import default_folder
     from tf_ssgn.training.run_folder import Semantics
 
     seen, source = split.all_seen, config.semantics.vectors
-    vectors = class_vectors(seen, source)
+    folder = Path(cache) if cache else default_folder()
+    vectors = cached_vectors(seen, source, folder)
     names = seen
     try:
-        vectors = np.concatenate([vectors, class_vectors(split.unseen, source)]) if split.unseen else vectors
+        vectors = np.concatenate([vectors, cached_vectors(split.unseen, source, folder)]) if split.unseen else vectors
         names = seen + split.unseen
     except UserError as error:  # only the oracle and `explain` need them
         cli.log(f"note: unseen classes go without vectors ({error}); the oracle is left out")

@@ -168,7 +168,11 @@ def bombs() -> Iterator[Payload]:
     yield Payload("9 MiB", encoded(drawing(), "PNG") + bytes(9 * 2**20), (TOO_LARGE,))
     yield Payload("long and thin", png(8193, 8, bytes(8194 * 8)), (TOO_LARGE,))
     yield Payload("interlaced", encoded(drawing(), "PNG", interlace=1), (OK,))
-    yield Payload("PNG texts that inflate", text_bomb(20), (TOO_LARGE,))
+    yield Payload("PNG texts that inflate", text_bomb(20), (OK,))
+    claims = b"".join(struct.pack(">I", 2**31 - 1) + name for name in (b"zTXt", b"iTXt", b"sPLT"))
+    yield Payload("PNG chunks that claim 2 GB", png_with(encoded(drawing(), "PNG"), claims), (CORRUPT,))
+    one = png_chunk(b"IDAT", b"")
+    yield Payload("PNG of 100,000 empty chunks", png_with(encoded(drawing(), "PNG"), one * 100_000), (CORRUPT,))
     yield Payload("one long PNG text", text_bomb(1), (OK,))
     yield Payload("JPEG with 1000 scans", jpeg_with_scans(1000), (TOO_LARGE,))
     frames = [drawing().rotate(angle, fillcolor="white") for angle in range(0, 360, 30)]

@@ -61,7 +61,7 @@ def upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
 
     def turned() -> tf.Tensor:
         swapped = tf.cond(orientation >= 5, lambda: tf.transpose(image, [1, 0, 2]), lambda: image)
-        mirrored = tf.cond(one_of(2, 3, 6, 7), lambda: swapped[:, ::-1], lambda: swapped)
-        return tf.cond(one_of(3, 4, 7, 8), lambda: mirrored[::-1], lambda: mirrored)
+        mirrored = tf.cond(one_of(2, 3, 6, 7), lambda: tf.reverse(swapped, [1]), lambda: swapped)
+        return tf.cond(one_of(3, 4, 7, 8), lambda: tf.reverse(mirrored, [0]), lambda: mirrored)
 
     return tf.cond(tf.equal(orientation, 1), lambda: image, turned)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from tf_ssgn.data.headers import equals, little_endian, read, size
+from tf_ssgn.data.headers import cut, equals, little_endian, read, size
 
 OCTETS = [bytes([value]) for value in range(256)]
 EXTENSION, DESCRIPTOR, TRANSPARENCY = 0x21, 0x2C, 0xF9
@@ -38,19 +38,19 @@ def gif_first_frame(data: tf.Tensor) -> tf.Tensor:
     )
     descriptor = read(data, at, 10)  # separator, left, top, width, height, flags
     local = _table_bytes(descriptor[9])
-    sides = _slice(data, at + 5, at + 9)
+    sides = cut(data, at + 5, at + 9)
     pixels = at + 10 + local
     frame = tf.strings.join(
         [
             b"GIF89a",
             sides,
-            _slice(data, 10, 13),
-            _whitened(_slice(data, 13, start), transparent),
+            cut(data, 10, 13),
+            _whitened(cut(data, 13, start), transparent),
             b"\x2c\0\0\0\0",
             sides,
-            _slice(data, at + 9, at + 10),
-            _whitened(_slice(data, at + 10, pixels), transparent),
-            _slice(data, pixels, _after_blocks(data, pixels + 1)),
+            cut(data, at + 9, at + 10),
+            _whitened(cut(data, at + 10, pixels), transparent),
+            cut(data, pixels, _after_blocks(data, pixels + 1)),
             b";",
         ]
     )
@@ -76,8 +76,8 @@ def _webp_frame(data: tf.Tensor) -> tf.Tensor:
     (at,) = tf.while_loop(is_other, step, (first,), maximum_iterations=RECORDS, parallel_iterations=1)
     end = at + 8 + little_endian(read(data, at + 4, 4))
     # A frame is: x, y, width - 1, height - 1, duration (3 bytes each), flags, then the chunks of a still image.
-    canvas = tf.strings.join([b"VP8X\x0a\0\0\0\x10\0\0\0", _slice(data, at + 14, at + 20)])
-    body = tf.strings.join([b"WEBP", canvas, _slice(data, at + 24, end)])
+    canvas = tf.strings.join([b"VP8X\x0a\0\0\0\x10\0\0\0", cut(data, at + 14, at + 20)])
+    body = tf.strings.join([b"WEBP", canvas, cut(data, at + 24, end)])
     length = size(body) // tf.constant([1, 256, 256**2, 256**3], tf.int64) % 256
     return tf.strings.join([b"RIFF", tf.strings.reduce_join(tf.gather(OCTETS, length)), body])
 
@@ -90,7 +90,7 @@ def _table_bytes(flags: tf.Tensor) -> tf.Tensor:
 def _whitened(table: tf.Tensor, colour: tf.Tensor) -> tf.Tensor:
     """A colour table with that entry white; unchanged where it has no such entry."""
     entry = 3 * colour
-    white = tf.strings.join([_slice(table, 0, entry), b"\xff\xff\xff", _slice(table, entry + 3, size(table))])
+    white = tf.strings.join([cut(table, 0, entry), b"\xff\xff\xff", cut(table, entry + 3, size(table))])
     return tf.where((colour >= 0) & (entry < size(table)), white, table)
 
 
@@ -106,9 +106,3 @@ def _after_blocks(data: tf.Tensor, at: tf.Tensor) -> tf.Tensor:
 
     here, _ = tf.while_loop(more, step, (at, read(data, at, 1)[0]), parallel_iterations=1)
     return tf.minimum(here + 1, size(data))
-
-
-def _slice(data: tf.Tensor, start: tf.Tensor | int, end: tf.Tensor | int) -> tf.Tensor:
-    """Bytes `start` to `end`, as far as they exist."""
-    start = tf.clip_by_value(tf.cast(start, tf.int64), 0, size(data))
-    return tf.strings.substr(data, start, tf.maximum(tf.cast(end, tf.int64) - start, 0))

@@ -18,6 +18,12 @@ def read(data: tf.Tensor, start: tf.Tensor | int, count: int) -> tf.Tensor:
     return tf.cast(tf.io.decode_raw(piece, tf.uint8, fixed_length=count), tf.int64)
 
 
+def cut(data: tf.Tensor, start: tf.Tensor | int, end: tf.Tensor | int) -> tf.Tensor:
+    """Bytes `start` to `end` of a scalar string, as far as they exist."""
+    start = tf.clip_by_value(tf.cast(start, tf.int64), 0, size(data))
+    return tf.strings.substr(data, start, tf.maximum(tf.cast(end, tf.int64) - start, 0))
+
+
 def size(data: tf.Tensor) -> tf.Tensor:
     """Length of a scalar string in bytes, int64, as all positions are."""
     return tf.cast(tf.strings.length(data), tf.int64)
@@ -30,7 +36,8 @@ def little_endian(octets: tf.Tensor) -> tf.Tensor:
 
 def big_endian(octets: tf.Tensor) -> tf.Tensor:
     """As `little_endian`, most significant byte first."""
-    return little_endian(octets[::-1])
+    places = reversed(range(octets.shape[0]))
+    return tf.reduce_sum(octets * tf.constant([256**place for place in places], tf.int64))
 
 
 def equals(octets: tf.Tensor, text: bytes) -> tf.Tensor:

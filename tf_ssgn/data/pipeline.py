@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -132,7 +133,7 @@ def image_batches(paths: Sequence[str], modality: str, image_size: int, views: i
 def pair_batches(
     sampler: PairSampler, sketches: Sequence[Item], photos: Sequence[Item], image_size: int, first_epoch: int
 ) -> tf.data.Dataset:
-    """An endless dataset of (sketch indices `[B]`, sketch images `[B, size, size, 3]`, photo images), for fine-tuning."""
+    """An endless dataset of (sketch indices `[B]`, sketch and photo images `[B, size, size, 3]`), for fine-tuning."""
     import tensorflow as tf
 
     sketch_paths = tf.constant([path_bytes(item.path) for item in sketches], tf.string)
@@ -158,14 +159,17 @@ def path_bytes(path: str) -> bytes:
     return path.encode("utf-8", "surrogateescape")
 
 
-def _loader(modality: str, image_size: int, views: int):
+@functools.lru_cache
+def _loader(modality: str, image_size: int, views: int) -> tf.types.experimental.PolymorphicFunction:
+    """path -> (views, status), traced once per process: the guards make a graph that takes seconds to build."""
     import tensorflow as tf
 
     from tf_ssgn.data import images
+    from tf_ssgn.data.views import photo_views, sketch_views
 
-    prepare = images.sketch_views if modality == "sketch" else images.photo_views
+    prepare = sketch_views if modality == "sketch" else photo_views
 
-    @tf.autograph.experimental.do_not_convert
+    @tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
     def load(path: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         image, status = images.decode(tf.io.read_file(path), configuration.PHOTO_LIMITS, photo_formats=True)
         return prepare(image, image_size, views), status

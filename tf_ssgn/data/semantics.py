@@ -1,4 +1,4 @@
-"""Class names to vectors: from a table of names, or composed from word vectors."""
+"""Class names to vectors: from a table of names, composed from word vectors, from a text encoder or from a taxonomy."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from tf_ssgn.data.names import listed, match, printable, spellings, words
 from tf_ssgn.errors import UserError
 
 HUB = "hub:"  # a source that starts so is a text encoder: a TF-Hub handle or a local SavedModel
+WORDNET = "wordnet:"  # similarities in WordNet, which the folder behind it holds; nothing behind: where it is installed
 # Words that say nothing about the object: `pipe (for smoking)`, `flower with stem`, `jack-o-lantern`.
 FUNCTION_WORDS = frozenset(("a", "an", "and", "for", "in", "o", "of", "on", "the", "to", "with"))
 
@@ -29,7 +30,8 @@ def class_vectors(classes: Sequence[str], source: str) -> np.ndarray:
     Args:
         source: `.npz` with `names` [N] and `vectors` [N, s]; word2vec `.bin`; word2vec, GloVe or fastText text (`.txt`,
             `.vec`); each also with `.gz` behind, but for `.npz`. Or `hub:HANDLE-OR-FOLDER`, a text encoder
-            that is given the name's words (see `text_encoder.encode`).
+            that is given the name's words (see `text_encoder.encode`). Or `wordnet:` or `wordnet:FOLDER`, which has
+            its own lookup (see `wordnet.similarities`).
 
     Raises:
         UserError: an unreadable or malformed source, vectors that are zero or not finite, classes without a vector.
@@ -40,6 +42,8 @@ def class_vectors(classes: Sequence[str], source: str) -> np.ndarray:
         from tf_ssgn.data.text_encoder import encode
 
         return _checked(encode([" ".join(words(name)) for name in classes], source[len(HUB) :]), classes, source)
+    if source.startswith(WORDNET):
+        return _checked(_taxonomy(classes, source), classes, source)
     if source.lower().endswith(".npz"):
         table = vector_files.read_npz(source)
         same, _ = match(classes, list(table))
@@ -56,12 +60,24 @@ def class_vectors(classes: Sequence[str], source: str) -> np.ndarray:
         for name, vector in zip(classes, found, strict=True)
     ]
     missing = [name for name, vector in zip(classes, found, strict=True) if vector is None]
+    _refuse_missing(missing, classes, source)
+    return _checked(np.stack([vector for vector in found if vector is not None]), classes, source)
+
+
+def _taxonomy(classes: Sequence[str], source: str) -> np.ndarray:
+    from tf_ssgn.data.wordnet import similarities
+
+    vectors, missing = similarities(classes, source[len(WORDNET) :])
+    _refuse_missing(missing, classes, source)
+    return vectors
+
+
+def _refuse_missing(missing: Sequence[str], classes: Sequence[str], source: str) -> None:
     if missing:
         raise UserError(
             f"{printable(source)}: no vector for {len(missing)} of {len(classes)} classes: {listed(missing, 40)}; "
             f"rename these folders to words it has, add vectors for these names, or leave the classes out of the split"
         )
-    return _checked(np.stack([vector for vector in found if vector is not None]), classes, source)
 
 
 def _content_words(name: str) -> tuple[str, ...]:
@@ -117,8 +133,14 @@ def neighbours(vectors: np.ndarray, names: Sequence[str], k: int) -> list[list[t
 
 
 def fingerprint(source: str) -> str:
-    """SHA-256 (hex) of a vector file; of a local encoder's files with their names; of a remote handle's text."""
+    """SHA-256 (hex) of a vector file; of a local encoder's or WordNet's files; of a remote handle's text."""
     digest = hashlib.sha256()
+    if source.startswith(WORDNET):
+        from tf_ssgn.data.wordnet import files
+
+        for path in files(source[len(WORDNET) :]):
+            _update(digest, path)
+        return digest.hexdigest()
     if not source.startswith(HUB):
         _update(digest, source)
         return digest.hexdigest()

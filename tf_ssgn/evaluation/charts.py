@@ -6,7 +6,9 @@ the light colours into the drawing itself, for a paper.
 
 from __future__ import annotations
 
+import colorsys
 import math
+import re
 from collections.abc import Sequence
 from html import escape
 from typing import Any
@@ -25,12 +27,17 @@ svg.chart { width: 100%; height: auto; font: 12px system-ui, -apple-system, "Seg
 .chart .photo { stroke: none; opacity: .75; }
 .chart .sketch { fill: none; stroke-width: 1.5; }
 """
+FILE_STYLE = ".chart text { font-family: Helvetica, Arial, sans-serif; font-size: 12px; }\n"
 
 
 def standalone(svg: str) -> str:
-    """The same drawing as a file of its own."""
+    """The same drawing as a file of its own: light colours, its own size, and no CSS that drawing programs lack."""
     head, rest = svg.split(">", 1)
-    return f'{head} xmlns="http://www.w3.org/2000/svg"><style>{STYLE}</style>{rest}\n'
+    width, height = re.findall(r'viewBox="0 0 (\d+) (\d+)"', head)[0]
+    style = re.sub(r"var\([^,]+, (#\w+)\)", r"\1", STYLE) + FILE_STYLE
+    head = re.sub(r' style="[^"]*"', "", head)
+    size = f'xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}"'
+    return f"{head} {size}><style>{style}</style>{rest}\n"
 
 
 def recall_precision(recall: Sequence[float], precision: Sequence[float | None]) -> str:
@@ -108,7 +115,7 @@ def code_map(points: dict[str, Any]) -> str:
         return ""
     names = sorted(set(points["label"]))
     # Steps of the golden angle keep neighbouring classes apart for any number of classes.
-    colours = {name: f"hsl({i * 137.508 % 360:.0f} 62% {(44, 56)[i % 2]}%)" for i, name in enumerate(names)}
+    colours = {name: _colour(i * 137.508 % 360, (0.44, 0.56)[i % 2]) for i, name in enumerate(names)}
     size, margin = 520, 14
     low_x, low_y = min(points["x"]), min(points["y"])
     span = max(max(points["x"]) - low_x, max(points["y"]) - low_y) or 1.0
@@ -124,6 +131,10 @@ def code_map(points: dict[str, Any]) -> str:
         parts.append(f'<circle cx="{x}" cy="{y}" r="5" fill="{colours[name]}"/>')
         parts.append(f'<text class="name" x="{x + 10}" y="{y + 4}">{_short(name, 22)}</text>')
     return _svg(size + 3 * margin + 170 * math.ceil(len(names) / per_column), size + 2 * margin, "Map of codes", parts)
+
+
+def _colour(hue: float, lightness: float) -> str:
+    return "#" + "".join(f"{round(255 * part):02x}" for part in colorsys.hls_to_rgb(hue / 360, lightness, 0.62))
 
 
 def defined(value: float | None) -> bool:

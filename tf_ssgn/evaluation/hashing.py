@@ -17,6 +17,7 @@ import numpy as np
 from tf_ssgn.errors import UserError
 from tf_ssgn.evaluation.inputs import Labels, unit_rows
 from tf_ssgn.evaluation.ranking import Block, in_threads, rank_by_label
+from tf_ssgn.evaluation.threads import one_blas_thread
 
 SMALLEST_BITS, LARGEST_BITS = 16, 128
 ITERATIONS = 50  # the paper's; the rotation has settled by then
@@ -66,16 +67,18 @@ def fit_itq(features: Any, bits: int = 64, *, seed: int = 0, iterations: int = I
         raise UserError(f"received {items} item to fit codes on, expected two or more")
     mean = unit.mean(axis=0, dtype=np.float64).astype(np.float32)
     centred = unit - mean
-    _, directions = np.linalg.eigh((centred.T @ centred).astype(np.float64))  # ascending variance
-    principal = directions[:, ::-1][:, :bits]
-    # LAPACK leaves the sign of an eigenvector open; fix it, so that codes do not depend on the build.
-    principal = principal * np.sign(principal[np.abs(principal).argmax(axis=0), np.arange(bits)])
-    projected = centred.astype(np.float64) @ principal
-    rotation, _ = np.linalg.qr(np.random.default_rng(seed).standard_normal((bits, bits)))
-    for _ in range(iterations):
-        signs = np.where(projected @ rotation > 0, 1.0, -1.0)
-        left, _, right = np.linalg.svd(projected.T @ signs)  # the rotation nearest to the signs (Procrustes)
-        rotation = left @ right
+    with one_blas_thread():
+        _, directions = np.linalg.eigh((centred.T @ centred).astype(np.float64))  # ascending variance
+        principal = directions[:, ::-1][:, :bits]
+        # LAPACK leaves the sign of an eigenvector open; fix it, so that codes do not depend on the build.
+        principal = principal * np.sign(principal[np.abs(principal).argmax(axis=0), np.arange(bits)])
+        projected = centred @ principal.astype(np.float32)
+        rotation, _ = np.linalg.qr(np.random.default_rng(seed).standard_normal((bits, bits)))
+        for _ in range(iterations):
+            signs = np.where(projected @ rotation.astype(np.float32) > 0, np.float32(1), np.float32(-1))
+            # The rotation nearest to the signs (Procrustes).
+            left, _, right = np.linalg.svd((projected.T @ signs).astype(np.float64))
+            rotation = left @ right
     return ITQ(mean, (principal @ rotation).astype(np.float32))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tf_ssgn.evaluation.inputs import encode_labels, feature_pair
+from tf_ssgn.evaluation.threads import one_blas_thread
 
 CONFUSION_DEPTH = 10  # photos per query that the confusion matrix counts
 CONFUSION_QUERIES = 50  # queries per class that it samples; more would cost a second pass over everything
@@ -79,7 +80,8 @@ def code_map(
     right = np.sort(random.permutation(len(gallery))[: points // 2])
     codes = np.concatenate([queries[left], gallery[right]]).astype(np.float64)
     codes -= codes.mean(axis=0)
-    sizes, axes = np.linalg.eigh(codes @ codes.T)  # of the sample's size, whatever the dimension
+    with one_blas_thread():
+        sizes, axes = np.linalg.eigh(codes @ codes.T)  # of the sample's size, whatever the dimension
     sizes, axes = np.maximum(sizes[::-1], 0.0), axes[:, ::-1]
     flat = np.zeros((len(codes), 2))
     flat[:, : axes[:, :2].shape[1]] = axes[:, :2] * np.sqrt(sizes[:2])

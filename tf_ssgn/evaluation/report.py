@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tf_ssgn import atomic
-from tf_ssgn.evaluation import charts
+from tf_ssgn.evaluation import charts, pdf
 from tf_ssgn.evaluation.metrics import FAMILIES
 from tf_ssgn.evaluation.pictures import Grid, Picture, grid_html
 
@@ -141,11 +141,15 @@ def figures(metrics: dict[str, Any], points: dict[str, Any] | None = None) -> di
 def write_figures(
     folder: str | os.PathLike, metrics: dict[str, Any], points: dict[str, Any] | None = None
 ) -> list[Path]:
-    """Writes every chart as `<name>.svg` into a folder, for papers; returns the files."""
+    """Writes every chart as `<name>.svg`, and with the extra `figures` as `<name>.pdf`; returns the files."""
     written = []
     for name, svg in figures(metrics, points).items():
+        drawing = charts.standalone(svg)
         written.append(Path(folder) / f"{name}.svg")
-        atomic.write_text(written[-1], charts.standalone(svg))
+        atomic.write_text(written[-1], drawing)
+        if pdf.available():
+            written.append(Path(folder) / f"{name}.pdf")
+            pdf.write_pdf(written[-1], drawing)
     return written
 
 

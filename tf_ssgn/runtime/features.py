@@ -1,9 +1,9 @@
 """The cache of frozen features: raw taps per image and view on disk, shared by all runs, seeds and splits.
 
-One folder per way of computing (backbone, weights, image size, preprocessing); in it immutable packs
-`<random>.npz` with `names` (content hash, modality, view) and `taps` float32 `[n, D]`. Every writer makes packs of its own under a
-temporary name, so concurrent runs share the folder without locks; a damaged pack fails its
-checksum, is removed, and its images are computed again.
+One folder per way of computing (backbone, weights, image size, preprocessing); in it immutable packs `<random>.npz`
+with `names` (content hash, modality, view) and `taps` float32 `[n, D]`. Every writer makes packs of its own under a
+temporary name, so concurrent runs share the folder without locks; a damaged pack fails its checksum, is removed, and
+its images are computed again.
 """
 
 from __future__ import annotations
@@ -63,11 +63,14 @@ class FeatureCache:
         Returns:
             float32 `[N, 1 + views, D]` and int32 `[N]` status; a row whose status is not 0 is zero.
         """
-        hashes = [_content_hash(item.path) if self.folder else str(row) for row, item in enumerate(items)]
+        hashes = [_content_hash(item.path) for item in items]
         taps = np.zeros((len(items), 1 + views, int(self.backbone.output_shape[-1])), np.float32)
         status = np.full(len(items), Status.OK, np.int32)
         wanted: dict[bytes, list[tuple[int, int]]] = {}
         for row, (item, digest) in enumerate(zip(items, hashes, strict=True)):
+            if not digest:
+                status[row] = Status.EMPTY
+                continue
             for view in range(1 + views):
                 wanted.setdefault(_name(digest, item.modality, view), []).append((row, view))
         missing = self._read(wanted, taps)
@@ -157,12 +160,12 @@ def weights_hash(model) -> str:
 
 
 def _content_hash(path: str) -> str:
-    """Of the file's bytes, so that a renamed file keeps its features; a vanished file gets one that nothing has."""
+    """Of the file's bytes, so that a renamed file keeps its features; "" for one that cannot be read."""
     try:
         with open(path, "rb") as handle:
             return hashlib.file_digest(handle, "sha256").hexdigest()
     except OSError:
-        return hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest()
+        return ""
 
 
 def _name(digest: str, modality: str, view: int) -> bytes:

@@ -1,0 +1,115 @@
+"""The feature cache: computed once, keyed by content, shared, repaired."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+
+import keras
+import numpy as np
+import pytest
+
+from tf_ssgn.data.datasets import open_dataset
+from tf_ssgn.models.backbones import build_backbone
+from tf_ssgn.runtime.features import FeatureCache, default_folder
+from tf_ssgn.status import Status
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    keras.utils.set_random_seed(0)
+    return build_backbone("tiny", 32)
+
+
+@pytest.fixture(scope="module")
+def items(drawn):
+    dataset = open_dataset(drawn)
+    return [*dataset.sketches[:5], *dataset.photos[:5]]
+
+
+class Counting:
+    """The backbone, with a count of the images that went through it."""
+
+    def __init__(self, backbone):
+        self.backbone, self.images = backbone, 0
+
+    def __getattr__(self, name):
+        return getattr(self.backbone, name)
+
+    def predict_on_batch(self, images):
+        self.images += len(images)
+        return self.backbone.predict_on_batch(images)
+
+
+def test_computed_once_and_equal_to_the_backbone(backbone, items, tmp_path):
+    counting = Counting(backbone)
+    cache = FeatureCache(tmp_path, counting, "tiny")
+    taps, status = cache.taps(items, views=1)
+    assert taps.shape == (10, 2, 272)
+    assert taps.dtype == np.float32
+    assert not status.any()
+    assert counting.images == 20
+    again, _ = FeatureCache(tmp_path, counting, "tiny").taps(items[::-1], views=1)
+    np.testing.assert_array_equal(again, taps[::-1])
+    assert counting.images == 20
+    cache.taps(items, views=2)
+    assert counting.images == 50, "only images without their third view are computed, with all their views"
+    plain, _ = FeatureCache(None, backbone, "tiny").taps(items, views=0)
+    np.testing.assert_allclose(plain[:, 0], taps[:, 0], atol=1e-5)
+
+
+def test_a_renamed_file_keeps_its_features(backbone, items, tmp_path):
+    counting = Counting(backbone)
+    FeatureCache(tmp_path / "c", counting, "tiny").taps(items[:1], 0)
+    shutil.copy(items[0].path, tmp_path / "other.png")
+    moved = dataclasses.replace(items[0], path=str(tmp_path / "other.png"))
+    FeatureCache(tmp_path / "c", counting, "tiny").taps([moved], 0)
+    assert counting.images == 1
+
+
+def test_other_weights_have_another_folder(backbone, tmp_path):
+    keras.utils.set_random_seed(1)
+    other = build_backbone("tiny", 32)
+    assert FeatureCache(tmp_path, backbone, "tiny").folder != FeatureCache(tmp_path, other, "tiny").folder
+
+
+@pytest.mark.parametrize("harm", ["cut", "flip", "empty", "foreign"])
+def test_a_damaged_pack_is_made_again(harm, backbone, items, tmp_path, capsys):
+    cache = FeatureCache(tmp_path, backbone, "tiny")
+    taps, _ = cache.taps(items, 0)
+    for pack in cache.folder.glob("*.npz"):
+        content = bytearray(pack.read_bytes())
+        if harm == "cut":
+            content = content[: len(content) // 2]
+        elif harm == "flip":
+            content[len(content) // 2] ^= 0xFF
+        elif harm == "empty":
+            content = bytearray()
+        else:
+            content = bytearray(b"not a pack")
+        pack.write_bytes(content)
+    again, _ = FeatureCache(tmp_path, backbone, "tiny").taps(items, 0)
+    np.testing.assert_array_equal(again, taps)
+    assert "is damaged" in capsys.readouterr().err
+    for pack in cache.folder.glob("*.npz"):
+        np.load(pack)["taps"]
+
+
+def test_bad_and_vanished_files_are_rows_not_errors(backbone, items, tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\nrubbish")
+    bad = dataclasses.replace(items[0], path=str(tmp_path / "bad.png"))
+    gone = dataclasses.replace(items[0], path=str(tmp_path / "gone.png"))
+    taps, status = FeatureCache(tmp_path / "c", backbone, "tiny").taps([bad, gone, items[1]], 0)
+    assert status[0] != Status.OK
+    assert status[1] != Status.OK
+    assert status[2] == Status.OK
+    assert not taps[:2].any()
+    assert taps[2].any()
+
+
+def test_the_default_folder_follows_the_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("TF_SSGN_CACHE", str(tmp_path))
+    assert default_folder() == tmp_path
+    monkeypatch.delenv("TF_SSGN_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "x"))
+    assert default_folder() == tmp_path / "x" / "tf_ssgn"

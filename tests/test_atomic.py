@@ -1,0 +1,33 @@
+"""Whole or absent, whatever happens while writing."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tf_ssgn import atomic
+
+
+def test_a_failed_write_keeps_the_old_file_and_leaves_nothing(tmp_path):
+    target = tmp_path / "a.json"
+    atomic.write_json(target, {"x": 1})
+    with pytest.raises(ZeroDivisionError), atomic.writing(target) as temporary:
+        temporary.write_text("half")
+        raise ZeroDivisionError
+    assert json.loads(target.read_text()) == {"x": 1}
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_the_temporary_name_keeps_the_suffix_and_hides(tmp_path):
+    with atomic.writing(tmp_path / "best.weights.h5") as temporary:
+        assert temporary.name.startswith(".")
+        assert temporary.name.endswith(".weights.h5")
+        temporary.write_text("x")
+    assert [path.name for path in tmp_path.iterdir()] == ["best.weights.h5"]
+
+
+def test_nan_is_no_json(tmp_path):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        atomic.write_json(tmp_path / "a.json", {"x": float("nan")})
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,91 @@
+"""What all commands promise: one-line errors, exit codes, JSON without NaN, quick help."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tf_ssgn import cli
+from tf_ssgn.errors import UserError
+
+COMMANDS = ("prepare", "train", "evaluate", "export", "index", "serve", "query", "demo", "bench")
+
+
+def outcome(main):
+    with pytest.raises(SystemExit) as stopped:
+        cli.run(main, [])
+    return stopped.value.code
+
+
+def test_exit_codes(capsys):
+    def mistake(argv):
+        raise UserError("received 1,\n expected 2")
+
+    def interrupted(argv):
+        raise KeyboardInterrupt
+
+    assert outcome(lambda argv: None) == 0
+    assert outcome(lambda argv: 1) == 1
+    assert outcome(mistake) == 2
+    assert outcome(interrupted) == 130
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.splitlines() == [
+        "error: received 1, expected 2",
+        "interrupted; run the same command again to continue",
+    ]
+
+
+def test_a_bug_keeps_its_traceback():
+    def bug(argv):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        cli.run(bug, [])
+
+
+def test_json_is_one_line_without_nan(capsys):
+    cli.print_json({"a": float("nan"), "b": np.float32(0.5), "c": np.array([1, 2]), "d": (np.inf, "é\n")})
+    line = capsys.readouterr().out
+    assert line.count("\n") == 1
+    assert json.loads(line) == {"a": None, "b": 0.5, "c": [1, 2], "d": [None, "é\n"]}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_explains_and_does_not_load_tensorflow(name):
+    code = (
+        "import runpy, sys\n"
+        f"sys.argv = ['x', '--help']\n"
+        "try:\n"
+        f"    runpy.run_module('tf_ssgn.{name}', run_name='__main__')\n"
+        "except SystemExit as stopped:\n"
+        "    assert stopped.code in (0, None), stopped.code\n"
+        "heavy = {'tensorflow', 'keras', 'scann', 'jax'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert f"python -m tf_ssgn.{name}" in done.stdout
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "demo"])
+def test_no_arguments_is_one_line(name, command):
+    done = command(name)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert done.stderr.startswith("error: ")
+
+
+def test_importing_the_package_is_light():
+    code = (
+        "import sys, tf_ssgn\n"
+        "assert not {'numpy', 'tensorflow', 'keras'} & set(sys.modules)\n"
+        "assert tf_ssgn.client.Client and 'tensorflow' not in sys.modules\n"
+        "try:\n    tf_ssgn.nothing\nexcept AttributeError:\n    pass\nelse:\n    raise SystemExit(1)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -1,0 +1,18 @@
+"""Small decompositions on one BLAS thread."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+
+def one_blas_thread() -> AbstractContextManager[object]:
+    """Within it BLAS and LAPACK use one thread; without threadpoolctl nothing changes.
+
+    A decomposition of some hundred rows is thousands of calls of microseconds. With several threads each call waits for
+    the slowest one, and on a machine that does other work too this takes a hundred times as long as one thread alone.
+    """
+    try:
+        from threadpoolctl import threadpool_limits
+    except ImportError:
+        return nullcontext()
+    return threadpool_limits(1, user_api="blas")
