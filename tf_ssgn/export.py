@@ -36,12 +36,13 @@ def main(argv: list[str] | None = None) -> int | None:
 def export(run: str | Path, to: str | Path, gallery: str | Path | None = None, views: int = 0) -> dict[str, Path]:
     """Writes the next version of each model whose content changed; kind -> its newest version folder."""
     from tf_ssgn.facade import from_run
+    from tf_ssgn.runtime.saved_model import SIGNATURES
     from tf_ssgn.serving import export as writer
 
     embedder, card = from_run(run, views)
     to = Path(to)
     card |= {"name": to.name, "metrics": _metrics(Path(run))}
-    signatures = {name: getattr(embedder, name) for name in ("embed_sketch", "embed_photo", "explain")}
+    signatures = {name: getattr(embedder, name) for name in SIGNATURES}
     functions = {name: function.get_concrete_function() for name, function in signatures.items()}
     written = {
         "embed": writer.publish(

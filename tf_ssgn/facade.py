@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,15 +27,19 @@ def load(path: str | os.PathLike, views: int = 0) -> EmbeddingModel:
     from tf_ssgn.cli import quiet_tensorflow
 
     quiet_tensorflow()
-    from tf_ssgn.runtime.saved_model import EmbeddingModel, load_saved_model
+    from tf_ssgn.runtime.saved_model import SIGNATURES, EmbeddingModel, load_saved_model
 
     if not Path(path).exists():
         raise UserError(f"{path} does not exist; expected a run folder or an exported model such as saved_models/NAME")
     if not (Path(path) / "config.json").exists():
         return load_saved_model(path)
     embedder, card = from_run(path, views)
-    functions = {name: getattr(embedder, name) for name in ("embed_sketch", "embed_photo", "explain")}
-    return EmbeddingModel(os.fspath(path), card, functions)
+
+    def caller(name: str) -> Callable[..., dict[str, Any]]:
+        # A `tf.function` holds its module weakly; this keeps it alive.
+        return lambda **inputs: getattr(embedder, name)(**inputs)
+
+    return EmbeddingModel(os.fspath(path), card, {name: caller(name) for name in SIGNATURES})
 
 
 def from_run(path: str | os.PathLike, views: int) -> tuple[Embedder, dict[str, Any]]:

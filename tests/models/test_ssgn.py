@@ -80,9 +80,7 @@ def test_retrieval_averages_the_saved_draws():
     noise = keras.ops.convert_to_numpy(model.noise.value)
     total = 0
     for draw in range(3):
-        z1, z2 = (
-            keras.ops.convert_to_tensor(np.repeat(noise[draw, stage][None], BATCH, axis=0)) for stage in (0, 1)
-        )
+        z1, z2 = (keras.ops.convert_to_tensor(np.repeat(noise[draw, stage][None], BATCH, axis=0)) for stage in (0, 1))
         coarse = model.coarse_decoder({"z": z1, "semantics": semantics, "sketch": sketch})
         fine = model.fine_decoder({"z": z2, "sketch": sketch, "coarse": coarse})
         total = total + keras.ops.convert_to_numpy(fine)

@@ -39,7 +39,9 @@ def batches(count, images=False):
 
 def fit(trainer, steps, epochs=1, **options):
     compile_trainer(trainer, steps * epochs)
-    return trainer.fit(batches(steps * epochs, **options), steps_per_epoch=steps, epochs=epochs, shuffle=False, verbose=0).history
+    return trainer.fit(
+        batches(steps * epochs, **options), steps_per_epoch=steps, epochs=epochs, shuffle=False, verbose=0
+    ).history
 
 
 def test_fit_lowers_every_term_it_can():
@@ -48,9 +50,7 @@ def test_fit_lowers_every_term_it_can():
         assert history[term][-1] < history[term][0], term
 
 
-@pytest.mark.parametrize(
-    "term", ["reconstruction", "kl", "regression", "classification", "semantic", "contrastive"]
-)
+@pytest.mark.parametrize("term", ["reconstruction", "kl", "regression", "classification", "semantic", "contrastive"])
 def test_a_weight_of_0_switches_a_loss_off(term):
     trainer = trainer_of(**{f"losses__{term}": 0})
     inputs = next(batches(1))[0]
@@ -61,7 +61,9 @@ def test_a_weight_of_0_switches_a_loss_off(term):
 
 
 def test_all_losses_off_is_a_mistake():
-    off = {f"losses__{n}": 0 for n in ("reconstruction", "kl", "regression", "classification", "semantic", "contrastive")}
+    off = {
+        f"losses__{n}": 0 for n in ("reconstruction", "kl", "regression", "classification", "semantic", "contrastive")
+    }
     with pytest.raises(UserError, match="nothing to train"):
         compile_trainer(trainer_of(**off), 10)
 

@@ -18,7 +18,7 @@ FIRST_CHUNK = 33  # behind the signature and IHDR
 
 
 def pixel_chunks(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """The file with IHDR, PLTE, tRNS, the first run of IDAT and IEND, scalar string; and whether it has a tRNS, bool."""
+    """The file with IHDR, PLTE, tRNS, the first run of IDAT and IEND alone, scalar string; and whether it has tRNS."""
 
     def more(at: tf.Tensor, starts: tf.Tensor, pixels_end: tf.Tensor) -> tf.Tensor:
         return (at < size(data)) & tf.equal(starts[END], 0)

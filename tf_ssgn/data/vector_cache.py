@@ -22,9 +22,9 @@ VERSION = 1
 def cached_vectors(classes: Sequence[str], source: str, folder: Path) -> np.ndarray:
     """`semantics.class_vectors`, from `folder/semantics` where the same source was asked for the same classes before.
 
-    An entry is named by a hash of the source's fingerprint (its content, not its path) and of the class names. A damaged
-    entry is made again; a folder that cannot be written only costs time. A `.npz` is read as quickly as an entry and
-    gets none.
+    An entry is named by a hash of the source's fingerprint (its content, not its path) and of the class names. A
+    damaged entry is made again; a folder that cannot be written only costs time. A `.npz` is read as quickly as an
+    entry and gets none.
 
     Raises:
         UserError: as `class_vectors`.

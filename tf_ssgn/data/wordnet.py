@@ -20,7 +20,12 @@ from tf_ssgn.errors import UserError
 
 FILES = ("index.noun", "data.noun")
 # Debian's wordnet-base; NLTK's `download("wordnet")` leaves a folder or a zip below one of its own folders.
-SYSTEM_FOLDERS = ("/usr/share/wordnet", "/usr/local/WordNet-3.0/dict", "/usr/share/nltk_data", "/usr/local/share/nltk_data")
+SYSTEM_FOLDERS = (
+    "/usr/share/wordnet",
+    "/usr/local/WordNet-3.0/dict",
+    "/usr/share/nltk_data",
+    "/usr/local/share/nltk_data",
+)
 BELOW = ("", "dict", "corpora/wordnet", "corpora/wordnet.zip")
 TO_GET = (
     "install it (Debian: apt-get install wordnet-base; Python: nltk.download('wordnet')), or give its folder: "
@@ -96,7 +101,9 @@ def _load(place: Path) -> tuple[dict[str, list[int]], Tree]:
                 index[entry] = senses
                 index.setdefault(_in_one_piece(entry), senses)
         with _opened(place, "data.noun") as lines:
-            for fields in _rows(lines):  # offset, file, type, words w (hex), w x (word, id), pointers, p x (symbol, ...)
+            for fields in _rows(
+                lines
+            ):  # offset, file, type, words w (hex), w x (word, id), pointers, p x (symbol, ...)
                 at = 4 + 2 * int(fields[3], 16)
                 pointers = fields[at + 1 : at + 1 + 4 * int(fields[at])]
                 tree[int(fields[0])] = [
@@ -130,7 +137,11 @@ def _senses(name: str, index: dict[str, list[int]], tree: Tree) -> list[int]:
     for last in (False, True):
         for spelling in spellings(name):
             parts = words(spelling)[-1:] if last else words(spelling)
-            for entry in ("_".join(parts), _in_one_piece("".join(parts)), _in_one_piece("".join(parts)).removesuffix("s")):
+            for entry in (
+                "_".join(parts),
+                _in_one_piece("".join(parts)),
+                _in_one_piece("".join(parts)).removesuffix("s"),
+            ):
                 if entry in index:
                     return _kinds(index[entry], tree)
     return []

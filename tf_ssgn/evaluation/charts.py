@@ -20,11 +20,11 @@ svg.chart { width: 100%; height: auto; font: 12px system-ui, -apple-system, "Seg
 .chart .grid { stroke: var(--line, #d8dee4); stroke-width: 1; }
 .chart .axis { stroke: var(--soft, #57606a); stroke-width: 1; }
 .chart .curve { stroke: var(--accent, #0969da); stroke-width: 2.5; fill: none; stroke-linejoin: round; }
-.chart .under { fill: var(--accent, #0969da); opacity: .12; }
+.chart .under { fill: var(--accent, #0969da); fill-opacity: .12; }
 .chart .bar { fill: var(--accent, #0969da); }
 .chart .cell { fill: var(--accent, #0969da); }
 .chart .mean { stroke: var(--miss, #cf222e); stroke-width: 1.5; stroke-dasharray: 5 4; }
-.chart .photo { stroke: none; opacity: .75; }
+.chart .photo { stroke: none; fill-opacity: .75; }
 .chart .sketch { fill: none; stroke-width: 1.5; }
 """
 FILE_STYLE = ".chart text { font-family: Helvetica, Arial, sans-serif; font-size: 12px; }\n"

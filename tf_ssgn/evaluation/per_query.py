@@ -79,7 +79,7 @@ def paired(ours: Kept, theirs: Kept, *, seed: int = 0) -> dict[str, dict[str, di
     if sorted(ours.queries) != sorted(theirs.queries):
         both = len(set(ours.queries) & set(theirs.queries))
         raise UserError(
-            f"the evaluations hold {len(ours.queries):,} and {len(theirs.queries):,} queries, {both:,} of them in both; "
+            f"the evaluations hold {len(ours.queries):,} and {len(theirs.queries):,} queries, {both:,} in both; "
             "expected the same ones: evaluate both on the same data and split"
         )
     if ours.gallery != theirs.gallery:

@@ -12,10 +12,11 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from tf_ssgn import atomic
+from tf_ssgn import atomic, cli
 from tf_ssgn.evaluation import charts, pdf
 from tf_ssgn.evaluation.metrics import FAMILIES
 from tf_ssgn.evaluation.pictures import Grid, Picture, grid_html
+from tf_ssgn.evaluation.tables import signed
 
 __all__ = ["Grid", "Picture", "figures", "format_table", "write_figures", "write_report"]
 
@@ -98,6 +99,7 @@ def write_report(
         "they differ by a factor of two. Small figures are 95% bootstrap intervals over queries.</p>",
         _formulas(),
     ]
+    body.append(_against(metrics.get("against") or {}))
     if "curve" in drawn:
         body.append("<h2>Precision and recall</h2><p>Interpolated precision, mean over queries.</p>" + drawn["curve"])
     body += [_section(metrics, *entry) for entry in SECTIONS]
@@ -143,11 +145,14 @@ def write_figures(
 ) -> list[Path]:
     """Writes every chart as `<name>.svg`, and with the extra `figures` as `<name>.pdf`; returns the files."""
     written = []
+    pdf_too = pdf.available()
+    if not pdf_too:
+        cli.log(f"note: {pdf.TO_INSTALL}")
     for name, svg in figures(metrics, points).items():
         drawing = charts.standalone(svg)
         written.append(Path(folder) / f"{name}.svg")
         atomic.write_text(written[-1], drawing)
-        if pdf.available():
+        if pdf_too:
             written.append(Path(folder) / f"{name}.pdf")
             pdf.write_pdf(written[-1], drawing)
     return written
@@ -199,11 +204,17 @@ def _fact_pairs(metrics: dict[str, Any]) -> list[tuple[str, str]]:
     counts = metrics.get("counts", {})
     shown = [key for key in COUNTS if key in counts and (counts[key] or key not in QUIET)]
     pairs += [(COUNTS[key], counts[key]) for key in shown]
-    return [(label, f"{value:,}" if isinstance(value, int) else _plain(value)) for label, value in pairs]
+    return [(label, _plain(value)) for label, value in pairs]
 
 
 def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
     if isinstance(value, dict):
+        if "checksum" in value:
+            return f"{value['name']} (sha256 {value['checksum'][:16]})"
         return str(value.get("name", ", ".join(f"{key} {_plain(item)}" for key, item in value.items())))
     return ", ".join(_plain(item) for item in value) if isinstance(value, (list, tuple)) else str(value)
 
@@ -272,6 +283,24 @@ def _section(metrics: dict[str, Any], key: str, title: str, text: str) -> str:
     ]
     table = _table([family, *(_title(name) for name in names)], rows)
     return f"<h2>{title}</h2><p>{text} By the {escape(family)} definition.</p>{table}"
+
+
+def _against(other: dict[str, Any]) -> str:
+    """Paired differences to another evaluation, with their intervals and p-values."""
+    if not other:
+        return ""
+    names = _metric_names(other["families"])
+    rows = []
+    for family, values in other["families"].items():
+        cells = [f"<td>{escape(family)}</td>"]
+        for name in names:
+            entry = values.get(name) or {}
+            spread = f"{signed(entry.get('low'))} to {signed(entry.get('high'))}, p {charts.number(entry.get('p'))}"
+            cells.append(f"<td>{signed(entry.get('difference'))}<small>{spread if entry else ''}</small></td>")
+        rows.append(f"<tr>{''.join(cells)}</tr>")
+    table = _table(["family", *(_title(name) for name in names)], rows)
+    text = "Ours minus theirs, query by query; 95% bootstrap interval, two-sided p of random sign flips."
+    return f"<h2>Against {escape(str(other['name']))}</h2><p>{text}</p>{table}"
 
 
 def _fine_grained(values: dict[str, Any]) -> str:

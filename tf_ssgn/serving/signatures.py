@@ -41,20 +41,20 @@ class Embedder(tf.Module):
         self.class_names = tf.constant(class_names, tf.string)
         self.class_vectors = tf.constant(class_vectors, tf.float32)
 
-    @tf.function(input_signature=[BYTES])
+    @tf.function(input_signature=[BYTES], autograph=False)
     def embed_sketch(self, image_bytes):
         """string `[B]` to unit `embedding` float32 `[B, d]` and `status` int32 `[B]`; a faulty row is zero."""
         codes, status = self._sketch(image_bytes)
         return {"embedding": _only_fine(codes["code"], status), "status": status}
 
-    @tf.function(input_signature=[BYTES])
+    @tf.function(input_signature=[BYTES], autograph=False)
     def embed_photo(self, image_bytes):
         """As `embed_sketch`, for photos."""
         pixels, status = self._decode(image_bytes, views.photo_views)
         codes = self._each_view(pixels, lambda taps: {"code": self._ssgn.photo_code(taps)})
         return {"embedding": _only_fine(codes["code"], status), "status": status}
 
-    @tf.function(input_signature=[BYTES])
+    @tf.function(input_signature=[BYTES], autograph=False)
     def explain(self, image_bytes):
         """What the method makes of sketches: both stages' codes and the classes nearest to the predicted semantics.
 
@@ -73,7 +73,9 @@ class Embedder(tf.Module):
             "status": status,
         }
 
-    def _sketch(self, image_bytes) -> tuple[dict[str, Any], Any]:
+    @tf.function(input_signature=[BYTES], autograph=False)
+    def _sketch(self, image_bytes):
+        """All codes of sketches, and their status; a function of its own, so that two signatures share one graph."""
         pixels, status = self._decode(image_bytes, views.sketch_views)
         return self._each_view(pixels, self._ssgn.retrieve), status
 
@@ -106,12 +108,12 @@ class Search(tf.Module):
         self.embedder, self.neighbours = embedder, neighbours
         self.ids = tf.constant(ids, tf.string, shape=[len(ids)])
 
-    @tf.function(input_signature=[BYTES, K])
+    @tf.function(input_signature=[BYTES, K], autograph=False)
     def search(self, image_bytes, k):
         """Sketches: string `[B]` and k int32 `[B]` to `ids`, `scores` `[B, K]`, `count` and `status` `[B]`."""
         return self._answer(self.embedder.embed_sketch, image_bytes, k)
 
-    @tf.function(input_signature=[BYTES, K])
+    @tf.function(input_signature=[BYTES, K], autograph=False)
     def search_photo(self, image_bytes, k):
         """As `search`, for photos as queries."""
         return self._answer(self.embedder.embed_photo, image_bytes, k)

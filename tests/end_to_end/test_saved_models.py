@@ -1,0 +1,184 @@
+"""The exported SavedModels: alone in a fresh process, equal to the model they came from, with versions and warm-up."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import tf_ssgn
+from tf_ssgn.config import SERVING
+from tf_ssgn.errors import UserError
+from tf_ssgn.export import export
+from tf_ssgn.status import Status
+
+# Neither tf_ssgn nor Keras may be needed to answer.
+FRESH = """
+import sys, json
+sys.modules['tf_ssgn'] = sys.modules['keras'] = None
+import numpy as np, tensorflow as tf
+if sys.argv[1] == 'scann':
+    import scann
+model = tf.saved_model.load(sys.argv[2])
+images = [open(path, 'rb').read() if path else b'' for path in sys.argv[4:]]
+feed = {'image_bytes': tf.constant(images)}
+if sys.argv[1] != 'embed':
+    feed['k'] = tf.constant(json.loads(sys.argv[3]), tf.int32)
+out = {name: {k: v.numpy() for k, v in f(**feed).items()} for name, f in model.signatures.items()}
+def plain(v):
+    return [plain(x) for x in v] if isinstance(v, (list, np.ndarray)) else v.decode() if isinstance(v, bytes) else None if v != v else v.item()
+print(json.dumps({n: {k: plain(v) for k, v in o.items()} for n, o in out.items()}))
+"""
+
+
+def fresh(kind, folder, images, k=()):
+    done = subprocess.run(
+        [sys.executable, "-c", FRESH, kind, str(folder), json.dumps(list(k)), *map(str, images)],
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def sketches(chain):
+    return [sorted((chain.data / "sketch" / label).iterdir())[0] for label in ("giraffe", "teapot")]
+
+
+@pytest.fixture(scope="module")
+def in_memory(chain):
+    return tf_ssgn.load(chain.run)
+
+
+def test_embed_alone_equals_the_run(chain, sketches, in_memory):
+    out = fresh("embed", chain.models / "embed/1", [*sketches, ""])
+    assert set(out) == {"embed_sketch", "embed_photo", "explain"}
+    embedded = np.array(out["embed_sketch"]["embedding"])
+    np.testing.assert_allclose(embedded[:2], in_memory.embed_sketch(sketches), atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(embedded[:2], axis=1), 1, atol=1e-5)
+    assert out["embed_sketch"]["status"] == [0, 0, Status.EMPTY]
+    assert not embedded[2].any()
+    explained = out["explain"]
+    np.testing.assert_allclose(explained["fine"], embedded, atol=1e-5)
+    assert sorted(explained["class_names"][0]) == sorted(path.name for path in (chain.data / "sketch").iterdir())
+    assert np.shape(explained["class_scores"]) == (3, 32)
+
+
+@pytest.mark.parametrize("kind", ["exact", "scann"])
+def test_search_alone_equals_the_gallery(kind, chain, sketches, in_memory):
+    folder = chain.models / f"search_{kind}/1"
+    out = fresh(kind, folder, [*sketches, "", sketches[0], sketches[0]], k=[3, 5, 4, 0, 999])
+    assert set(out) == {"search", "search_photo", "serving_default"}
+    assert out["search"] == out["serving_default"]
+    answer = out["search"]
+    assert answer["count"] == [3, 5, 0, 0, 0]
+    assert answer["status"] == [0, 0, Status.EMPTY, Status.BAD_K, Status.BAD_K]
+    assert np.shape(answer["ids"]) == (5, 5)
+    gallery = tf_ssgn.Gallery.open(chain.gallery)
+    for row, count in ((0, 3), (1, 5)):
+        hits = gallery.search(in_memory.embed_sketch(sketches[row]), k=count)
+        assert answer["ids"][row][:count] == [hit.id for hit in hits]
+        np.testing.assert_allclose(answer["scores"][row][:count], [hit.score for hit in hits], atol=1e-5)
+        assert answer["ids"][row][count:] == [""] * (5 - count)
+        assert answer["scores"][row][count:] == [None] * (5 - count)
+
+
+@pytest.mark.parametrize("kind", ["exact", "scann"])
+def test_every_bad_k_and_more_than_there_is(kind, chain, sketches):
+    answer = fresh(kind, chain.models / f"search_{kind}/1", [sketches[0]], k=[0])["search"]
+    assert answer == {"ids": [[]], "scores": [[]], "count": [0], "status": [Status.BAD_K]}
+    answer = fresh(kind, chain.models / f"search_{kind}/1", [sketches[0]], k=[SERVING.k])["search"]
+    assert answer["count"] == [192]
+    assert len(answer["ids"][0]) == SERVING.k
+    assert len(set(answer["ids"][0][:192])) == 192
+
+
+def test_a_second_export_changes_nothing(chain):
+    before = sorted(path.relative_to(chain.models) for path in chain.models.rglob("*"))
+    written = export(chain.run, chain.models, chain.gallery)
+    assert {path.name for path in written.values()} == {"1"}
+    assert sorted(path.relative_to(chain.models) for path in chain.models.rglob("*")) == before
+
+
+def test_views_are_another_model(chain, sketches, tmp_path):
+    plain = tf_ssgn.load(chain.models)
+    written = export(chain.run, tmp_path / "m", views=2)
+    model = tf_ssgn.load(tmp_path / "m")
+    assert model.views == 2
+    assert model.fingerprint != plain.fingerprint
+    assert (written["embed"] / "README.md").read_text().count("2 extra views") == 1
+    cosine = float(model.embed_sketch(sketches[0]) @ plain.embed_sketch(sketches[0]))
+    assert 0.5 < cosine < 0.99999
+    np.testing.assert_allclose(
+        model.embed_sketch(sketches[0]), tf_ssgn.load(chain.run, views=2).embed_sketch(sketches[0]), atol=1e-5
+    )
+    with pytest.raises(UserError, match="another model"):
+        export(chain.run, tmp_path / "m", chain.gallery, views=2)
+    assert not (tmp_path / "m" / "search_exact").exists()
+
+
+def test_warm_up_requests_are_what_tf_serving_replays(chain):
+    import tensorflow as tf
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    for kind, signatures in (("embed", 3), ("search_exact", 2), ("search_scann", 2)):
+        version = chain.models / kind / "1"
+        model = None if kind == "search_scann" else tf.saved_model.load(str(version))
+        file = version / "assets.extra" / "tf_serving_warmup_requests"
+        records = [r.numpy() for r in tf.data.TFRecordDataset(str(file))]
+        assert len(records) == 2 * signatures
+        for record in records:
+            request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
+            assert request.model_spec.name == SERVING.name
+            if model is not None:
+                feed = {key: tf.make_ndarray(value) for key, value in request.inputs.items()}
+                out = model.signatures[request.model_spec.signature_name](
+                    **{key: tf.constant(value) for key, value in feed.items()}
+                )
+                assert not out["status"].numpy().any()
+
+
+def test_the_card_tells_what_the_model_is(chain):
+    card = json.loads((chain.models / "search_exact/1/assets.extra/model.json").read_text())
+    assert card["fingerprint"] == tf_ssgn.load(chain.models).fingerprint == tf_ssgn.load(chain.run).fingerprint
+    assert card["gallery"]["count"] == 192
+    text = (chain.models / "search_exact/1/README.md").read_text()
+    assert "192 photos" in text
+    assert "no figure here is the paper's" in text
+
+
+def test_mistakes_are_one_line(chain, tmp_path, command):
+    with pytest.raises(UserError, match="does not exist"):
+        tf_ssgn.load(tmp_path / "nothing")
+    with pytest.raises(UserError, match="holds no exported model"):
+        tf_ssgn.load(tmp_path)
+    with pytest.raises(UserError, match="is not a run folder"):
+        export(tmp_path, tmp_path / "m")
+    broken = tmp_path / "embed" / "1"
+    broken.mkdir(parents=True)
+    (broken / "saved_model.pb").write_bytes(b"rubbish")
+    with pytest.raises(UserError, match="not a whole SavedModel"):
+        tf_ssgn.load(tmp_path)
+    with pytest.raises(UserError, match="expected an image file"):
+        tf_ssgn.load(chain.models).embed_sketch(tmp_path / "no.png")
+    (tmp_path / "no.png").write_bytes(b"no picture")
+    with pytest.raises(UserError, match=r"no.png: not a format .* \(status 2\)"):
+        tf_ssgn.load(chain.models).embed_sketch([tmp_path / "no.png"])
+
+
+def test_a_full_disk_leaves_no_version(chain, tmp_path):
+    """`RLIMIT_FSIZE` makes every larger write fail, as a full disk does."""
+    code = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "from tf_ssgn import cli, export\n"
+        "import tensorflow\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
+        f"cli.run(export.main, [{str(chain.run)!r}, '--to', {str(tmp_path / 'm')!r}])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 2, done.stderr[-2000:]
+    assert done.stderr.strip().splitlines()[-1].startswith("error: ")
+    assert not list((tmp_path / "m" / "embed").glob("*"))

@@ -1,0 +1,212 @@
+"""`train`: the run folder, resuming, sameness, and mistakes that leave nothing behind."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from tf_ssgn import config
+from tf_ssgn.errors import UserError
+from tf_ssgn.evaluate import evaluate_run
+from tf_ssgn.train import train
+from tf_ssgn.training.fit import restore_trainer
+from tf_ssgn.training.run_folder import load_state, open_run
+
+
+def history(run):
+    rows = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
+
+
+def weights(run):
+    return restore_trainer(open_run(run)).get_weights()
+
+
+def test_the_run_folder_is_whole(chain):
+    run = open_run(chain.run)
+    assert run.finished
+    assert len(run.split.seen) == 20
+    assert len(run.split.validation) == 4
+    assert len(run.classes) == 24
+    rows = history(chain.run)
+    assert [row["epoch"] for row in rows if row["phase"] == "select"] == [1, 2, 3]
+    best = max((row for row in rows if row["phase"] == "select"), key=lambda row: row["validation_map_all"])
+    assert load_state(run)[0]["best_epoch"] == best["epoch"]
+    assert len([row for row in rows if row["phase"] == "refit"]) == best["epoch"]
+    assert list((chain.run / "tensorboard").rglob("*tfevents*"))
+    assert not [path for path in chain.run.rglob("*.tmp*")]
+
+
+def test_the_same_seed_gives_the_same_model_and_metrics(chain, tiny_config, cache, tmp_path):
+    train(tiny_config, str(chain.data), None, str(tmp_path / "again"), cache)
+    for ours, theirs in zip(weights(tmp_path / "again"), weights(chain.run), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+    assert history(tmp_path / "again") == pytest.approx(history(chain.run), abs=1e-6) or all(
+        a == pytest.approx(b, abs=1e-5) for a, b in zip(history(tmp_path / "again"), history(chain.run), strict=True)
+    )
+    shutil.copytree(chain.run, tmp_path / "first")
+    first, again = (evaluate_run(tmp_path / name, cache=cache)[0] for name in ("first", "again"))
+    for family, values in first["families"].items():
+        assert again["families"][family] == pytest.approx(values, abs=1e-6)
+
+
+def test_a_killed_run_resumes_to_the_same_end(chain, tiny_config, cache, tmp_path):
+    """kill -9 after the first epoch; the command again; the end equals that of a run nobody killed."""
+    words = flags(tiny_config) + ["--data", chain.data, "--run", tmp_path / "run", "--cache", cache]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tf_ssgn.train", *map(str, words)], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
+    state = tmp_path / "run/checkpoints/state.npz"
+    deadline = time.monotonic() + 240
+    while not state.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert state.exists()
+    assert not open_run(tmp_path / "run").finished
+    train(tiny_config, str(chain.data), None, str(tmp_path / "run"), cache)
+    for ours, theirs in zip(weights(tmp_path / "run"), weights(chain.run), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+    assert [(row["phase"], row["epoch"]) for row in history(tmp_path / "run")] == [
+        (row["phase"], row["epoch"]) for row in history(chain.run)
+    ]
+
+
+def flags(made):
+    """The command line that gives this config."""
+    base = {name: value for name, (_, _, value) in config.fields(config.preset(made.preset)).items()}
+    words = ["--preset", made.preset]
+    for name, (_, _, value) in config.fields(made).items():
+        if value != base[name]:
+            words += [f"--{name}", ",".join(map(str, value)) if isinstance(value, tuple) else str(value)]
+    return words
+
+
+def test_a_finished_run_says_so_and_another_config_is_refused(chain, tiny_config, cache, capsys):
+    train(tiny_config, str(chain.data), None, str(chain.run), cache)
+    assert "is finished" in capsys.readouterr().err
+    other = config.override(tiny_config, {"training.epochs": 9})
+    with pytest.raises(UserError, match="training.epochs: 9 here, 3 there"):
+        train(other, str(chain.data), None, str(chain.run), cache)
+
+
+def test_finetuning_trains_and_evaluates_beside_its_untrained_self(drawn, tiny_config, cache, tmp_path):
+    tuned = config.override(
+        tiny_config, {"training.finetune_from": "conv_3", "training.epochs": 1, "data.validation_classes": 0}
+    )
+    train(tuned, str(drawn), None, str(tmp_path / "run"), cache)
+    metrics, _ = evaluate_run(tmp_path / "run", cache=cache)
+    assert metrics["stages"]["untrained"]["sake"]["map_all"] > 0
+    assert set(metrics["stages"]) >= {"untrained", "sketch_code", "coarse", "fine"}
+    assert open_run(tmp_path / "run").classes == open_run(tmp_path / "run").split.seen
+
+
+@pytest.fixture
+def mistakes(drawn, tmp_path):
+    """A copy of the drawn data that a test may harm, and a call that must fail without leaving a run."""
+    data = tmp_path / "data"
+    shutil.copytree(drawn, data)
+
+    def check(made, message, split=None):
+        with pytest.raises(UserError, match=message):
+            train(made, str(data), split and str(split), str(tmp_path / "run"), str(tmp_path / "cache"))
+        assert not (tmp_path / "run").exists()
+
+    return data, check
+
+
+def small(made, **values):
+    return config.override(made, {name.replace("__", "."): value for name, value in values.items()})
+
+
+def test_missing_data(mistakes, tiny_config, tmp_path):
+    data, check = mistakes
+    shutil.rmtree(data)
+    check(tiny_config, "data")
+
+
+def test_an_empty_class(mistakes, tiny_config):
+    data, check = mistakes
+    for file in (data / "photo/cup").iterdir():
+        file.unlink()
+    check(tiny_config, "cup")
+
+
+def test_a_class_in_seen_and_unseen(mistakes, tiny_config):
+    data, check = mistakes
+    split = json.loads((data / "split.json").read_text())
+    split["unseen"].append(split["seen"][0])
+    (data / "split.json").write_text(json.dumps(split))
+    check(tiny_config, split["seen"][0])
+
+
+def test_unknown_split_and_class_names(mistakes, tiny_config, tmp_path):
+    data, check = mistakes
+    check(tiny_config, "sketchy-25", split="sketchy-99")
+    (tmp_path / "s.json").write_text(json.dumps({"seen": ["cup", "unicorn"], "unseen": ["dragon"]}))
+    check(tiny_config, "unicorn", split=tmp_path / "s.json")
+
+
+def test_unreadable_files_above_the_threshold(mistakes, tiny_config):
+    data, check = mistakes
+    for file in sorted((data / "photo/cup").iterdir())[:5]:
+        file.write_bytes(b"\xff\xd8\xff rubbish")
+    check(tiny_config, r"5 of 144 images cannot be used.*cup_0001")
+
+
+def test_wrong_backbone_weights(mistakes, tiny_config, tmp_path):
+    _, check = mistakes
+    check(small(tiny_config, model__weights=str(tmp_path / "no.weights.h5")), "existing file")
+    (tmp_path / "bad.weights.h5").write_bytes(b"rubbish")
+    check(small(tiny_config, model__weights=str(tmp_path / "bad.weights.h5")), "does not hold weights of tiny")
+
+
+def test_vectors_that_lack_a_seen_class(mistakes, tiny_config):
+    data, check = mistakes
+    with np.load(data / "semantics.npz") as stored:
+        names, vectors = stored["names"], stored["vectors"]
+    keep = names != "cup"
+    np.savez(data / "semantics.npz", names=names[keep], vectors=vectors[keep])
+    check(tiny_config, "cup")
+
+
+def test_vectors_that_lack_an_unseen_class_leave_out_the_oracle(drawn, tiny_config, cache, tmp_path, capsys):
+    data = tmp_path / "data"
+    shutil.copytree(drawn, data)
+    with np.load(data / "semantics.npz") as stored:
+        names, vectors = stored["names"], stored["vectors"]
+    keep = names != "giraffe"
+    np.savez(data / "semantics.npz", names=names[keep], vectors=vectors[keep])
+    made = small(tiny_config, training__epochs=1, data__validation_classes=0)
+    train(made, str(data), None, str(tmp_path / "run"), cache)
+    assert "the oracle is left out" in capsys.readouterr().err
+    metrics, _ = evaluate_run(tmp_path / "run", cache=cache)
+    assert not [name for name in metrics["stages"] if name.startswith("oracle")]
+
+
+def test_flags_reach_the_command(command, tmp_path):
+    done = command("train", "--data", tmp_path, "--run", tmp_path / "r", "--training.epochs", "many")
+    assert done.returncode == 2
+    assert done.stderr.strip() == "error: --training.epochs: received 'many', expected a whole number"
+    done = command("train", "--data", tmp_path / "none", "--run", tmp_path / "r")
+    assert (done.returncode, len(done.stderr.strip().splitlines())) == (2, 1), done.stderr
+    assert not (tmp_path / "r").exists()
+
+
+def test_nan_stops_and_keeps_the_last_good_state(drawn, tiny_config, cache, tmp_path):
+    wild = dataclasses.replace(
+        tiny_config,
+        training=dataclasses.replace(tiny_config.training, learning_rate=1e30, clip_norm=0.0, epochs=3),
+    )
+    with pytest.raises(UserError, match="the loss became"):
+        train(wild, str(drawn), None, str(tmp_path / "run"), cache)
+    assert not open_run(tmp_path / "run").finished
