@@ -224,7 +224,7 @@ def _demo() -> Config:
         preset="demo",
         data=Data(image_size=64, validation_classes=0),
         model=Model(backbone="tiny", weights="none", code=128, hidden=128, latent=16),
-        training=Training(epochs=12, batch_classes=12, learning_rate=1e-3, finetune_from="all"),
+        training=Training(epochs=16, batch_classes=12, learning_rate=2e-3, finetune_from="all"),
         evaluation=Evaluation(k=(10, 20)),
     )
 

@@ -66,8 +66,9 @@ def _cuts(text: str) -> tuple[int, ...]:
 
 
 def main(argv: list[str] | None = None) -> int | None:
-    arguments = parser().parse_args(argv)
-    _refuse_wrong_flags(arguments)
+    made = parser()
+    arguments = made.parse_args(argv)
+    _refuse_wrong_flags(arguments, made)
     if arguments.features:
         metrics = evaluate_features(arguments.features, k=arguments.k, against=arguments.against, to=arguments.to)
     else:
@@ -91,10 +92,10 @@ def main(argv: list[str] | None = None) -> int | None:
     return 0
 
 
-def _refuse_wrong_flags(arguments: argparse.Namespace) -> None:
+def _refuse_wrong_flags(arguments: argparse.Namespace, made: cli.Parser) -> None:
     if bool(arguments.runs) == bool(arguments.features):
         raise UserError("expected either run folders or --features FILE; see python -m tf_ssgn.evaluate --help")
-    given = [f"--{name}" for name in OF_A_RUN if getattr(arguments, name) not in (None, False)]
+    given = [f"--{name}" for name in OF_A_RUN if getattr(arguments, name) != made.get_default(name)]
     if arguments.features and given:
         raise UserError(f"{', '.join(given)}: received with --features, which has no model or dataset; leave it out")
     if arguments.to and not arguments.features:

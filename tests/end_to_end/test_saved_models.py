@@ -29,7 +29,9 @@ if sys.argv[1] != 'embed':
     feed['k'] = tf.constant(json.loads(sys.argv[3]), tf.int32)
 out = {name: {k: v.numpy() for k, v in f(**feed).items()} for name, f in model.signatures.items()}
 def plain(v):
-    return [plain(x) for x in v] if isinstance(v, (list, np.ndarray)) else v.decode() if isinstance(v, bytes) else None if v != v else v.item()
+    if isinstance(v, (list, np.ndarray)):
+        return [plain(x) for x in v]
+    return v.decode() if isinstance(v, bytes) else None if v != v else v.item()
 print(json.dumps({n: {k: plain(v) for k, v in o.items()} for n, o in out.items()}))
 """
 

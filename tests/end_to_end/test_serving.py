@@ -18,7 +18,8 @@ from tf_ssgn.client import Client
 def address(chain):
     words = ["--model", chain.models, "--gallery", chain.gallery, "--port", "0", "--http-port", "-1"]
     server = subprocess.Popen(
-        [sys.executable, "-m", "tf_ssgn.serve", *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "tf_ssgn.serve", *map(str, words)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     ready = re.fullmatch(r"ready grpc=(\S+) http=off\n", server.stdout.readline())
     assert ready, server.stderr.read()

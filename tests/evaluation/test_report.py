@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from tf_ssgn.cli import jsonable
-from tf_ssgn.evaluation import hashing, inspection, pictures, protocol, report
+from tf_ssgn.evaluation import hashing, inspection, pictures, protocol, report, tables
 
 from .conftest import Arrays
 
@@ -103,11 +103,44 @@ def test_report_holds_everything_and_asks_for_nothing(tmp_path, metrics, arrays:
 
 def test_charts_are_files_of_their_own(tmp_path, metrics, arrays: Arrays):
     files = report.write_figures(tmp_path / "figures", metrics, inspection.code_map(*arrays))
-    assert sorted(file.name for file in files) == ["classes.svg", "confusion.svg", "curve.svg", "map.svg"]
-    for file in files:
+    drawn = sorted(file for file in files if file.suffix == ".svg")
+    assert [file.name for file in drawn] == ["classes.svg", "confusion.svg", "curve.svg", "map.svg"]
+    for file in drawn:
+        assert "var(" not in file.read_text() and "hsl(" not in file.read_text()  # drawing programs do not know these
         root = ElementTree.parse(file).getroot()
         assert root.tag == "{http://www.w3.org/2000/svg}svg"
         assert "script" not in {element.tag.split("}")[1] for element in root.iter()}
+
+
+def test_charts_as_pdf(tmp_path, metrics, arrays: Arrays, monkeypatch, capsys):
+    pytest.importorskip("svglib", reason="the extra `figures` is not installed")
+    files = report.write_figures(tmp_path / "both", metrics, inspection.code_map(*arrays))
+    pages = [file.read_bytes() for file in files if file.suffix == ".pdf"]
+    assert len(pages) == 4 and all(page.startswith(b"%PDF-") and page.rstrip().endswith(b"%%EOF") for page in pages)
+    svg = (tmp_path / "both" / "curve.svg").read_text()
+    width, height = (float(re.search(rf' {side}="(\d+)"', svg)[1]) for side in ("width", "height"))
+    box = re.search(rb"/MediaBox \[ ?0 0 ([\d.]+) ([\d.]+)", (tmp_path / "both" / "curve.pdf").read_bytes())
+    assert float(box[1]) / float(box[2]) == pytest.approx(width / height, rel=0.01)
+    monkeypatch.setattr(report.pdf, "available", lambda: False)
+    assert all(file.suffix == ".svg" for file in report.write_figures(tmp_path / "svg", metrics))
+    assert "tf_ssgn[figures]" in capsys.readouterr().err
+
+
+def test_split_duplicates_and_comparison_are_printed(tmp_path, metrics):
+    from tf_ssgn.evaluation import statistics
+
+    found = metrics | {"duplicates": True, "split": {"name": "sketchy-25", "checksum": "0123456789abcdef" * 4}}
+    entry = {"difference": -0.25, "low": -0.5, "high": 0.125, "p": 0.0312}
+    against = {family: {name: entry for name in values} for family, values in metrics["families"].items()}
+    report.write_report(tmp_path / "r.html", found | {"against": {"name": NASTY, "families": against}})
+    text = Page((tmp_path / "r.html").read_text(encoding="utf-8")).text
+    assert "split sketchy-25 (sha256 0123456789abcdef)" in text and "duplicate photos yes" in text
+    assert f"Against {NASTY}" in text and "-0.2500" in text and "p 0.0312" in text and "+0.1250" in text
+    assert "duplicate photos: no" in report.format_table(found | {"duplicates": False})
+    line = tables.comparison(against).splitlines()[2]
+    assert line.split() == ["sake", "map_all", "-0.2500", "-0.5000", "+0.1250", "0.0312"]
+    runs = [metrics["families"], metrics["families"]]
+    assert "0.0000" in tables.spread(statistics.across_seeds(runs)).splitlines()[2]
 
 
 def test_undefined_figures_and_missing_parts(tmp_path):

@@ -16,6 +16,7 @@ refused by their count; PNG texts and animations are cut away before decoding (`
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -33,7 +34,6 @@ SCANS = 64  # the usual progressive file has 10
 Decoded = tuple[tf.Tensor, tf.Tensor]
 
 
-@tf.autograph.experimental.do_not_convert
 def decode(image_bytes: tf.Tensor, limits: Limits, photo_formats: bool) -> Decoded:
     """Decode one image; never raises.
 
@@ -46,9 +46,20 @@ def decode(image_bytes: tf.Tensor, limits: Limits, photo_formats: bool) -> Decod
         uint8 [H, W, 3], composited on white and turned upright by its EXIF orientation, and its `Status` as an int32
         scalar. A faulty image gives one white pixel.
     """
-    length = headers.size(image_bytes)
-    status = _first((tf.equal(length, 0), Status.EMPTY), (length > limits.bytes, Status.TOO_LARGE))
-    return _unless(status, lambda: _unless_blank(*_by_format(image_bytes, limits, photo_formats), limits))
+    return _decoder(limits, photo_formats)(image_bytes)
+
+
+@functools.lru_cache
+def _decoder(limits: Limits, photo_formats: bool) -> Callable[[tf.Tensor], Decoded]:
+    """`decode` with its static arguments, traced once per process: its graph has a thousand nodes."""
+
+    @tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
+    def decoded(image_bytes: tf.Tensor) -> Decoded:
+        length = headers.size(image_bytes)
+        status = _first((tf.equal(length, 0), Status.EMPTY), (length > limits.bytes, Status.TOO_LARGE))
+        return _unless(status, lambda: _unless_blank(*_by_format(image_bytes, limits, photo_formats), limits))
+
+    return decoded
 
 
 @tf.autograph.experimental.do_not_convert

@@ -130,6 +130,16 @@ def image_batches(paths: Sequence[str], modality: str, image_size: int, views: i
     return files.map(load, num_parallel_calls=tf.data.AUTOTUNE).batch(batch).prefetch(2)
 
 
+def decoded_images(paths: Sequence[str], modality: str, image_size: int) -> np.ndarray:
+    """All images at once, plain view: float32 `[N, size, size, 3]`; the caller knows that they fit into memory."""
+    decoded = np.empty((len(paths), image_size, image_size, 3), np.float32)
+    done = 0
+    for images, _ in image_batches(paths, modality, image_size, 0, 64).as_numpy_iterator():
+        decoded[done : done + len(images)] = images[:, 0]
+        done += len(images)
+    return decoded
+
+
 def pair_batches(
     sampler: PairSampler, sketches: Sequence[Item], photos: Sequence[Item], image_size: int, first_epoch: int
 ) -> tf.data.Dataset:

@@ -53,7 +53,7 @@ def _read(path: Path, count: int) -> np.ndarray | None:
             raise ValueError(f"vectors {vectors.dtype} {list(vectors.shape)} for {count} classes")
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         log(f"class vectors: {path} is damaged ({error}); they are made again")
         return None
     return vectors

@@ -56,7 +56,7 @@ def _one_line_errors(path: str) -> Iterator[None]:
         yield
     except _Malformed as error:
         raise UserError(f"vectors {printable(path)}: {error}; expected {FORMATS}, so get the file again") from None
-    except (EOFError, zlib.error, zipfile.BadZipFile, gzip.BadGzipFile) as error:
+    except (EOFError, RuntimeError, zlib.error, zipfile.BadZipFile, gzip.BadGzipFile) as error:
         raise UserError(f"vectors {printable(path)}: damaged ({error}); get the file again") from None
     except OSError as error:
         raise UserError(f"vectors {printable(path)}: {error.strerror or error}; expected a readable file") from None

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import zipfile
-import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ import numpy as np
 
 from tf_ssgn.atomic import writing
 from tf_ssgn.errors import UserError
+from tf_ssgn.evaluation.feature_files import DAMAGE
 from tf_ssgn.evaluation.metrics import PerQuery
 from tf_ssgn.evaluation.statistics import compare
 
@@ -66,7 +65,7 @@ def load(folder: str | os.PathLike[str]) -> Kept:
         return Kept(per_query, arrays["queries"].tolist(), str(arrays["gallery"]))
     except FileNotFoundError:
         raise UserError(f"{path} is not there; evaluate that run on the same data first") from None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, *DAMAGE) as error:
         raise UserError(f"{path} is damaged ({error}); evaluate that run again") from None
 
 

@@ -26,7 +26,7 @@ PAGE_STYLE = """
 @media (prefers-color-scheme: dark) { :root { --paper: #0d1117; --card: #161b22; --ink: #e6edf3; --soft: #9198a1;
   --line: #30363d; --accent: #4493f8; --hit: #3fb950; --miss: #f85149; } }
 * { box-sizing: border-box; }
-body { margin: 0 auto; padding: 40px 24px 80px; max-width: 1120px; background: var(--paper); color: var(--ink);
+body { margin: 0 auto; padding: 40px 24px 80px; max-width: 1280px; background: var(--paper); color: var(--ink);
   font: 15px/1.55 system-ui, -apple-system, "Segoe UI", sans-serif; }
 h1 { font-size: 28px; margin: 0 0 4px; letter-spacing: -.01em; } h2 { font-size: 19px; margin: 44px 0 12px; }
 h3 { font-size: 15px; margin: 20px 0 8px; } p { margin: 8px 0; max-width: 78ch; } .soft { color: var(--soft); }
@@ -34,11 +34,12 @@ h3 { font-size: 15px; margin: 20px 0 8px; } p { margin: 8px 0; max-width: 78ch; 
 .facts li { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 5px 11px; }
 .facts b { font-variant-numeric: tabular-nums; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { padding: 7px 11px; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
+th, td { padding: 7px 8px; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
 th { color: var(--soft); font-weight: 600; font-size: 13px; } th:first-child, td:first-child { text-align: left; }
 .text th, .text td { text-align: left; white-space: normal; }
-td small { display: block; color: var(--soft); font-size: 11.5px; }
+td small, td small span { display: block; } td small { color: var(--soft); font-size: 11.5px; }
 .warn { border-left: 4px solid var(--miss); background: var(--card); padding: 8px 14px; border-radius: 4px; }
+.note { border-left: 4px solid var(--line); padding: 2px 14px; color: var(--soft); }
 .row { display: flex; align-items: flex-start; gap: 8px; margin: 8px 0; overflow-x: auto; padding-bottom: 4px; }
 .arrow { align-self: center; color: var(--soft); font-size: 20px; }
 figure { position: relative; margin: 0; flex: 0 0 84px; } figure img { width: 84px; height: 84px; object-fit: contain;
@@ -92,11 +93,11 @@ def write_report(
         f"<h1>{escape(title)}</h1>",
         '<p class="soft">Sketch-based image retrieval, zero-shot</p>',
         _facts(metrics),
-        *(f'<p class="warn">{escape(str(note))}</p>' for note in metrics.get("notes", ())),
+        *(_note(str(note), metrics) for note in metrics.get("notes", ())),
         "<h2>All families</h2>",
         _families(metrics),
         "<p>The families are different definitions and must not be compared with one another: on the same ranking "
-        "they differ by a factor of two. Small figures are 95% bootstrap intervals over queries.</p>",
+        "they differ by a factor of two. Small figures are the ends of 95% bootstrap intervals over queries.</p>",
         _formulas(),
     ]
     body.append(_against(metrics.get("against") or {}))
@@ -225,6 +226,12 @@ def _facts(metrics: dict[str, Any]) -> str:
     return f'<ul class="facts">{items}</ul>{ties}'
 
 
+def _note(text: str, metrics: dict[str, Any]) -> str:
+    """What puts the figures in doubt stands out: classes that the model was trained on."""
+    doubtful = text.startswith("NOT zero-shot") and metrics.get("trained_on")
+    return f'<p class="{"warn" if doubtful else "note"}">{escape(text)}</p>'
+
+
 def _families(metrics: dict[str, Any]) -> str:
     families, intervals = metrics["families"], metrics.get("intervals", {})
     names = _metric_names(families)
@@ -234,7 +241,8 @@ def _families(metrics: dict[str, Any]) -> str:
         cells = [f"<td><b>{escape(family)}</b>{used}</td>"]
         for name in names:
             low, high = intervals.get(family, {}).get(name) or (None, None)
-            spread = f"<small>{charts.number(low)} to {charts.number(high)}</small>" if charts.defined(low) else ""
+            ends = f"<span>{charts.number(low)}</span><span>{charts.number(high)}</span>"
+            spread = f"<small>{ends}</small>" if charts.defined(low) else ""
             cells.append(f"<td>{charts.number(values.get(name))}{spread}</td>")
         rows.append(f"<tr>{''.join(cells)}</tr>")
     return _table(["family", *(_title(name) for name in names)], rows)
@@ -295,8 +303,9 @@ def _against(other: dict[str, Any]) -> str:
         cells = [f"<td>{escape(family)}</td>"]
         for name in names:
             entry = values.get(name) or {}
-            spread = f"{signed(entry.get('low'))} to {signed(entry.get('high'))}, p {charts.number(entry.get('p'))}"
-            cells.append(f"<td>{signed(entry.get('difference'))}<small>{spread if entry else ''}</small></td>")
+            parts = (signed(entry.get("low")), signed(entry.get("high")), f"p {charts.number(entry.get('p'))}")
+            spread = "".join(f"<span>{part}</span>" for part in parts) if entry else ""
+            cells.append(f"<td>{signed(entry.get('difference'))}<small>{spread}</small></td>")
         rows.append(f"<tr>{''.join(cells)}</tr>")
     table = _table(["family", *(_title(name) for name in names)], rows)
     text = "Ours minus theirs, query by query; 95% bootstrap interval, two-sided p of random sign flips."

@@ -67,10 +67,9 @@ def publish(
         write_text(temporary / "README.md", model_card(card))
         os.rename(temporary, target)
         sync_folder(folder)
-    except OSError as error:
-        raise UserError(
-            f"cannot write {target}: {error.strerror or error}; check the space and the rights there"
-        ) from None
+    except (OSError, tf.errors.OpError) as error:
+        reason = error.message.splitlines()[0] if isinstance(error, tf.errors.OpError) else error.strerror or error
+        raise UserError(f"cannot write {target}: {reason}; check the space and the rights there") from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return target
@@ -131,15 +130,15 @@ def model_card(card: dict[str, Any]) -> str:
         "Zero-shot sketch-based image retrieval with SSGN, exported by tf_ssgn. A reconstruction from the abstract of",
         "arXiv 1904.01971: no figure here is the paper's.",
         "",
-        f"- backbone {card['backbone']}, image side {card['image_size']}, embedding float32 [{card['dimension']}], unit length",
+        f"- backbone {card['backbone']}, image side {card['image_size']}",
+        f"- embedding float32 [{card['dimension']}], unit length",
         f"- {card['views']} extra views averaged into an embedding (evaluation used {card['evaluation_views']})",
         f"- trained on {len(card['seen'])} classes of {card['dataset']}, split {card['split']}; seed {card['seed']}",
         f"- fingerprint {card['fingerprint']}",
     ]
     if gallery:
-        lines.append(
-            f"- gallery {gallery['path']}, version {gallery['version']}, {gallery['count']} photos, {card['search']} search"
-        )
+        facts = f"version {gallery['version']}, {gallery['count']} photos, {card['search']} search"
+        lines.append(f"- gallery {gallery['path']}, {facts}")
     if card.get("metrics"):
         values = ", ".join(f"{key} {value:.4f}" for key, value in card["metrics"].items())
         lines.append(f"- measured on the unseen classes, {card['evaluation_views']} extra views: {values}")

@@ -41,8 +41,8 @@ class EpochEnd(keras.callbacks.Callback):
         broken = [key for key, value in row.items() if isinstance(value, float) and not math.isfinite(value)]
         if broken:
             raise UserError(
-                f"the loss became {row['loss']} in epoch {epoch + 1} (terms: {', '.join(broken)}); the state "
-                f"before it is kept in {self.run.path}; lower --training.learning_rate or use --training.precision float32"
+                f"the loss became {row['loss']} in epoch {epoch + 1} (terms: {', '.join(broken)}); the state before it "
+                f"is kept in {self.run.path}; lower --training.learning_rate or use --training.precision float32"
             )
         if self.validate:
             row["validation_map_all"] = value = self.validate()

@@ -14,7 +14,7 @@ import numpy as np
 from tf_ssgn.atomic import writing
 from tf_ssgn.cli import log
 from tf_ssgn.data.datasets import Item
-from tf_ssgn.data.pipeline import PairSampler, pair_batches, pair_sampler, refuse_bad_files
+from tf_ssgn.data.pipeline import PairSampler, decoded_images, pair_batches, pair_sampler, refuse_bad_files
 from tf_ssgn.errors import UserError
 from tf_ssgn.evaluation import score_features
 from tf_ssgn.models.backbones import build_backbone
@@ -27,6 +27,7 @@ from tf_ssgn.training.trainer import Trainer, build_trainer, compile_trainer
 
 SELECT, REFIT = "select", "refit"
 ENCODE_BATCH = 256
+KEEP_DECODED = 2**30  # bytes; a small set of images is decoded once, not in every epoch
 NOTHING_YET = -1.0  # below any mAP
 
 
@@ -41,6 +42,10 @@ class Images:
 
     items: Sequence[Item]
     taps: np.ndarray
+
+    @property
+    def modality(self) -> str:
+        return self.items[0].modality
 
     @property
     def labels(self) -> list[str]:
@@ -164,6 +169,12 @@ def state_variables(trainer: Trainer) -> list:
 
 def _feed(trainer: Trainer, sampler: PairSampler, sketches: Images, photos: Images, first_epoch: int) -> Iterator:
     """Batches for `fit`, without end: cached taps, or images when the backbone is trained too."""
+    if trainer.finetuned and _decoded_bytes(trainer, sketches, photos) <= KEEP_DECODED:
+        size = trainer.config.data.image_size
+        pixels = [decoded_images([item.path for item in i.items], i.modality, size) for i in (sketches, photos)]
+        for sketch_rows, photo_rows in sampler.batches(first_epoch):
+            labels = sampler.labels[sketch_rows]
+            yield ({"sketch": pixels[0][sketch_rows], "photo": pixels[1][photo_rows], "label": labels},)
     if trainer.finetuned:
         dataset = pair_batches(sampler, sketches.items, photos.items, trainer.config.data.image_size, first_epoch)
         for rows, sketch, photo in dataset.as_numpy_iterator():
@@ -179,9 +190,13 @@ def _feed(trainer: Trainer, sampler: PairSampler, sketches: Images, photos: Imag
             yield ({"sketch": sketch, "photo": photo, "label": sampler.labels[sketch_rows]},)
 
 
+def _decoded_bytes(trainer: Trainer, sketches: Images, photos: Images) -> int:
+    return (len(sketches.items) + len(photos.items)) * trainer.config.data.image_size**2 * 3 * 4
+
+
 def untrained_features(run: Run, trainer: Trainer, images: Images) -> np.ndarray:
     """Unit rows of the taps before training, standardised per modality and averaged over the views: the baseline."""
-    taps, modality = images.taps, images.items[0].modality
+    taps, modality = images.taps, images.modality
     layer = standardise_layer(trainer, modality)
     mean, scale = (keras.ops.convert_to_numpy(weight.value) for weight in (layer.mean, layer.scale))
     if trainer.finetuned:
@@ -238,7 +253,7 @@ def encode(trainer: Trainer, images: Images, semantics: np.ndarray | None = None
     if trainer.finetuned:  # the backbone has moved since these taps were read
         cache = FeatureCache(None, trainer.backbone, trainer.config.model.backbone)
         taps = cache.taps(images.items, 0)[0][:, 0]
-    return encode_taps(trainer, taps, images.items[0].modality, semantics)
+    return encode_taps(trainer, taps, images.modality, semantics)
 
 
 def encode_taps(

@@ -53,7 +53,9 @@ class Trainer(keras.Model):
     def call(self, inputs: dict[str, Any], training: bool = False) -> dict[str, Any]:
         taps = {key: inputs[key] for key in ("sketch", "photo")}
         if self.finetuned:
-            taps = {key: self.backbone(value, training=training) for key, value in taps.items()}
+            # Both modalities in one batch: batch normalisation has one set of statistics for them at test time too.
+            both = self.backbone(ops.concatenate([taps["sketch"], taps["photo"]]), training=training)
+            taps = dict(zip(("sketch", "photo"), ops.split(both, 2), strict=True))
         semantics = ops.take(self.semantics, inputs["label"], axis=0)
         return self.ssgn(taps | {"semantics": semantics}, training=training)
 

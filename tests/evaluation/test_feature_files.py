@@ -1,0 +1,139 @@
+"""`evaluate --features`: arrays made anywhere, and every way in which such a file can be wrong."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tf_ssgn import evaluate
+from tf_ssgn.errors import UserError
+from tf_ssgn.evaluation import score_features
+from tf_ssgn.evaluation.feature_files import read_features
+
+from .conftest import Arrays
+
+
+@pytest.fixture
+def file(tmp_path: Path, arrays: Arrays) -> Path:
+    path = tmp_path / "features.npz"
+    np.savez(path, **arrays._asdict(), something_else=np.zeros(3))
+    return path
+
+
+def test_the_shell_gives_what_python_gives(file: Path, arrays: Arrays, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate.main(["--features", str(file), "--k", "20,5", "--json"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1
+    assert json.loads(lines[0])["families"] == score_features(*arrays, (5, 20))
+    assert evaluate.main(["--features", str(file)]) == 0
+    assert "mAP@200" in capsys.readouterr().out
+
+
+def test_report_of_features(file: Path, tmp_path: Path) -> None:
+    assert evaluate.main(["--features", str(file), "--to", str(tmp_path / "out")]) == 0
+    assert (tmp_path / "out" / "report.html").stat().st_size > 10_000
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["counts"]["queries"] == 40
+    assert (tmp_path / "out" / "figures" / "curve.svg").exists()
+
+
+def test_against_other_features(file: Path, tmp_path: Path, arrays: Arrays, capsys: pytest.CaptureFixture[str]) -> None:
+    noise = np.random.default_rng(0).standard_normal(arrays.queries.shape)
+    np.savez(tmp_path / "worse.npz", **(arrays._asdict() | {"queries": arrays.queries + 3 * noise}))
+    assert evaluate.main(["--features", str(file), "--against", str(tmp_path / "worse.npz"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["against"]["families"]["sake"]["map_all"]
+    assert found["difference"] > 0.05 and found["low"] > 0 and found["p"] < 0.01
+    np.savez(tmp_path / "other.npz", **(arrays._asdict() | {"query_labels": arrays.query_labels[::-1]}))
+    with pytest.raises(UserError, match="other query_labels"):
+        evaluate.main(["--features", str(file), "--against", str(tmp_path / "other.npz")])
+
+
+def test_other_formats_are_one_line(tmp_path: Path) -> None:
+    np.save(tmp_path / "array.npy", np.zeros((3, 2)))
+    (tmp_path / "text.npz").write_text("hello")
+    (tmp_path / "empty.npz").write_bytes(b"")
+    for name in ("array.npy", "text.npz", "empty.npz"):
+        with pytest.raises(UserError, match="is no .npz file"):
+            read_features(tmp_path / name)
+    with pytest.raises(UserError, match="absent.npz: No such file"):
+        read_features(tmp_path / "absent.npz")
+    with pytest.raises(UserError, match="Is a directory"):
+        read_features(tmp_path)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_any_truncation_and_any_flipped_byte_is_one_line(tmp_path: Path, compressed: bool) -> None:
+    buffer = io.BytesIO()
+    arrays = {"queries": np.eye(3), "query_labels": np.arange(3), "gallery": np.eye(3), "gallery_labels": np.arange(3)}
+    (np.savez_compressed if compressed else np.savez)(buffer, **arrays)
+    whole = buffer.getvalue()
+    path = tmp_path / "f.npz"
+    for length in range(0, len(whole), 7):
+        path.write_bytes(whole[:length])
+        with pytest.raises(UserError) as caught:
+            read_features(path)
+        assert "\n" not in str(caught.value)
+    for at in range(0, len(whole), 11):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x5A]) + whole[at + 1 :])
+        try:
+            found = read_features(path)
+        except UserError as error:
+            assert "\n" not in str(error)
+        else:  # a byte of the archive that says nothing about the values
+            np.testing.assert_array_equal(found.queries, np.eye(3))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"queries": None}, "lacks queries"),
+        ({"queries": np.array([["a", {}], [1, 2]], object)}, "holds Python objects"),
+        ({"query_labels": np.array(["a", "b"], object)}, "labels.astype"),
+        ({"query_labels": np.array([b"ant"] * 40)}, "query_labels: received .S3 labels"),
+        ({"query_labels": np.arange(40)}, "query_labels are int and gallery_labels str"),
+        ({"query_labels": np.full(40, 1.5)}, "expected all int or all str"),
+        ({"query_labels": np.array(["ant"] * 39)}, "39. labels for 40 items"),
+        ({"queries": np.full((40, 16), np.nan)}, "40 row.s. hold NaN"),
+        ({"queries": np.ones((40, 5))}, "5 dimensions and the gallery 16"),
+        ({"queries": np.ones(16)}, r"expected numbers \[items, dimension\]"),
+        ({"gallery": np.zeros((0, 16)), "gallery_labels": np.zeros(0, str)}, "at least one item"),
+        ({"queries": np.array("text")}, "expected numbers"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_one_line(
+    tmp_path: Path, arrays: Arrays, change: dict[str, Any], message: str
+) -> None:
+    changed = {name: value for name, value in (arrays._asdict() | change).items() if value is not None}
+    np.savez(tmp_path / "f.npz", **changed)
+    with pytest.raises(UserError, match=message) as caught:
+        evaluate.main(["--features", str(tmp_path / "f.npz")])
+    assert "\n" not in str(caught.value)
+
+
+def test_an_array_that_claims_to_be_huge(tmp_path: Path) -> None:
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (2**40, 512)})
+    with zipfile.ZipFile(tmp_path / "f.npz", "w") as archive:
+        for name in ("queries", "query_labels", "gallery", "gallery_labels"):
+            archive.writestr(f"{name}.npy", header.getvalue())
+    with pytest.raises(UserError, match="the array queries cannot be read"):
+        read_features(tmp_path / "f.npz")
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["--views", "3"], ["--hash", "64"], ["--no-duplicates"], ["--duplicates"], ["--split", "x"]]
+)
+def test_flags_that_do_not_go_together(file: Path, words: list[str]) -> None:
+    with pytest.raises(
+        UserError, match="either run folders|with --features" if not words else "--" + words[0][2:].removeprefix("no-")
+    ):
+        evaluate.main([*words, *(["--features", str(file)] if words else [])])
+    with pytest.raises(UserError, match="either run folders"):
+        evaluate.main(["run", "--features", str(file)])
+    with pytest.raises(UserError, match="expected whole numbers of 1 or more"):
+        evaluate.main(["--features", str(file), "--k", "5,x"])

@@ -1,0 +1,185 @@
+"""`evaluate` on real small runs: the run's own data, other data, several seeds, one run against another."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tf_ssgn import evaluate
+from tf_ssgn.data.splits import checksum
+from tf_ssgn.errors import UserError
+from tf_ssgn.evaluation import per_query
+
+
+@pytest.fixture(scope="module")
+def runs(drawn: Path, tiny_config, cache: str, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two seeds of one config, trained for an epoch."""
+    from tf_ssgn.train import train
+
+    folder = tmp_path_factory.mktemp("runs")
+    made = []
+    for seed in (0, 1):
+        training = dataclasses.replace(tiny_config.training, seed=seed, epochs=1)
+        data = dataclasses.replace(tiny_config.data, validation_classes=0)
+        config = dataclasses.replace(tiny_config, training=training, data=data)
+        made.append(train(config, str(drawn), None, str(folder / f"seed{seed}"), cache))
+    return made
+
+
+@pytest.fixture
+def run(runs: list[Path], tmp_path: Path) -> Path:
+    """A copy to evaluate."""
+    return Path(shutil.copytree(runs[0], tmp_path / "run"))
+
+
+def read(folder: Path) -> dict:
+    return json.loads((folder / "metrics.json").read_text())
+
+
+def test_own_data(run: Path, drawn: Path, cache: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate.main([str(run), "--cache", cache, "--k", "3,7", "--generalized", "--hash", "16"]) == 0
+    text = capsys.readouterr().out
+    metrics = read(run)
+    unseen = json.loads((drawn / "split.json").read_text())["unseen"]
+    assert metrics["split"]["unseen"] == sorted(unseen) and metrics["trained_on"] == []
+    assert metrics["duplicates"] is False and "duplicate photos: no" in text
+    assert f"split: split (sha256 {metrics['split']['checksum'][:16]})" in text
+    assert {"map_all", "map_at_3", "precision_at_7"} <= set(metrics["families"]["sake"])
+    assert set(metrics["generalized"]) == {"unseen", "seen", "harmonic", "counts"} and "16" in metrics["binary"]
+    assert metrics["counts"]["queries"] == 6 * len(unseen) == metrics["counts"]["gallery"]
+    assert (run / "report.html").exists() and (run / "figures" / "map.svg").exists()
+    kept = per_query.load(run)
+    assert len(kept.queries) == 6 * len(unseen) and kept.queries[0].startswith("sketch/")
+    found = kept.per_query.mean()["cvae"]["map_at_7"]
+    assert found == pytest.approx(metrics["families"]["cvae"]["map_at_7"], abs=1e-6)
+
+
+@pytest.fixture
+def other(drawn: Path, tmp_path: Path) -> Path:
+    """Three classes of the drawn data under names of their own, and one that training showed."""
+    split = json.loads((drawn / "split.json").read_text())
+    renamed = dict(zip(split["unseen"][:3], ("Zorb", "big-thing", "猫"), strict=True)) | {
+        split["seen"][0]: "Zebra Fish"
+    }
+    for modality in ("sketch", "photo"):
+        for name, new in renamed.items():
+            shutil.copytree(drawn / modality / name, tmp_path / "Their Data" / modality / new)
+    return tmp_path / "Their Data"
+
+
+def test_other_data_with_its_own_class_names(run: Path, other: Path, cache: str) -> None:
+    before = sorted(path.name for path in run.iterdir())
+    assert evaluate.main([str(run), "--data", str(other), "--cache", cache]) == 0
+    metrics = read(run / "evaluations" / "Their Data-all")
+    assert sorted(path.name for path in run.iterdir()) == sorted([*before, "evaluations"])
+    classes = ["Zebra Fish", "Zorb", "big-thing", "猫"]
+    assert metrics["split"] == {"name": "all", "checksum": checksum((), classes), "unseen": classes}
+    assert metrics["counts"]["queries"] == 24 and metrics["dataset"] == "Their Data"
+    assert any("no split was given: all 4 classes" in note for note in metrics["notes"])
+    assert not any(name.startswith("oracle") for name in metrics["stages"])  # no vectors for their names
+
+
+def test_other_data_with_a_split_that_has_no_seen_classes(run: Path, other: Path, cache: str, tmp_path: Path) -> None:
+    (tmp_path / "two.json").write_text(json.dumps({"seen": [], "unseen": ["zorb", "Big Thing"]}))
+    words = [str(run), "--data", str(other), "--split", str(tmp_path / "two.json"), "--cache", cache]
+    assert evaluate.main(words) == 0
+    assert read(run / "evaluations" / "Their Data-two")["split"]["unseen"] == ["Zorb", "big-thing"]
+    with pytest.raises(UserError, match="--generalized: Their Data has no other classes"):
+        evaluate.main([*words, "--generalized"])
+    (other / "split.json").write_text(json.dumps({"seen": [], "unseen": ["猫"]}))
+    assert evaluate.main([str(run), "--data", str(other), "--cache", cache, "--hash", "16"]) == 0
+    assert read(run / "evaluations" / "Their Data-split")["counts"]["queries"] == 6
+    (tmp_path / "three.json").write_text(json.dumps({"unseen": ["gnu"]}))
+    with pytest.raises(UserError, match="the dataset lacks 1 of its classes: gnu"):
+        evaluate.main([*words[:3], "--split", str(tmp_path / "three.json")])
+
+
+def test_classes_that_training_showed_are_a_loud_warning(
+    run: Path, drawn: Path, cache: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    split = json.loads((drawn / "split.json").read_text())
+    unseen = [split["seen"][0].upper().replace("_", " "), split["unseen"][0]]
+    (tmp_path / "mixed.json").write_text(json.dumps({"unseen": unseen}))
+    assert evaluate.main([str(run), "--split", str(tmp_path / "mixed.json"), "--cache", cache]) == 0
+    assert "warning: NOT zero-shot: the model was trained on 1 of these classes" in capsys.readouterr().err
+    assert read(run / "evaluations" / "data-mixed")["trained_on"] == [split["seen"][0]]
+
+
+def test_duplicates_change_the_gallery_and_go_into_a_folder_of_their_own(
+    run: Path, drawn: Path, cache: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unseen = json.loads((drawn / "split.json").read_text())["unseen"]
+    root = tmp_path / "sketchy"
+    for name in unseen:
+        shutil.copytree(drawn / "sketch" / name, root / "256x256" / "sketch" / "tx_000000000000" / name)
+        shutil.copytree(drawn / "photo" / name, root / "256x256" / "photo" / "tx_000000000000" / name)
+        shutil.copytree(drawn / "photo" / name, root / "EXTEND_image_sketchy" / name)
+    words = [str(run), "--data", str(root), "--cache", cache]
+    assert evaluate.main([*words, "--no-duplicates"]) == 0
+    assert "duplicate photos: no" in capsys.readouterr().out
+    assert evaluate.main([*words, "--duplicates"]) == 0
+    assert "duplicate photos: yes" in capsys.readouterr().out
+    once, twice = (read(run / "evaluations" / f"sketchy-split{end}") for end in ("", "-duplicates"))
+    assert once["duplicates"] is False and twice["duplicates"] is True
+    assert twice["counts"]["gallery"] == 2 * once["counts"]["gallery"] == 12 * len(unseen)
+    for metrics, word in ((once, "no duplicates: "), (twice, "duplicates: ")):
+        assert any(note.startswith(word) for note in metrics["notes"])
+    settings = json.loads((run / "config.json").read_text())
+    settings["config"]["data"]["duplicates"] = True  # a run trained with them is evaluated with them
+    settings["data"] = str(root)
+    (run / "config.json").write_text(json.dumps(settings))
+    assert evaluate.main([str(run), "--cache", cache]) == 0
+    assert read(run)["counts"] == twice["counts"] and read(run)["duplicates"] is True
+
+
+def test_several_runs(runs: list[Path], cache: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    copies = [str(shutil.copytree(run, tmp_path / run.name)) for run in runs]
+    assert evaluate.main([*copies, "--cache", cache, "--json"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    found = json.loads(lines[-1])
+    assert len(lines) == 1 and list(found["runs"]) == copies and found["split"]["checksum"]
+    values = [found["runs"][run]["families"]["zse"]["map_all"] for run in copies]
+    entry = found["across_runs"]["zse"]["map_all"]
+    assert entry["mean"] == pytest.approx(np.mean(values)) and entry["std"] == pytest.approx(np.std(values, ddof=1))
+    assert [found["runs"][run]["seed"] for run in copies] == [0, 1]
+    assert evaluate.main([copies[0], copies[0], "--cache", cache]) == 0
+    captured = capsys.readouterr()
+    assert "2 runs: mean" in captured.out and "a spread over equal seeds means little" in captured.err
+    with pytest.raises(UserError, match="--against: received with 2 runs"):
+        evaluate.main([*copies, "--against", copies[0]])
+
+
+def test_one_run_against_another(
+    runs: list[Path], cache: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ours, theirs = (str(shutil.copytree(run, tmp_path / run.name)) for run in runs)
+    with pytest.raises(UserError, match="evaluate that run on the same data first"):
+        evaluate.main([ours, "--against", theirs, "--cache", cache])
+    assert evaluate.main([theirs, "--cache", cache]) == 0
+    capsys.readouterr()
+    assert evaluate.main([ours, "--against", theirs, "--cache", cache]) == 0
+    assert f"against {theirs}, paired over queries" in capsys.readouterr().out
+    entry = read(Path(ours))["against"]["families"]["sake"]["map_all"]
+    means = [read(Path(run))["families"]["sake"]["map_all"] for run in (ours, theirs)]
+    assert entry["difference"] == pytest.approx(means[0] - means[1], abs=1e-6)
+    assert entry["low"] <= entry["difference"] <= entry["high"] and 0 < entry["p"] <= 1
+    assert f"Against {theirs}" in (Path(ours) / "report.html").read_text()
+
+
+def test_mistakes_are_one_line(run: Path, tmp_path: Path) -> None:
+    for words, message in (
+        ([str(tmp_path / "absent")], "is not a run folder"),
+        ([str(run), "--data", str(tmp_path / "absent")], "does not exist"),
+        ([str(run), "--split", "sketchy-22"], "unknown split"),
+        ([str(run), "--to", "x"], "--to: received with a run"),
+        ([str(run), "--views", "16"], "expected 0 to 15"),
+        ([str(run), "--k", "0"], "whole numbers of 1 or more"),
+    ):
+        with pytest.raises(UserError, match=message):
+            evaluate.main(words)
+    assert not (run / "evaluations").exists()
