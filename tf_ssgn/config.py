@@ -15,8 +15,9 @@ from typing import Any
 from tf_ssgn.errors import UserError
 
 
-def _option(default: Any, text: str, choices: tuple[str, ...] = ()) -> Any:
-    return field(default=default, metadata={"help": text, "choices": choices})
+def _option(default: Any, text: str, choices: tuple[str, ...] = (), least: float = 0, most: float = 10**9) -> Any:
+    """A field with its help text and what it may be: `least` to `most` for numbers, one of `choices` for text."""
+    return field(default=default, metadata={"help": text, "choices": choices, "least": least, "most": most})
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ GALLERY = GallerySettings()
 class Data:
     """Which images, and how they become training batches."""
 
-    image_size: int = _option(224, "side in pixels of the backbone's input")
+    image_size: int = _option(224, "side in pixels of the backbone's input", least=32, most=1024)
     validation_classes: int = _option(20, "seen classes held out to choose the epoch; 0 trains for all epochs")
     pairs: str = _option(
         "instance", "photo of a training sketch: its own where known, or any of its class", ("instance", "class")
@@ -127,7 +128,7 @@ class Data:
     duplicates: bool = _option(
         False, "Sketchy: list the original photos twice, as the published file lists do, not once"
     )
-    max_bad_files: float = _option(0.01, "share of unreadable files above which training refuses to start")
+    max_bad_files: float = _option(0.01, "share of unreadable files above which training refuses to start", most=1)
 
 
 @dataclass(frozen=True)
@@ -152,14 +153,14 @@ class Model:
     fusion: str = _option(
         "shared", "the mixing projection: one for both modalities, or one each", ("shared", "private")
     )
-    code: int = _option(512, "size d of a fused code")
-    hidden: int = _option(512, "width of the decoders' and encoders' hidden layer")
-    latent: int = _option(64, "size of z1 and z2")
-    dropout: float = _option(0.0, "dropout on the standardised taps while training")
+    code: int = _option(512, "size d of a fused code", least=2, most=65536)
+    hidden: int = _option(512, "width of the decoders' and encoders' hidden layer", least=1, most=65536)
+    latent: int = _option(64, "size of z1 and z2", least=1, most=65536)
+    dropout: float = _option(0.0, "dropout on the standardised taps while training", most=0.95)
     coarse: bool = _option(True, "coarse stage, conditioned on semantics; off: the fine stage sees the sketch alone")
     fine: bool = _option(True, "fine stage, conditioned on the sketch; off: the coarse code is retrieved with")
     residual: bool = _option(True, "decoders predict the difference to the sketch's code")
-    samples: int = _option(4, "K noise draws averaged into a retrieval code; saved with the model")
+    samples: int = _option(4, "K noise draws averaged into a retrieval code; saved with the model", least=1, most=1024)
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,9 @@ class Losses:
     classification: float = _option(1.0, "cross-entropy over seen classes of synthesised and real codes")
     semantic: float = _option(1.0, "distance of the projected semantics of the sketch to the class vector")
     contrastive: float = _option(0.5, "cross-modal contrast between synthesised and real codes of a batch")
-    temperature: float = _option(0.07, "temperature of the classification and contrastive softmax, on cosines")
+    temperature: float = _option(
+        0.07, "temperature of the classification and contrastive softmax, on cosines", least=1e-3
+    )
 
 
 @dataclass(frozen=True)
@@ -180,16 +183,16 @@ class Training:
     """The optimiser and its schedule."""
 
     seed: int = _option(0, "seed of everything random")
-    epochs: int = _option(30, "passes over the training sketches, at most")
+    epochs: int = _option(30, "passes over the training sketches, at most", least=1)
     patience: int = _option(10, "stop after this many epochs without a better validation mAP; 0 never stops early")
-    batch_classes: int = _option(32, "classes in a batch")
-    batch_per_class: int = _option(4, "sketch-photo pairs of each class in a batch")
+    batch_classes: int = _option(32, "classes in a batch", least=2)
+    batch_per_class: int = _option(4, "sketch-photo pairs of each class in a batch", least=1)
     learning_rate: float = _option(3e-4, "peak learning rate (AdamW, cosine decay)")
     weight_decay: float = _option(1e-4, "decoupled weight decay")
     clip_norm: float = _option(1.0, "gradient norm to clip at; 0 never clips")
     precision: str = _option("float32", "Keras dtype policy", ("float32", "mixed_bfloat16", "mixed_float16"))
     finetune_from: str = _option("", "train the backbone from this layer on; empty: frozen, taps cached on disk")
-    views: int = _option(0, "extra views of each training image in the feature cache, drawn at random")
+    views: int = _option(0, "extra views of each training image in the feature cache, drawn at random", most=15)
     refit: bool = _option(True, "after choosing the epoch, train again on all seen classes for as long")
 
 
@@ -197,8 +200,8 @@ class Training:
 class Evaluation:
     """What `evaluate` computes."""
 
-    views: int = _option(0, "extra views averaged into an embedding")
-    k: tuple[int, ...] = _option((100, 200), "cut-offs of mAP@k, P@k and R@k, comma separated")
+    views: int = _option(0, "extra views averaged into an embedding", most=15)
+    k: tuple[int, ...] = _option((100, 200), "cut-offs of mAP@k, P@k and R@k, comma separated", least=1)
 
 
 @dataclass(frozen=True)
@@ -269,7 +272,7 @@ def override(config: Config, values: dict[str, Any]) -> Config:
         if name not in known:
             raise UserError(f"unknown config field {name!r}; `python -m tf_ssgn.train --help` lists them")
         kind, item, _ = known[name]
-        config = _replace(config, name.split("."), _parse(name, value, kind, item.metadata.get("choices", ())))
+        config = _replace(config, name.split("."), _parse(name, value, kind, **_bounds(item)))
     return config
 
 
@@ -279,15 +282,21 @@ def _replace(config: Any, path: list[str], value: Any) -> Any:
     return dataclasses.replace(config, **{path[0]: value})
 
 
-def _parse(name: str, value: Any, kind: Any, choices: tuple[str, ...]) -> Any:
+def _bounds(item: dataclasses.Field) -> dict[str, Any]:
+    return {key: item.metadata.get(key, default) for key, default in (("choices", ()), ("least", 0), ("most", 10**9))}
+
+
+def _parse(name: str, value: Any, kind: Any, choices: tuple[str, ...], least: float, most: float) -> Any:
     try:
         parsed = _convert(value, kind)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         raise UserError(f"--{name}: received {value!r}, expected {_describe(kind)}") from None
     if choices and parsed not in choices:
         raise UserError(f"--{name}: received {value!r}, expected one of {', '.join(choices)}")
-    if kind in (int, float) and not isinstance(parsed, bool) and (parsed < 0 or parsed != parsed):
-        raise UserError(f"--{name}: received {value!r}, expected a number of 0 or more")
+    numbers = parsed if isinstance(parsed, tuple) else (parsed,)
+    for number in numbers:
+        if isinstance(number, (int, float)) and not isinstance(number, bool) and not least <= number <= most:
+            raise UserError(f"--{name}: received {value!r}, expected {_describe(kind)} from {least:g} to {most:g}")
     return parsed
 
 

@@ -1,6 +1,12 @@
-"""The one exception that a user's mistake raises."""
+"""The one exception that a user's mistake raises, and those that damaged archives raise."""
 
 from __future__ import annotations
+
+import zipfile
+import zlib
+
+# What NumPy and zipfile raise for a damaged `.npz`; RuntimeError for one that claims to be encrypted, or newer.
+DAMAGED_ARCHIVE = (ValueError, EOFError, KeyError, RuntimeError, OSError, zipfile.BadZipFile, zlib.error)
 
 
 class UserError(Exception):

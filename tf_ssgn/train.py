@@ -105,6 +105,7 @@ def _fit(run, dataset, cache, create_run) -> None:
     from tf_ssgn.models.backbones import build_backbone
     from tf_ssgn.runtime.features import FeatureCache, default_folder
     from tf_ssgn.training import fit
+    from tf_ssgn.training.run_folder import locked
 
     config = run.config
     keras.utils.set_random_seed(config.training.seed)
@@ -123,7 +124,8 @@ def _fit(run, dataset, cache, create_run) -> None:
     if not run.taps:  # the folder appears only once all inputs were found good
         run = dataclasses.replace(run, taps=int(backbone.output_shape[-1]))
         create_run(run)
-    fit.train_run(run, sketches, photos)
+    with locked(run):
+        fit.train_run(run, sketches, photos)
 
 
 def _split_of(data: str, split: str | None) -> str:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import numpy as np
 from tf_ssgn.atomic import writing
 from tf_ssgn.cli import log
 from tf_ssgn.data.semantics import class_vectors, fingerprint
+from tf_ssgn.errors import DAMAGED_ARCHIVE
 
 # Raise it when the way from names to vectors changes: vectors of the old way are then not found any more.
 VERSION = 1
@@ -53,7 +52,7 @@ def _read(path: Path, count: int) -> np.ndarray | None:
             raise ValueError(f"vectors {vectors.dtype} {list(vectors.shape)} for {count} classes")
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+    except DAMAGED_ARCHIVE as error:
         log(f"class vectors: {path} is damaged ({error}); they are made again")
         return None
     return vectors

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import os
 import zipfile
-import zlib
 from typing import NamedTuple
 
 import numpy as np
 
-from tf_ssgn.errors import UserError
-
-# What NumPy and zipfile raise for a damaged archive; RuntimeError for one that claims to be encrypted, or newer.
-DAMAGE = (ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)
+from tf_ssgn.errors import DAMAGED_ARCHIVE, UserError
 
 
 class Features(NamedTuple):
@@ -42,14 +38,14 @@ def read_features(file: str | os.PathLike[str]) -> Features:
             return Features(*(_array(stored, name, file) for name in Features._fields))
     except OSError as error:
         raise UserError(f"{file}: {error.strerror or error}; {expected}") from None
-    except DAMAGE as error:
+    except DAMAGED_ARCHIVE as error:
         raise UserError(f"{file} is damaged ({error}); {expected}") from None
 
 
 def _array(stored: np.lib.npyio.NpzFile, name: str, file: str | os.PathLike[str]) -> np.ndarray:
     try:
         return np.asarray(stored[name])
-    except (MemoryError, *DAMAGE) as error:
+    except (MemoryError, *DAMAGED_ARCHIVE) as error:
         pickled = "allow_pickle" in str(error)
         reason = "it holds Python objects, which are not read" if pickled else f"it is damaged ({error})"
         advice = "numbers for features, int or str for labels (`labels.astype(str)`)" if pickled else "write it again"

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from tf_ssgn.atomic import writing
-from tf_ssgn.errors import UserError
-from tf_ssgn.evaluation.feature_files import DAMAGE
+from tf_ssgn.errors import DAMAGED_ARCHIVE, UserError
 from tf_ssgn.evaluation.metrics import PerQuery
 from tf_ssgn.evaluation.statistics import compare
 
@@ -65,7 +64,7 @@ def load(folder: str | os.PathLike[str]) -> Kept:
         return Kept(per_query, arrays["queries"].tolist(), str(arrays["gallery"]))
     except FileNotFoundError:
         raise UserError(f"{path} is not there; evaluate that run on the same data first") from None
-    except (OSError, *DAMAGE) as error:
+    except DAMAGED_ARCHIVE as error:
         raise UserError(f"{path} is damaged ({error}); evaluate that run again") from None
 
 

@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import secrets
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,6 +20,7 @@ import numpy as np
 from tf_ssgn.atomic import writing
 from tf_ssgn.cli import log
 from tf_ssgn.data.datasets import Item
+from tf_ssgn.errors import DAMAGED_ARCHIVE
 from tf_ssgn.progress import Progress
 from tf_ssgn.status import Status
 
@@ -93,7 +93,7 @@ class FeatureCache:
                     values = pack["taps"]
                     if values.shape != (len(names), taps.shape[-1]):
                         raise ValueError(f"taps of shape {values.shape}")
-            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            except DAMAGED_ARCHIVE as error:
                 log(f"feature cache: {path} is damaged ({error}); its images are computed again")
                 path.unlink(missing_ok=True)
                 continue

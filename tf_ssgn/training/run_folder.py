@@ -6,9 +6,11 @@ resume, evaluate and export, on another machine too.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
-import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ import numpy as np
 from tf_ssgn import config as configuration
 from tf_ssgn.atomic import write_json, writing
 from tf_ssgn.data.splits import Split
-from tf_ssgn.errors import UserError
+from tf_ssgn.errors import DAMAGED_ARCHIVE, UserError
 
 FINISHED = "finished"
 
@@ -75,6 +77,17 @@ class Run:
         return self.weights_file.exists() and load_state(self)[0].get("phase") == FINISHED
 
 
+@contextmanager
+def locked(run: Run) -> Iterator[None]:
+    """Keeps a second training out of the folder while this one lasts; a killed one leaves no lock behind."""
+    with open(run.path / ".lock", "w", encoding="utf-8") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(f"another process is training in {run.path}; wait for it or name another --run") from None
+        yield
+
+
 def create_run(run: Run) -> None:
     """Writes what does not change; `config.json` comes last and makes the folder a run."""
     try:
@@ -120,7 +133,7 @@ def open_run(path: str | os.PathLike) -> Run:
             f"{path} is not a run folder: it has no {Path(error.filename).name}; make one with "
             "`python -m tf_ssgn.train --run DIR`"
         ) from None
-    except (ValueError, KeyError, TypeError, OSError, zipfile.BadZipFile) as error:
+    except (*DAMAGED_ARCHIVE, TypeError, AttributeError) as error:
         raise UserError(f"the run folder {path} is damaged ({error}); train it anew into another folder") from None
 
 
@@ -139,7 +152,7 @@ def load_state(run: Run, with_arrays: bool = False) -> tuple[dict[str, Any], lis
             values = json.loads(str(stored["state"]))
             arrays = [stored[key] for key in sorted(stored.files) if key.startswith("v")] if with_arrays else []
         return values, arrays
-    except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+    except DAMAGED_ARCHIVE as error:
         raise UserError(f"{run.state_file} is damaged ({error}); delete it to train from the start") from None
 
 
@@ -153,7 +166,7 @@ def load_weights(run: Run, trainer) -> None:
         raise UserError(f"the run {run.path} has no best.weights.h5 yet; finish it with the train command")
     try:
         trainer.load_weights(run.weights_file)
-    except (ValueError, OSError, KeyError) as error:
+    except DAMAGED_ARCHIVE as error:
         reason = str(error).strip().split("\n")[0][:200]
         raise UserError(f"{run.weights_file} does not fit the run's config: {reason}") from None
 
