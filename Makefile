@@ -1,6 +1,8 @@
 # `make demo` and `make test` each work alone on a fresh Linux machine with Python 3.11, 3.12 or 3.13.
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Two workers, each with whole files: most of a test's time is one core building TensorFlow graphs.
+PARALLEL ?= -n 2 --dist loadfile
 
 .PHONY: demo test lint unit jax clean
 
@@ -15,11 +17,11 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 
 unit: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 # Models, losses and training know no backend but keras.ops: the same tests on JAX.
 jax: $(VENV)/.dev
-	KERAS_BACKEND=jax $(BIN)/python -m pytest tests/models tests/training
+	KERAS_BACKEND=jax $(BIN)/python -m pytest $(PARALLEL) tests/models tests/training
 
 # A stamp per set of extras, made anew when the dependencies change.
 $(VENV)/.serve: setup.cfg pyproject.toml | $(BIN)/pip

@@ -50,9 +50,8 @@ def test_the_same_seed_gives_the_same_model_and_metrics(chain, tiny_config, cach
     train(tiny_config, str(chain.data), None, str(tmp_path / "again"), cache)
     for ours, theirs in zip(weights(tmp_path / "again"), weights(chain.run), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
-    assert history(tmp_path / "again") == pytest.approx(history(chain.run), abs=1e-6) or all(
-        a == pytest.approx(b, abs=1e-5) for a, b in zip(history(tmp_path / "again"), history(chain.run), strict=True)
-    )
+    for ours, theirs in zip(history(tmp_path / "again"), history(chain.run), strict=True):
+        assert ours == pytest.approx(theirs, abs=1e-5)
     shutil.copytree(chain.run, tmp_path / "first")
     first, again = (evaluate_run(tmp_path / name, cache=cache)[0] for name in ("first", "again"))
     for family, values in first["families"].items():
@@ -205,7 +204,7 @@ def test_flags_reach_the_command(command, tmp_path):
 def test_nan_stops_and_keeps_the_last_good_state(drawn, tiny_config, cache, tmp_path):
     wild = dataclasses.replace(
         tiny_config,
-        training=dataclasses.replace(tiny_config.training, learning_rate=1e30, clip_norm=0.0, epochs=3),
+        training=dataclasses.replace(tiny_config.training, learning_rate=1e9, clip_norm=0.0, epochs=3),
     )
     with pytest.raises(UserError, match="the loss became"):
         train(wild, str(drawn), None, str(tmp_path / "run"), cache)

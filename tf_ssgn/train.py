@@ -62,7 +62,7 @@ def train(config: Config, data: str, split: str | None, folder: str, cache: str 
     """Trains, resumes or finds finished the run in `folder`; returns its path. The chain of the command in one call."""
     from tf_ssgn.data.datasets import open_dataset
     from tf_ssgn.data.splits import carve_validation, load_split
-    from tf_ssgn.training.run_folder import Run, create_run, open_run
+    from tf_ssgn.training.run_folder import Run, open_run
 
     start = time.monotonic()
     dataset = open_dataset(data, duplicates=config.data.duplicates)
@@ -90,22 +90,20 @@ def train(config: Config, data: str, split: str | None, folder: str, cache: str 
         if path.exists() and not path.is_dir():
             raise UserError(f"--run: received {folder!r}, which is a file; expected a folder that is new or a run")
         semantics = _semantics(chosen, config, cache)
-        run = Run(path, config, os.path.abspath(data), chosen, semantics, 0, _versions())
+        run = Run(path, config, os.path.abspath(data), chosen, semantics, _versions())
 
-    _fit(run, dataset, cache, create_run)
+    _fit(run, dataset, cache)
     cli.log(f"trained in {time.monotonic() - start:.0f} s; next: python -m tf_ssgn.evaluate {path}")
     return path
 
 
-def _fit(run, dataset, cache, create_run) -> None:
-    import dataclasses
-
+def _fit(run, dataset, cache) -> None:
     import keras
 
     from tf_ssgn.models.backbones import build_backbone
     from tf_ssgn.runtime.features import FeatureCache, default_folder
     from tf_ssgn.training import fit
-    from tf_ssgn.training.run_folder import locked
+    from tf_ssgn.training.run_folder import create_run, locked
 
     config = run.config
     keras.utils.set_random_seed(config.training.seed)
@@ -121,8 +119,7 @@ def _fit(run, dataset, cache, create_run) -> None:
         )
         for items in (dataset.sketches, dataset.photos)
     )
-    if not run.taps:  # the folder appears only once all inputs were found good
-        run = dataclasses.replace(run, taps=int(backbone.output_shape[-1]))
+    if not (run.path / "config.json").exists():  # the folder appears only once all inputs were found good
         create_run(run)
     with locked(run):
         fit.train_run(run, sketches, photos)

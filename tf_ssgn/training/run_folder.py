@@ -55,7 +55,6 @@ class Run:
     data: str
     split: Split
     semantics: Semantics
-    taps: int
     versions: dict[str, str]
 
     @property
@@ -101,7 +100,6 @@ def create_run(run: Run) -> None:
                 "config": configuration.to_dict(run.config),
                 "data": run.data,
                 "split": split,
-                "taps": run.taps,
                 "versions": run.versions,
             },
         )
@@ -116,16 +114,22 @@ def open_run(path: str | os.PathLike) -> Run:
         content = json.loads((path / "config.json").read_text(encoding="utf-8"))
         with np.load(path / "semantics.npz", allow_pickle=False) as stored:
             semantics = Semantics(tuple(stored["names"].tolist()), stored["vectors"])
+        if semantics.vectors.ndim != 2 or len(semantics.names) != len(semantics.vectors):
+            raise ValueError(f"semantics.npz has {len(semantics.names)} names for {semantics.vectors.shape} vectors")
         split: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in content["split"].items()
         }
+        roles = [split[role] for role in ("seen", "validation", "unseen")]
+        if not all(isinstance(role, tuple) and all(isinstance(name, str) for name in role) for role in roles):
+            raise ValueError("its split holds something else than lists of class names")
+        if not semantics.knows(roles[0] + roles[1]):
+            raise ValueError("semantics.npz lacks classes of the split")
         return Run(
             path=path,
             config=configuration.from_dict(content["config"]),
-            data=content["data"],
+            data=str(content["data"]),
             split=Split(**split),
             semantics=semantics,
-            taps=int(content["taps"]),
             versions=content["versions"],
         )
     except FileNotFoundError as error:
