@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -38,6 +39,14 @@ def test_exit_codes(capsys):
         "error: received 1, expected 2",
         "interrupted; run the same command again to continue",
     ]
+
+
+def test_a_full_disk_is_one_line_wherever_it_strikes(capsys):
+    def full(argv):
+        raise OSError(errno.ENOSPC, "No space left on device", "runs/x")
+
+    assert outcome(full) == 2
+    assert capsys.readouterr().err.startswith("error: runs/x: No space left on device")
 
 
 def test_a_bug_keeps_its_traceback():

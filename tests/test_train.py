@@ -209,3 +209,51 @@ def test_nan_stops_and_keeps_the_last_good_state(drawn, tiny_config, cache, tmp_
     with pytest.raises(UserError, match="the loss became"):
         train(wild, str(drawn), None, str(tmp_path / "run"), cache)
     assert not open_run(tmp_path / "run").finished
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda text: text[: len(text) // 2],
+        lambda text: "[]",
+        lambda text: text.replace('"seen": [', '"seen": 5, "other": ['),
+        lambda text: text.replace('"data": "', '"data": 7, "other": "'),
+        lambda text: text.replace('"cup"', '"unicorn"'),
+    ],
+)
+def test_a_damaged_run_folder_is_one_line(harm, chain, tmp_path):
+    shutil.copytree(chain.run, tmp_path / "run")
+    file = tmp_path / "run" / "config.json"
+    file.write_text(harm(file.read_text()))
+    with pytest.raises(UserError, match="is damaged"):
+        open_run(tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", ["best.weights.h5", "checkpoints/state.npz", "semantics.npz"])
+def test_damaged_files_of_a_run_are_one_line(name, chain, tiny_config, cache, tmp_path):
+    shutil.copytree(chain.run, tmp_path / "run")
+    file = tmp_path / "run" / name
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    with pytest.raises(UserError, match="damaged|does not fit"):
+        train(tiny_config, str(chain.data), None, str(tmp_path / "run"), cache)
+        evaluate_run(tmp_path / "run", cache=cache)
+
+
+def test_a_folder_with_other_things_is_no_run_folder(mistakes, tiny_config, tmp_path):
+    data, _ = mistakes
+    before = (data / "semantics.npz").read_bytes()
+    with pytest.raises(UserError, match="holds other things"):
+        train(tiny_config, str(data), None, str(data), str(tmp_path / "cache"))
+    assert (data / "semantics.npz").read_bytes() == before
+    assert not (data / "config.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [("training.finetune_from", "nope", "no layer 'nope'"), ("evaluation.k", ",", "at least one number")],
+)
+def test_what_training_would_refuse_leaves_no_folder(field, value, message, mistakes, tiny_config, tmp_path):
+    data, _ = mistakes
+    with pytest.raises(UserError, match=message):
+        train(config.override(tiny_config, {field: value}), str(data), None, str(tmp_path / "run"), str(tmp_path / "c"))
+    assert not (tmp_path / "run").exists()

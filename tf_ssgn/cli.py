@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import math
 import os
@@ -14,6 +15,8 @@ from tf_ssgn.errors import UserError
 
 EXIT_MISTAKE = 2
 EXIT_INTERRUPTED = 130
+# What a disk does that is full or not ours, wherever it strikes; any other OSError is a bug.
+DISK_ERRORS = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def quiet_tensorflow() -> None:
@@ -65,10 +68,16 @@ def run(main: Callable[[list[str] | None], int | None], argv: list[str] | None =
     except UserError as error:
         log(f"error: {error}")
         code = EXIT_MISTAKE
-    except KeyboardInterrupt:
-        log("interrupted; run the same command again to continue")
-        code = EXIT_INTERRUPTED
     except BrokenPipeError:  # `... | head` closed our stdout
         sys.stdout = None  # type: ignore[assignment]
         code = 0
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        place = error.filename or "a file"
+        log(f"error: {place}: {error.strerror}; check space and rights there, then run the same command again")
+        code = EXIT_MISTAKE
+    except KeyboardInterrupt:
+        log("interrupted; run the same command again to continue")
+        code = EXIT_INTERRUPTED
     sys.exit(code)

@@ -185,8 +185,8 @@ class Training:
     seed: int = _option(0, "seed of everything random")
     epochs: int = _option(30, "passes over the training sketches, at most", least=1)
     patience: int = _option(10, "stop after this many epochs without a better validation mAP; 0 never stops early")
-    batch_classes: int = _option(32, "classes in a batch", least=2)
-    batch_per_class: int = _option(4, "sketch-photo pairs of each class in a batch", least=1)
+    batch_classes: int = _option(32, "classes in a batch", least=2, most=4096)
+    batch_per_class: int = _option(4, "sketch-photo pairs of each class in a batch", least=1, most=4096)
     learning_rate: float = _option(3e-4, "peak learning rate (AdamW, cosine decay)")
     weight_decay: float = _option(1e-4, "decoupled weight decay")
     clip_norm: float = _option(1.0, "gradient norm to clip at; 0 never clips")
@@ -294,6 +294,8 @@ def _parse(name: str, value: Any, kind: Any, choices: tuple[str, ...], least: fl
     if choices and parsed not in choices:
         raise UserError(f"--{name}: received {value!r}, expected one of {', '.join(choices)}")
     numbers = parsed if isinstance(parsed, tuple) else (parsed,)
+    if least and not numbers:
+        raise UserError(f"--{name}: received nothing, expected at least one number")
     for number in numbers:
         if isinstance(number, (int, float)) and not isinstance(number, bool) and not least <= number <= most:
             raise UserError(f"--{name}: received {value!r}, expected {_describe(kind)} from {least:g} to {most:g}")

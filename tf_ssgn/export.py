@@ -9,9 +9,13 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tf_ssgn import cli
+from tf_ssgn.errors import UserError
+
+if TYPE_CHECKING:
+    from tf_ssgn.retrieval.gallery import Gallery
 
 
 def main(argv: list[str] | None = None) -> int | None:
@@ -41,6 +45,7 @@ def export(run: str | Path, to: str | Path, gallery: str | Path | None = None, v
 
     embedder, card = from_run(run, views)
     to = Path(to)
+    opened = None if gallery is None else _open_gallery(gallery, card["fingerprint"])  # refused before writing begins
     card |= {"name": to.name, "metrics": _metrics(Path(run))}
     signatures = {name: getattr(embedder, name) for name in SIGNATURES}
     functions = {name: function.get_concrete_function() for name, function in signatures.items()}
@@ -53,24 +58,28 @@ def export(run: str | Path, to: str | Path, gallery: str | Path | None = None, v
             writer.warm_up_requests(list(functions), with_k=False),
         )
     }
-    if gallery is not None:
-        written |= _export_search(to, embedder, card, gallery)
+    if opened is not None:
+        written |= _export_search(to, embedder, card, opened, str(gallery))
     return written
 
 
-def _export_search(to: Path, embedder: Any, card: dict[str, Any], folder: str | Path) -> dict[str, Path]:
-    from tf_ssgn.errors import UserError
-    from tf_ssgn.retrieval import scann_index
+def _open_gallery(folder: str | Path, fingerprint: str) -> Gallery:
     from tf_ssgn.retrieval.gallery import Gallery
+
+    gallery = Gallery.open(folder)
+    gallery.require_model(fingerprint)
+    if not len(gallery):
+        raise UserError(f"the gallery {folder} is empty; add photos before exporting search over it")
+    return gallery
+
+
+def _export_search(to: Path, embedder: Any, card: dict[str, Any], gallery: Gallery, folder: str) -> dict[str, Path]:
+    from tf_ssgn.retrieval import scann_index
     from tf_ssgn.serving import export as writer
     from tf_ssgn.serving.signatures import ExactNeighbours, ScannNeighbours, Search
 
-    gallery = Gallery.open(folder)
-    gallery.require_model(card["fingerprint"])
-    if not len(gallery):
-        raise UserError(f"the gallery {folder} is empty; add photos before exporting search over it")
     vectors, ids = gallery.vectors, gallery.ids
-    facts = {"path": str(folder), "version": gallery.manifest["version"], "count": len(gallery)}
+    facts = {"path": folder, "version": gallery.manifest["version"], "count": len(gallery)}
     kinds: dict[str, Any] = {"exact": ExactNeighbours}
     if scann_index.why_not():
         cli.log(f"note: no ScaNN model: {scann_index.why_not()}")

@@ -87,8 +87,9 @@ def train(config: Config, data: str, split: str | None, folder: str, cache: str 
             cli.log(f"the run {path} is finished; evaluate it with `python -m tf_ssgn.evaluate {path}`")
             return path
     else:
-        if path.exists() and not path.is_dir():
-            raise UserError(f"--run: received {folder!r}, which is a file; expected a folder that is new or a run")
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            what = "holds other things" if path.is_dir() else "is a file"
+            raise UserError(f"--run: received {folder!r}, which {what}; expected a folder that is new, empty or a run")
         semantics = _semantics(chosen, config, cache)
         run = Run(path, config, os.path.abspath(data), chosen, semantics, _versions())
 
@@ -108,7 +109,10 @@ def _fit(run, dataset, cache) -> None:
     config = run.config
     keras.utils.set_random_seed(config.training.seed)
     keras.config.set_dtype_policy(config.training.precision)
-    backbone = build_backbone(config.model.backbone, config.data.image_size, config.model.weights, config.model.taps)
+    model = config.model
+    backbone = build_backbone(
+        model.backbone, config.data.image_size, model.weights, model.taps, config.training.finetune_from
+    )
     keras.config.set_dtype_policy("float32")
     folder = None if config.training.finetune_from else Path(cache) if cache else default_folder()
     features = FeatureCache(folder, backbone, config.model.backbone)
@@ -119,6 +123,7 @@ def _fit(run, dataset, cache) -> None:
         )
         for items in (dataset.sketches, dataset.photos)
     )
+    fit.check(run, sketches, photos)
     if not (run.path / "config.json").exists():  # the folder appears only once all inputs were found good
         create_run(run)
     with locked(run):

@@ -85,14 +85,14 @@ def _read(image: Any) -> bytes:
 def load_saved_model(path: str | os.PathLike) -> EmbeddingModel:
     """Loads `saved_models/NAME` (its newest `embed` version), an `embed` folder, or one version folder."""
     version = newest_version(path)
+    import tensorflow as tf
+
     try:
         card = json.loads((version / CARD).read_text(encoding="utf-8"))
-        import tensorflow as tf
-
         loaded = tf.saved_model.load(str(version))
         functions = {name: loaded.signatures[name] for name in SIGNATURES}
         return EmbeddingModel(str(path), card, functions)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, LookupError, TypeError, tf.errors.OpError) as error:
         raise UserError(
             f"{version} is not a whole SavedModel of tf_ssgn ({error}); write it anew with `python -m tf_ssgn.export`"
         ) from None

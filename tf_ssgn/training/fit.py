@@ -23,7 +23,7 @@ from tf_ssgn.runtime.features import FeatureCache
 from tf_ssgn.status import Status
 from tf_ssgn.training.callbacks import EpochEnd, StepProgress, TensorBoardScalars
 from tf_ssgn.training.run_folder import FINISHED, Run, load_state, load_weights, save_state, save_weights, trim_history
-from tf_ssgn.training.trainer import Trainer, build_trainer, compile_trainer
+from tf_ssgn.training.trainer import Trainer, build_trainer, check_losses, compile_trainer
 
 SELECT, REFIT = "select", "refit"
 ENCODE_BATCH = 256
@@ -65,6 +65,13 @@ def read_images(cache: FeatureCache, items: Sequence[Item], views: int, max_bad:
     if len(keep) < len(items):
         log(f"left out {len(items) - len(keep)} of {len(items)} images that cannot be used")
     return Images([items[index] for index in keep], taps[keep])
+
+
+def check(run: Run, sketches: Images, photos: Images) -> None:
+    """Raises UserError for what training would refuse, before a run folder is made."""
+    classes, training = run.split.seen, run.config.training
+    pair_sampler(sketches.of(classes).items, photos.of(classes).items, classes, run.config.data.pairs, training)
+    check_losses(run.config)
 
 
 def train_run(run: Run, sketches: Images, photos: Images) -> None:

@@ -116,18 +116,22 @@ def open_run(path: str | os.PathLike) -> Run:
             semantics = Semantics(tuple(stored["names"].tolist()), stored["vectors"])
         if semantics.vectors.ndim != 2 or len(semantics.names) != len(semantics.vectors):
             raise ValueError(f"semantics.npz has {len(semantics.names)} names for {semantics.vectors.shape} vectors")
+        if semantics.vectors.dtype != np.float32 or not np.isfinite(semantics.vectors).all():
+            raise ValueError("semantics.npz holds vectors that are not finite float32")
         split: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in content["split"].items()
         }
         roles = [split[role] for role in ("seen", "validation", "unseen")]
         if not all(isinstance(role, tuple) and all(isinstance(name, str) for name in role) for role in roles):
             raise ValueError("its split holds something else than lists of class names")
+        if not all(isinstance(text, str) for text in (content["data"], split["name"], split["checksum"])):
+            raise ValueError("its data folder, split name or checksum is no text")
         if not semantics.knows(roles[0] + roles[1]):
             raise ValueError("semantics.npz lacks classes of the split")
         return Run(
             path=path,
             config=configuration.from_dict(content["config"]),
-            data=str(content["data"]),
+            data=content["data"],
             split=Split(**split),
             semantics=semantics,
             versions=content["versions"],
@@ -154,6 +158,8 @@ def load_state(run: Run, with_arrays: bool = False) -> tuple[dict[str, Any], lis
     try:
         with np.load(run.state_file, allow_pickle=False) as stored:
             values = json.loads(str(stored["state"]))
+            if not isinstance(values, dict) or not isinstance(values.get("epoch"), int):
+                raise ValueError("it holds no state")
             arrays = [stored[key] for key in sorted(stored.files) if key.startswith("v")] if with_arrays else []
         return values, arrays
     except DAMAGED_ARCHIVE as error:
@@ -188,12 +194,12 @@ def trim_history(run: Run, phase: str, epoch: int) -> None:
     if not path.exists():
         return
     kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             row = json.loads(line)
-        except ValueError:  # a row cut short by a kill
+            if row["phase"] != phase or row["epoch"] <= epoch:
+                kept.append(json.dumps(row) + "\n")
+        except (ValueError, KeyError, TypeError):  # a row cut short by a kill
             continue
-        if row["phase"] != phase or row["epoch"] <= epoch:
-            kept.append(json.dumps(row) + "\n")
     with writing(path) as temporary:
         temporary.write_text("".join(kept), encoding="utf-8")

@@ -131,11 +131,15 @@ def build_trainer(config: Config, semantics: np.ndarray, weights: str | None = N
         keras.config.set_dtype_policy("float32")
 
 
+def check_losses(config: Config) -> None:
+    if not any(_weights(config).values()):
+        raise UserError("every loss has weight 0, so there is nothing to train; raise one of --losses.*")
+
+
 def compile_trainer(trainer: Trainer, steps: int) -> None:
     """AdamW with warm-up and cosine decay over `steps`; `mixed_float16` scales its loss by itself."""
     training = trainer.config.training
-    if not any(_weights(trainer.config).values()):
-        raise UserError("every loss has weight 0, so there is nothing to train; raise one of --losses.*")
+    check_losses(trainer.config)
     schedule = keras.optimizers.schedules.CosineDecay(
         0.0,
         decay_steps=max(1, round(steps * (1 - WARM_UP))),
