@@ -25,6 +25,7 @@ jax: $(VENV)/.dev
 
 # A stamp per set of extras, made anew when the dependencies change.
 $(VENV)/.serve: setup.cfg pyproject.toml | $(BIN)/pip
+	@echo "installing into $(VENV): about 2.5 GB, some minutes"
 	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[serve]"
 	touch $@
 

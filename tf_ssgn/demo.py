@@ -53,8 +53,8 @@ def main(argv: list[str] | None = None) -> int | None:
 done in {time.monotonic() - start:.0f} s. Look at
   {picture}              drawings of classes that no training image showed, and the photos found
   {run / "report.html"}         the whole evaluation
-try next
-  python -m tf_ssgn.serve --model {models} --gallery {gallery} &
+try next (after `. .venv/bin/activate`, where make demo installed everything)
+  python -m tf_ssgn.serve --model {models} --gallery {gallery} &      wait until it says ready
   python -m tf_ssgn.query {sketch} --server localhost:{config.SERVING.port} --html out.html
   python -m tf_ssgn.train --help       train on sketches and photos of your own""")
     return 0
