@@ -4,6 +4,9 @@ BIN := $(VENV)/bin
 # Two workers, each with whole files: most of a test's time is one core building TensorFlow graphs.
 PARALLEL ?= -n 2 --dist loadfile
 
+# Without it a folder named tf_ssgn in the working directory, such as the clone itself, would hide the package.
+PLAIN_PATH := --config-settings editable_mode=compat
+
 .PHONY: demo test lint unit jax clean
 
 demo: $(VENV)/.serve
@@ -26,11 +29,11 @@ jax: $(VENV)/.dev
 # A stamp per set of extras, made anew when the dependencies change.
 $(VENV)/.serve: setup.cfg pyproject.toml | $(BIN)/pip
 	@echo "installing into $(VENV): about 2.5 GB, some minutes"
-	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[serve]"
+	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[serve]" $(PLAIN_PATH)
 	touch $@
 
 $(VENV)/.dev: setup.cfg pyproject.toml | $(BIN)/pip
-	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[serve,dev,jax]"
+	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[serve,dev,jax]" $(PLAIN_PATH)
 	touch $@ $(VENV)/.serve
 
 $(BIN)/pip:
