@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+LEFTOVER = ".*.tmp*"  # glob of the names below: what a killed writer leaves, harmless and free to delete
+
 
 def sync_folder(folder: Path) -> None:
     """Makes renames inside `folder` survive a power cut."""

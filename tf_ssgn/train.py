@@ -12,12 +12,14 @@ import argparse
 import importlib.metadata
 import os
 import time
+from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
 
 from tf_ssgn import cli
 from tf_ssgn import config as configuration
+from tf_ssgn.atomic import LEFTOVER
 from tf_ssgn.config import PRESETS, Config
 from tf_ssgn.errors import UserError
 
@@ -87,7 +89,9 @@ def train(config: Config, data: str, split: str | None, folder: str, cache: str 
             cli.log(f"the run {path} is finished; evaluate it with `python -m tf_ssgn.evaluate {path}`")
             return path
     else:
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        begun = ("semantics.npz", LEFTOVER)  # a run that was killed while its folder was being made
+        foreign = [p for p in path.iterdir() if not any(fnmatch(p.name, b) for b in begun)] if path.is_dir() else []
+        if foreign or (path.exists() and not path.is_dir()):
             what = "holds other things" if path.is_dir() else "is a file"
             raise UserError(f"--run: received {folder!r}, which {what}; expected a folder that is new, empty or a run")
         semantics = _semantics(chosen, config, cache)

@@ -20,6 +20,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -214,7 +215,7 @@ class Store:
             if (self.folder / name).is_dir()
             for path in (self.folder / name).iterdir()
         ]
-        return [path for path in places if path.name not in keep] + list(self.folder.glob(".*.tmp"))
+        return [path for path in places if path.name not in keep] + list(self.folder.glob(LEFTOVER))
 
     def collect(self) -> None:
         """Removes what nobody needs. Readers that have the old version open keep their files."""
@@ -246,7 +247,7 @@ class Store:
             foreign = sorted({path.name for path in self.folder.iterdir()} - _OUR_NAMES) if self.folder.is_dir() else []
         except OSError as error:
             raise UserError(f"cannot read {self.folder}: {error.strerror}") from None
-        foreign = [name for name in foreign if not name.endswith(".tmp")]
+        foreign = [name for name in foreign if not fnmatch(name, LEFTOVER)]
         if foreign:
             raise UserError(
                 f"{self.folder} holds other things ({foreign[0]!r}); expected a new or empty folder for the gallery"
