@@ -215,7 +215,7 @@ class Store:
             if (self.folder / name).is_dir()
             for path in (self.folder / name).iterdir()
         ]
-        return [path for path in places if path.name not in keep] + list(self.folder.glob(LEFTOVER))
+        return [path for path in places if path.name not in keep] + list(self.folder.glob(atomic.LEFTOVER))
 
     def collect(self) -> None:
         """Removes what nobody needs. Readers that have the old version open keep their files."""
@@ -247,7 +247,7 @@ class Store:
             foreign = sorted({path.name for path in self.folder.iterdir()} - _OUR_NAMES) if self.folder.is_dir() else []
         except OSError as error:
             raise UserError(f"cannot read {self.folder}: {error.strerror}") from None
-        foreign = [name for name in foreign if not fnmatch(name, LEFTOVER)]
+        foreign = [name for name in foreign if not fnmatch(name, atomic.LEFTOVER)]
         if foreign:
             raise UserError(
                 f"{self.folder} holds other things ({foreign[0]!r}); expected a new or empty folder for the gallery"
