@@ -13,7 +13,7 @@ from tf_ssgn.models.fusion import Standardise, build_fusion, unit
 from tf_ssgn.models.ssgn import SSGN
 
 TAPS, SEMANTIC, CLASSES, BATCH = 20, 6, 5, 8
-TINY = Model(code=16, hidden=12, latent=4, samples=3)
+TINY = Model(code=16, hidden=12, latent=4, samples=3, contours=0.0)
 
 
 def batch(seed=0):
@@ -51,6 +51,23 @@ def test_call_returns_unit_codes_of_both_paths():
     assert out["semantics"].shape == (BATCH, SEMANTIC)
     for key in ("coarse_mean", "coarse_log_variance", "fine_mean", "fine_log_variance"):
         assert out[key].shape == (BATCH, 4)
+
+
+def test_contours_make_a_second_pair_of_each_photo_and_are_part_of_its_code():
+    model, data = make(contours=0.4), batch()
+    drawn = np.random.default_rng(3).standard_normal((BATCH, TAPS)).astype("float32")
+    photos = np.concatenate([data["photo"], drawn], axis=1)
+    out = numpy(model(data | {"photo": photos}, training=True))
+    plain = numpy(make()(data, training=True))
+    assert out["fine"].shape == (2 * BATCH, 16)
+    np.testing.assert_allclose(out["sketch"][:BATCH], plain["sketch"], atol=1e-5)
+    contour = keras.ops.convert_to_numpy(model.fuse_contour(drawn))
+    np.testing.assert_allclose(out["sketch"][BATCH:], contour, atol=1e-5)
+    for half in (out["photo"][:BATCH], out["photo"][BATCH:]):
+        np.testing.assert_allclose(half, plain["photo"], atol=1e-5)
+    expected = plain["photo"] + 0.4 * contour
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(model.photo_code(photos)), expected, atol=1e-5)
 
 
 def test_residual_decoders_start_at_the_sketchs_code():
@@ -135,9 +152,10 @@ def test_the_oracle_changes_the_answer_and_nothing_else_reads_the_true_vector():
 
 def test_fusion_is_shared_or_private():
     shared = build_fusion(TAPS, 16, "shared", 0.0)
-    assert shared[0].get_layer("mix") is shared[1].get_layer("mix")
+    assert shared[0].get_layer("mix") is shared[1].get_layer("mix") is shared[2].get_layer("mix")
     private = build_fusion(TAPS, 16, "private", 0.0)
     assert private[0].get_layer("mix_sketch") is not private[1].get_layer("mix_photo")
+    assert private[2].get_layer("mix_sketch") is private[0].get_layer("mix_sketch")
 
 
 def test_standardise_adapts_to_its_data_and_survives_a_constant_channel():

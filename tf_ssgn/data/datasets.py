@@ -29,7 +29,7 @@ class Item:
 
     path: str
     label: str
-    modality: Literal["sketch", "photo"]
+    modality: Literal["sketch", "photo", "contour"]
     instance: str
 
 

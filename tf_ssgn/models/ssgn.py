@@ -1,7 +1,7 @@
 """SSGN: from the taps of a sketch, synthesise the code of the photo it depicts.
 
     taps ─▶ F_s ─▶ h ─▶ S ─▶ a_hat ─▶ coarse decoder (z1) ─▶ x_c ─▶ fine decoder (h, z2) ─▶ x_f
-    taps ─▶ F_p ─▶ photo code
+    taps ─▶ F_p ─▶ photo code ◀─ F_c ◀─ taps of the photo's contours
 
 What the abstract fixes and what was chosen here: docs/reconstruction.md.
 """
@@ -15,6 +15,7 @@ import numpy as np
 from keras import ops
 
 from tf_ssgn import config as configuration
+from tf_ssgn.models import replicas
 from tf_ssgn.models.decoder import build_decoder, build_posterior, build_projector
 from tf_ssgn.models.fusion import build_fusion, unit
 
@@ -22,7 +23,8 @@ from tf_ssgn.models.fusion import build_fusion, unit
 class SSGN(keras.Model):
     """All networks of the method over pooled taps; the backbone is outside (`models.backbones`).
 
-    Sizes: B batch, D taps, d code, s semantics, C seen classes, L latent, K draws.
+    Sizes: B batch, D taps, d code, s semantics, C seen classes, L latent, K draws. The taps of a photo are `[B, P]`:
+    D of its own and, if the config has contours, D of its contour drawing (`models.contours`) after them.
 
     `moving` says that the backbone is trained too (`fusion.Standardise`).
 
@@ -38,7 +40,10 @@ class SSGN(keras.Model):
         super().__init__(name="ssgn")
         self.config = config
         code, hidden, latent = config.code, config.hidden, config.latent
-        self.fuse_sketch, self.fuse_photo = build_fusion(taps, code, config.fusion, config.dropout, moving)
+        self.taps = taps
+        self.fuse_sketch, self.fuse_photo, self.fuse_contour = build_fusion(
+            taps, code, config.fusion, config.dropout, moving
+        )
         self.project = build_projector("semantic_projector", code, hidden, semantic)
         self.regress = build_projector("semantic_regressor", code, 0, semantic)
         if config.coarse:
@@ -69,7 +74,9 @@ class SSGN(keras.Model):
         """Everything the losses look at, for a batch of sketch-photo pairs of seen classes.
 
         Args:
-            inputs: `sketch` and `photo` taps `[B, D]`, `semantics` unit class vectors `[B, s]`.
+            inputs: `sketch` taps `[B, D]`, `photo` taps `[B, P]`, `semantics` unit class vectors `[B, s]`. With
+                contours every photo makes a second pair with its own contours as the sketch, so
+                that what is returned has `2 B` rows.
 
         Returns:
             Codes `[B, d]`: `sketch`, `photo`; `coarse` and `fine` decoded as at test time (from prior draws and the
@@ -78,7 +85,12 @@ class SSGN(keras.Model):
             Parts that the config switches off are absent.
         """
         sketch = self.fuse_sketch(inputs["sketch"], training=training)
-        photo = self.fuse_photo(inputs["photo"], training=training)
+        photo = self.fuse_photo(inputs["photo"][:, : self.taps], training=training)
+        semantics = inputs["semantics"]
+        if self.config.contours:
+            contour = self.fuse_contour(inputs["photo"][:, self.taps :], training=training)
+            sketch, photo = ops.concatenate([sketch, contour]), ops.concatenate([photo, photo])
+            semantics = ops.concatenate([semantics, semantics])
         predicted = self.project(sketch, training=training)
         out = {"sketch": sketch, "photo": photo, "semantics": predicted}
         target = ops.stop_gradient(photo)
@@ -87,10 +99,10 @@ class SSGN(keras.Model):
         hint = {}
         if self.config.coarse:
             out["coarse_mean"], out["coarse_log_variance"] = self.coarse_posterior(
-                {"photo": target, "semantics": inputs["semantics"]}
+                {"photo": target, "semantics": semantics}
             )
             z = self._draw(out["coarse_mean"], out["coarse_log_variance"])
-            out["coarse_reconstruction"] = self._coarse(z, inputs["semantics"], sketch)
+            out["coarse_reconstruction"] = self._coarse(z, semantics, sketch)
             hint = {"coarse": out["coarse_reconstruction"]}
         if self.config.fine:
             out["fine_mean"], out["fine_log_variance"] = self.fine_posterior(
@@ -140,8 +152,11 @@ class SSGN(keras.Model):
         return out
 
     def photo_code(self, taps: Any) -> Any:
-        """The code of photos: their taps `[B, D]` to unit `[B, d]`."""
-        return self.fuse_photo(taps, training=False)
+        """The code of photos: their taps `[B, P]` to unit `[B, d]`."""
+        code = self.fuse_photo(taps[:, : self.taps], training=False)
+        if not self.config.contours:
+            return code
+        return unit(code + self.config.contours * self.fuse_contour(taps[:, self.taps :], training=False))
 
     def _coarse(self, z, semantics, sketch):
         return self.coarse_decoder(_only(self.coarse_decoder, {"z": z, "semantics": semantics, "sketch": sketch}))
@@ -151,7 +166,7 @@ class SSGN(keras.Model):
 
     def _draw(self, mean, log_variance):
         """One draw of N(mean, exp(log_variance)), by the reparametrisation trick."""
-        noise = keras.random.normal(ops.shape(mean), dtype="float32", seed=self.seed)
+        noise = replicas.normal(ops.shape(mean), self.seed, parts=2 if self.config.contours else 1)
         return mean + ops.exp(0.5 * log_variance) * noise
 
     def _noise(self, draw: int, stage: int, like):

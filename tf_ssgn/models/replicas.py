@@ -1,0 +1,50 @@
+"""A batch shared out over several devices, seen as one: what the losses and the latent draws need for that.
+
+`tf.distribute` gives each replica some rows of a batch. A contrastive loss looks at pairs of rows, class centres at
+all rows of a class, and a draw belongs to its row: with the functions here every replica sees the whole batch there,
+so that any number of devices follows the loss curve of one. Outside a strategy, and on other backends, they do nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+
+def count() -> int:
+    """Replicas that share the batch under way."""
+    among = context()
+    return among.num_replicas_in_sync if among else 1
+
+
+def gather(rows: Any) -> Any:
+    """The rows `[B, ...]` of all replicas in order, on each; gradients flow back to the replica of each row."""
+    among = context()
+    return among.all_gather(ops.convert_to_tensor(rows), axis=0) if among else rows
+
+
+def normal(shape: Any, seed: keras.random.SeedGenerator, parts: int = 1) -> Any:
+    """Standard normal draws float32 `[B, L]` for this replica's rows: those that one device would draw for them.
+
+    Args:
+        parts: how many equal parts the rows consist of, each of them shared out over the replicas.
+    """
+    among = context()
+    if not among:
+        return keras.random.normal(shape, dtype="float32", seed=seed)
+    rows = shape[0] // parts
+    whole = (parts, among.num_replicas_in_sync, rows, shape[1])
+    draws = keras.random.normal((whole[0] * whole[1] * rows, shape[1]), dtype="float32", seed=seed)
+    return ops.reshape(ops.reshape(draws, whole)[:, among.replica_id_in_sync_group], shape)
+
+
+def context() -> Any:
+    """TensorFlow's replica context where there are several replicas, else None."""
+    if keras.backend.backend() != "tensorflow":
+        return None
+    import tensorflow as tf
+
+    found = tf.distribute.get_replica_context()
+    return found if found and found.num_replicas_in_sync > 1 else None

@@ -1,0 +1,64 @@
+"""Images with their taps, as training and evaluation hold them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tf_ssgn.cli import log
+from tf_ssgn.data.datasets import Item
+from tf_ssgn.data.pipeline import refuse_bad_files
+from tf_ssgn.runtime.features import FeatureCache
+from tf_ssgn.status import Status
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images of some classes with their taps.
+
+    Attributes:
+        items: the readable ones.
+        taps: float32 `[N, 1 + views, D]`; photos with contours have their contours' taps after them, `[.., 2 D]`.
+    """
+
+    items: Sequence[Item]
+    taps: np.ndarray
+
+    @property
+    def modality(self) -> str:
+        return self.items[0].modality
+
+    @property
+    def labels(self) -> list[str]:
+        return [item.label for item in self.items]
+
+    def of(self, classes: Sequence[str]) -> Images:
+        wanted = set(classes)
+        keep = [index for index, item in enumerate(self.items) if item.label in wanted]
+        if len(keep) == len(self.items):  # a published set's taps are a gigabyte
+            return self
+        return Images([self.items[index] for index in keep], self.taps[keep])
+
+
+def read_taps(cache: FeatureCache, items: Sequence[Item], views: int, contours: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Taps of items of one modality, as `Images` holds them, and int32 `[N]` status."""
+    taps, status = cache.taps(items, views)
+    if contours and items and items[0].modality == "photo":
+        drawn, _ = cache.taps([dataclasses.replace(item, modality="contour") for item in items], views)
+        taps = np.concatenate([taps, drawn], axis=-1)
+    return taps, status
+
+
+def read_images(
+    cache: FeatureCache, items: Sequence[Item], views: int, max_bad: float, contours: bool = False
+) -> Images:
+    """The taps of all readable items; too many unreadable ones are refused, a few are named and left out."""
+    taps, status = read_taps(cache, items, views, contours)
+    refuse_bad_files(items, status, max_bad)
+    keep = np.flatnonzero(status == Status.OK).tolist()
+    if len(keep) < len(items):
+        log(f"left out {len(items) - len(keep)} of {len(items)} images that cannot be used")
+    return Images([items[index] for index in keep], taps[keep] if len(keep) < len(items) else taps)
