@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
+import tf_ssgn
 from tf_ssgn import cli
+from tf_ssgn.__main__ import main
 from tf_ssgn.errors import UserError
 
 COMMANDS = ("prepare", "train", "evaluate", "export", "index", "serve", "query", "demo", "bench")
@@ -47,6 +50,39 @@ def test_a_full_disk_is_one_line_wherever_it_strikes(capsys):
 
     assert outcome(full) == 2
     assert capsys.readouterr().err.startswith("error: runs/x: No space left on device")
+
+
+def test_a_package_that_is_not_installed_is_one_line(capsys):
+    def lacking(argv):
+        import a_package_that_nobody_has  # noqa: F401
+
+    assert outcome(lacking) == 2
+    line = capsys.readouterr().err
+    assert "a_package_that_nobody_has is not installed" in line and line.count("\n") == 1
+
+
+def test_a_python_without_numpy_is_told_so_in_one_line():
+    root = os.path.dirname(os.path.dirname(tf_ssgn.__file__))
+    for command in ("train", "evaluate", "index"):
+        bare = [sys.executable, "-S", "-m", f"tf_ssgn.{command}", "--help"]  # -S: without the installed packages
+        found = subprocess.run(bare, cwd=root, capture_output=True, text=True, env={"PATH": os.environ["PATH"]})
+        assert found.returncode == 2 and found.stdout == ""
+        assert "numpy is not installed" in found.stderr and found.stderr.count("\n") == 1
+
+
+def test_the_package_lists_its_commands(capsys):
+    main()
+    listed = capsys.readouterr().out
+    assert all(f"python -m tf_ssgn.{name}" in listed for name in COMMANDS) and listed.count("\n") < 24
+    assert {"load", "Gallery", "client"} <= set(dir(tf_ssgn))
+
+
+def test_tensorflow_is_quiet_where_there_is_no_gpu(monkeypatch, tmp_path):
+    for node, level in ((str(tmp_path), "2"), (str(tmp_path / "absent*"), "3")):
+        monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
+        monkeypatch.setattr(cli, "GPU_NODES", (node,))
+        cli.quiet_tensorflow()
+        assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == level
 
 
 def test_a_bug_keeps_its_traceback():

@@ -48,11 +48,13 @@ def test_own_data(run: Path, drawn: Path, cache: str, capsys: pytest.CaptureFixt
     unseen = json.loads((drawn / "split.json").read_text())["unseen"]
     assert metrics["split"]["unseen"] == sorted(unseen) and metrics["trained_on"] == []
     assert metrics["duplicates"] is False and "duplicate photos: no" in text
-    assert f"split: split (sha256 {metrics['split']['checksum'][:16]})" in text
+    assert metrics["split"]["name"] == drawn.name  # of its split.json, which has no other name
+    assert f"split: {drawn.name} (sha256 {metrics['split']['checksum'][:16]})" in text
     assert {"map_all", "map_at_3", "precision_at_7"} <= set(metrics["families"]["sake"])
     assert set(metrics["generalized"]) == {"unseen", "seen", "harmonic", "counts"} and "16" in metrics["binary"]
     assert metrics["counts"]["queries"] == 6 * len(unseen) == metrics["counts"]["gallery"]
     assert (run / "report.html").exists() and (run / "figures" / "map.svg").exists()
+    assert "oracle (conditioned on the true class vector)" in metrics["stages"]
     kept = per_query.load(run)
     assert len(kept.queries) == 6 * len(unseen) and kept.queries[0].startswith("sketch/")
     found = kept.per_query.mean()["cvae"]["map_at_7"]
@@ -93,7 +95,7 @@ def test_other_data_with_a_split_that_has_no_seen_classes(run: Path, other: Path
         evaluate.main([*words, "--generalized"])
     (other / "split.json").write_text(json.dumps({"seen": [], "unseen": ["猫"]}))
     assert evaluate.main([str(run), "--data", str(other), "--cache", cache, "--hash", "16"]) == 0
-    assert read(run / "evaluations" / "Their Data-split")["counts"]["queries"] == 6
+    assert read(run / "evaluations" / "Their Data-Their Data")["counts"]["queries"] == 6
     (tmp_path / "three.json").write_text(json.dumps({"unseen": ["gnu"]}))
     with pytest.raises(UserError, match="the dataset lacks 1 of its classes: gnu"):
         evaluate.main([*words[:3], "--split", str(tmp_path / "three.json")])
@@ -124,7 +126,7 @@ def test_duplicates_change_the_gallery_and_go_into_a_folder_of_their_own(
     assert "duplicate photos: no" in capsys.readouterr().out
     assert evaluate.main([*words, "--duplicates"]) == 0
     assert "duplicate photos: yes" in capsys.readouterr().out
-    once, twice = (read(run / "evaluations" / f"sketchy-split{end}") for end in ("", "-duplicates"))
+    once, twice = (read(run / "evaluations" / f"sketchy-{drawn.name}{end}") for end in ("", "-duplicates"))
     assert once["duplicates"] is False and twice["duplicates"] is True
     assert twice["counts"]["gallery"] == 2 * once["counts"]["gallery"] == 12 * len(unseen)
     for metrics, word in ((once, "no duplicates: "), (twice, "duplicates: ")):

@@ -17,6 +17,7 @@ from tf_ssgn import prepare
 from tf_ssgn.data import check as checking
 from tf_ssgn.data.check import check, read_image
 from tf_ssgn.data.datasets import open_dataset
+from tf_ssgn.data.layouts import LAYOUTS
 from tf_ssgn.data.published import DATASETS, Counts, Published, classes_of
 from tf_ssgn.data.splits import published
 from tf_ssgn.errors import UserError
@@ -61,7 +62,9 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     for name in (*published(), *DATASETS, "sketchy-mini"):
         assert name in text
+    assert all(layout in text for layout in LAYOUTS)
     _, listed = json_of(capsys, "list")
+    assert listed["layouts"] == list(LAYOUTS)
     assert listed["splits"]["sketchy-25"] == {
         "dataset": "sketchy", "seen": 100, "validation": 0, "unseen": 25, "queries": 15229, "gallery": 14601,
         "checksum": published()["sketchy-25"]["checksum"], "note": published()["sketchy-25"]["note"],

@@ -6,6 +6,8 @@ The facade is `load`, `Gallery` and `client`; each is imported when it is first 
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,10 +18,21 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["Gallery", "client", "load"]
 
+if sys.argv[:1] == ["-m"] and not importlib.util.find_spec("numpy"):
+    # `python -m tf_ssgn.train` by a Python without the package's needs: one line, before any module fails to import.
+    from tf_ssgn.cli import EXIT_MISTAKE, log, missing_package
+
+    log(f"error: {missing_package('numpy')}")
+    sys.exit(EXIT_MISTAKE)
+
 _HOMES = {
     "Gallery": "tf_ssgn.retrieval.gallery",
     "load": "tf_ssgn.facade",
 }
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def __getattr__(name: str) -> Any:

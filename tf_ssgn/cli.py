@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import glob
 import json
 import math
 import os
@@ -19,9 +20,15 @@ EXIT_INTERRUPTED = 130
 DISK_ERRORS = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
+# Where an NVIDIA driver shows its devices: of its own, and in the Windows subsystem for Linux.
+GPU_NODES = ("/dev/nvidia*", "/dev/dxg")
+
+
 def quiet_tensorflow() -> None:
     """Keeps TensorFlow's C++ start-up messages off stderr; call it before TensorFlow is imported."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # Where there is no GPU, TensorFlow reports that as an error, whatever CUDA_VISIBLE_DEVICES says.
+    gpu = any(glob.glob(node) for node in GPU_NODES)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if gpu else "3")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 
@@ -55,6 +62,14 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message}; see {self.prog} --help")
 
 
+def missing_package(name: str) -> str:
+    """The line for a Python that tf_ssgn was not installed into, or not with the extra that is needed."""
+    return (
+        f"the package {name} is not installed for {sys.executable}; activate the environment that tf_ssgn was "
+        "installed into (. .venv/bin/activate), or install it with what it needs (pip install -e '.[serve]')"
+    )
+
+
 def run(main: Callable[[list[str] | None], int | None], argv: list[str] | None = None) -> None:
     """Runs a command's `main` and turns its outcome into an exit code.
 
@@ -67,6 +82,12 @@ def run(main: Callable[[list[str] | None], int | None], argv: list[str] | None =
         sys.stdout.flush()
     except UserError as error:
         log(f"error: {error}")
+        code = EXIT_MISTAKE
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in ("", "tf_ssgn"):
+            raise
+        log(f"error: {missing_package(package)}")
         code = EXIT_MISTAKE
     except BrokenPipeError:  # `... | head` closed our stdout
         sys.stdout = None  # type: ignore[assignment]

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 import zlib
 
 # What NumPy and zipfile raise for a damaged `.npz`; RuntimeError for one that claims to be encrypted, or newer.
 DAMAGED_ARCHIVE = (ValueError, EOFError, KeyError, RuntimeError, OSError, zipfile.BadZipFile, zlib.error)
+
+QUOTED_BYTES = re.compile(r"(?:\\x[0-9a-f]{2}|[\x00-\x08\x0e-\x1f\x7f])+")  # what a reader quotes of a damaged file
+LONGEST_REASON = 160  # characters
+
+
+def reason(error: BaseException) -> str:
+    """What the reader of a damaged file says, on one line: without the bytes it quotes, and not at any length."""
+    text = " ".join(QUOTED_BYTES.sub("…", str(error)).split()) or type(error).__name__
+    return text if len(text) <= LONGEST_REASON else text[: LONGEST_REASON - 1] + "…"
 
 
 class UserError(Exception):

@@ -5,6 +5,8 @@ python -m tf_ssgn.evaluate runs/s21 --data OTHER --split other.json
 python -m tf_ssgn.evaluate runs/seed0 runs/seed1 runs/seed2       # mean and spread over seeds
 python -m tf_ssgn.evaluate runs/s21 --against runs/baseline       # paired significance; evaluate the other one first
 python -m tf_ssgn.evaluate --features features.npz                # queries, query_labels, gallery, gallery_labels
+
+Writes metrics.json, report.html and figures/*.svg; figures as PDF too with `pip install 'tf_ssgn[figures]'`.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tf_ssgn import atomic, cli
-from tf_ssgn.config import preset
+from tf_ssgn.config import LEADING_FAMILY, preset
 from tf_ssgn.errors import UserError
 from tf_ssgn.run_evaluation import evaluate_run
 
@@ -110,8 +112,8 @@ def _print(metrics: dict[str, Any]) -> None:
     from tf_ssgn.evaluation import report, tables
 
     print(report.format_table(metrics))
-    for name, families in metrics.get("stages", {}).items():
-        print(f"{name:>12}  mAP@all (sem_pcyc) {families['sem_pcyc']['map_all']:.4f}")
+    if variants := tables.variants(metrics, LEADING_FAMILY):
+        print(f"\nby the {LEADING_FAMILY} definition\n{variants}")
     if "against" in metrics:
         other = metrics["against"]
         print(f"\nagainst {other['name']}, paired over queries: difference, 95% interval, two-sided p")
@@ -168,9 +170,9 @@ def evaluate_features(
     metrics = cli.jsonable(metrics)
     if to:
         points = inspection.code_map(*features)
-        atomic.write_json(Path(to) / "metrics.json", metrics)
         report.write_report(Path(to) / "report.html", metrics, title=Path(file).name, points=points)
         report.write_figures(Path(to) / "figures", metrics, points)
+        atomic.write_json(Path(to) / "metrics.json", metrics)  # last: what it says is then beside it
         cli.log(f"wrote {Path(to) / 'metrics.json'} and {Path(to) / 'report.html'}")
     return metrics
 

@@ -20,7 +20,7 @@ def parser() -> cli.Parser:
     made = cli.Parser(prog="python -m tf_ssgn.prepare", description=__doc__)
     commands = made.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
-    listing = commands.add_parser("list", help="datasets, splits with their checksums, presets")
+    listing = commands.add_parser("list", help="datasets, folder layouts, splits with their checksums, presets")
     listing.add_argument("--json", action="store_true", help="print one JSON object instead")
 
     drawn = commands.add_parser("synthetic", help="draw a dataset of photo-like pictures and sketches into DIR")
@@ -95,6 +95,7 @@ def main(argv: list[str] | None = None) -> int | None:
 
 
 def _list(args: argparse.Namespace) -> int:
+    from tf_ssgn.data.layouts import EXTENSIONS, LAYOUTS
     from tf_ssgn.data.published import DATASETS as PUBLISHED
     from tf_ssgn.data.published import SPLIT_COUNTS, classes_of
     from tf_ssgn.data.splits import published
@@ -117,11 +118,14 @@ def _list(args: argparse.Namespace) -> int:
             "note": split["note"],
         }
     if args.json:
-        cli.print_json({"datasets": datasets, "splits": splits, "presets": list(PRESETS)})
+        cli.print_json({"datasets": datasets, "layouts": LAYOUTS, "splits": splits, "presets": list(PRESETS)})
         return 0
     print("datasets (published counts)")
     for name, facts in datasets.items():
         print(f"  {name:22}{facts['classes']:4} classes  {facts['sketches']:8,} sketches  {facts['photos']:8,} photos")
+    print(f"layouts (recognised without a flag; images are {' '.join(EXTENSIONS)})")
+    for layout in LAYOUTS:
+        print(f"  {layout}")
     print("splits (--split NAME, or a JSON file of your own: " + '{"seen": [...], "unseen": [...]})')
     for name, row in splits.items():
         held_out = f" ({row['validation']} for validation)" if row["validation"] else ""

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tf_ssgn import atomic, cli
+from tf_ssgn.config import LEADING_FAMILY
 from tf_ssgn.data.datasets import Dataset, open_dataset
 from tf_ssgn.data.names import match, normalise
 from tf_ssgn.data.splits import Split, checksum, load_split
@@ -72,9 +73,7 @@ def evaluate_run(
     stages |= {name: families(sketch_codes[key]) for key, name in STAGES.items() if key in sketch_codes}
     if run.semantics.knows(chosen.unseen):
         true = run.semantics.of(tuple(labels[0]))
-        stages["oracle (true class vector of each query: an upper bound)"] = families(
-            encoder.codes(queries, true)["code"]
-        )
+        stages["oracle (conditioned on the true class vector)"] = families(encoder.codes(queries, true)["code"])
     known = {normalise(name) for name in run.classes}
     trained_on = sorted(name for name in chosen.unseen if normalise(name) in known)
     notes = [*dataset.notes, *chosen.notes]
@@ -129,13 +128,13 @@ def evaluate_run(
         metrics["against"] = {"name": str(against), "families": per_query.paired(ours, other)}
     metrics = cli.jsonable(metrics)
     per_query.save(target, result.per_query, *names)
-    atomic.write_json(target / "metrics.json", metrics)
     points = inspection.code_map(*arrays)
     report.write_report(
         target / "report.html", metrics, _grids(result, arrays, queries, gallery),
         title=f"{run.path.name} on {dataset.name}, {chosen.name}", points=points,
     )  # fmt: skip
     report.write_figures(target / "figures", metrics, points)
+    atomic.write_json(target / "metrics.json", metrics)  # last: what it says is then beside it
     return metrics, target
 
 
@@ -189,7 +188,8 @@ class Encoder:
         chosen = [item for item in items if item.label in wanted]
         if not chosen:
             raise UserError(f"the dataset has no images of the classes to evaluate, such as {sorted(wanted)[0]!r}")
-        return read_images(self.features, chosen, self.views, self.run.config.data.max_bad_files)
+        config = self.run.config
+        return read_images(self.features, chosen, self.views, config.data.max_bad_files, bool(config.model.contours))
 
     def codes(self, images, semantics: np.ndarray | None = None) -> dict[str, np.ndarray]:
         """What `SSGN.retrieve` gives, averaged over the views; for photos `code`."""
@@ -208,7 +208,7 @@ def _unit(codes: np.ndarray) -> np.ndarray:
 
 def _grids(result, arrays, queries, gallery) -> list:
     """Best, median and worst queries with their first photos."""
-    values = result.per_query.values["sem_pcyc"]["map_all"]
+    values = result.per_query.values[LEADING_FAMILY]["map_all"]
     grids = []
     for kind, rows in statistics.extremes(values, REPORTED).items():
         if not len(rows):

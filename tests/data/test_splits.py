@@ -125,6 +125,15 @@ def test_custom_file(tmp_path: Path) -> None:
     assert split.checksum == checksum(["dog", "big cat"], ["COW"])
 
 
+def test_the_name_of_a_custom_split_tells_it_apart(tmp_path: Path) -> None:
+    folder = tmp_path / "my drawings"
+    folder.mkdir()
+    roles = {"seen": ["cow"], "unseen": ["dog"]}
+    assert read_split(write(folder / "split.json", roles)).name == "my drawings"
+    assert read_split(write(folder / "easy.json", roles)).name == "easy"
+    assert read_split(write(folder / "sketchy-25.json", roles)).name == "sketchy-25.json"  # not the published one
+
+
 def test_evaluation_split_without_seen_classes(tmp_path: Path) -> None:
     file = write(tmp_path / "eval.json", {"seen": [], "unseen": ["cow", "dog"]})
     assert load_split(file, ["cow", "dog"]).seen == ()

@@ -32,7 +32,9 @@ def test_the_shell_gives_what_python_gives(file: Path, arrays: Arrays, capsys: p
     assert len(lines) == 1
     assert json.loads(lines[0])["families"] == score_features(*arrays, (5, 20))
     assert evaluate.main(["--features", str(file)]) == 0
-    assert "mAP@200" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "mAP@100" in text and "mAP@200" not in text
+    assert "k = 200: larger than the gallery of 150, so left out of the tables" in text
 
 
 def test_report_of_features(file: Path, tmp_path: Path) -> None:
@@ -40,6 +42,23 @@ def test_report_of_features(file: Path, tmp_path: Path) -> None:
     assert (tmp_path / "out" / "report.html").stat().st_size > 10_000
     assert json.loads((tmp_path / "out" / "metrics.json").read_text())["counts"]["queries"] == 40
     assert (tmp_path / "out" / "figures" / "curve.svg").exists()
+
+
+def test_a_failure_on_the_way_leaves_no_metrics_without_their_report(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "figures").write_text("in the way")
+    with pytest.raises(OSError):
+        evaluate.main(["--features", str(file), "--to", str(tmp_path / "out")])
+    assert not (tmp_path / "out" / "metrics.json").exists()
+
+
+def test_a_damaged_archive_is_described_without_its_bytes(file: Path) -> None:
+    whole = file.read_bytes()
+    at = whole.rfind(b"query_labels.npy", 0, whole.rfind(b"PK\x01\x02"))  # the name in the member's own header
+    file.write_bytes(whole[:at] + b"\xff" * 16 + whole[at + 16 :])
+    with pytest.raises(UserError) as caught:
+        read_features(file)
+    assert "query_labels" in str(caught.value) and "\\xff" not in str(caught.value) and len(str(caught.value)) < 400
 
 
 def test_against_other_features(file: Path, tmp_path: Path, arrays: Arrays, capsys: pytest.CaptureFixture[str]) -> None:

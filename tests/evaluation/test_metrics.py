@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
 from tf_ssgn.errors import UserError
-from tf_ssgn.evaluation import FAMILIES, metrics, per_query_rankings, score_features, score_rankings
+from tf_ssgn.evaluation import FAMILIES, metrics, per_query_features, per_query_rankings, score_features, score_rankings
 
 from . import naive
 from .conftest import Arrays
@@ -90,9 +90,19 @@ def test_many_blocks_give_what_one_gives(monkeypatch, arrays: Arrays):
     whole, features = score_rankings(scores, relevant, (5, 50)), score_features(*arrays, (5, 50))
     naive.assert_same(whole, naive.families(scores, relevant, (5, 50)))
     monkeypatch.setattr("tf_ssgn.evaluation.ranking.BLOCK_BYTES", 20_000)
-    monkeypatch.setattr("tf_ssgn.evaluation.ranking.CHUNK_ROWS", 2)
     naive.assert_same(score_rankings(scores, relevant, (5, 50)), whole, 1e-15)
     naive.assert_same(score_features(*arrays, (5, 50)), features, 1e-15)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_the_number_of_cores_changes_nothing(monkeypatch, arrays: Arrays, workers: int):
+    monkeypatch.setattr("tf_ssgn.evaluation.ranking.BLOCK_BYTES", 20_000)
+    here = per_query_features(*arrays, (5, 50))
+    monkeypatch.setattr("tf_ssgn.evaluation.ranking.cores", lambda: workers)
+    there = per_query_features(*arrays, (5, 50))
+    for family, found in here.values.items():
+        for name, values in found.items():
+            np.testing.assert_array_equal(values, there.values[family][name])
 
 
 def test_features_equal_cosine_scores(arrays: Arrays):

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from tf_ssgn.cli import jsonable
+from tf_ssgn.config import LEADING_FAMILY
 from tf_ssgn.evaluation import hashing, inspection, pictures, protocol, report, tables
 
 from .conftest import Arrays
@@ -63,7 +64,7 @@ def metrics(arrays: Arrays):
     found |= {"dataset": NASTY, "split": {"name": "sketchy-21", "checksum": "0"}, "views": 7, "seed": 0}
     found |= {"notes": [f"trained on {NASTY}"], "stages": {"untrained": found["families"]}}
     found["generalized"] = protocol.generalized(*sides, [NASTY], 5)
-    found["binary"] = {"16": protocol.evaluate_binary(hashing.fit_itq(arrays.gallery, 16), *sides, 5)}
+    found["binary"] = {"16": protocol.evaluate_binary(hashing.fit_itq(arrays.gallery, 16), *sides, 5)["families"]}
     found["fine_grained"] = protocol.fine_grained(
         arrays.queries, labels[0], ["a"] * 40, arrays.gallery, labels[1], ["a"] * 150
     )
@@ -101,6 +102,34 @@ def test_report_holds_everything_and_asks_for_nothing(tmp_path, metrics, arrays:
     assert "prefers-color-scheme: dark" in text
 
 
+def test_one_family_leads_on_the_page_and_in_the_terminal(tmp_path, metrics):
+    report.write_report(tmp_path / "report.html", metrics)
+    page = Page((tmp_path / "report.html").read_text()).text
+    assert f"mAP@all by the {LEADING_FAMILY} definition" in page
+    assert page.count(f"By the {LEADING_FAMILY} definition") == 3  # generalized, binary, stages
+    assert "upper bound" not in page
+
+
+def test_cut_offs_beyond_the_gallery_stay_out_of_the_tables(tmp_path, metrics):
+    metrics["counts"]["gallery"] = 12
+    assert "mAP@20" not in report.format_table(metrics) and "P@5" in report.format_table(metrics)
+    report.write_report(tmp_path / "report.html", metrics)
+    page = Page((tmp_path / "report.html").read_text()).text
+    assert "mAP@20" not in page and "mAP@5" in page
+    assert page.count("k = 20: larger than the gallery of 12, so left out of the tables") == 1
+
+
+def test_every_part_has_a_line_in_the_terminal(metrics):
+    text = tables.variants(metrics, "zse")
+    lines = text.splitlines()
+    assert "mAP@5" in lines[0] and "P@5" in lines[0] and "@20" not in lines[0]
+    parts = [line.split()[0] for line in lines[2:]]
+    assert parts == ["stages", "generalized", "generalized", "generalized", "binary", "fine-grained,"]
+    assert f"{metrics['binary']['16']['zse']['map_all']:.4f}" in lines[6]
+    assert f"acc@10 {metrics['fine_grained']['acc_at_10']:.4f}" in lines[-1]
+    assert tables.variants({"counts": {"gallery": 3}, "families": metrics["families"]}, "zse") == ""
+
+
 def test_charts_are_files_of_their_own(tmp_path, metrics, arrays: Arrays):
     files = report.write_figures(tmp_path / "figures", metrics, inspection.code_map(*arrays))
     drawn = sorted(file for file in files if file.suffix == ".svg")
@@ -123,7 +152,7 @@ def test_charts_as_pdf(tmp_path, metrics, arrays: Arrays, monkeypatch, capsys):
     assert float(box[1]) / float(box[2]) == pytest.approx(width / height, rel=0.01)
     monkeypatch.setattr(report.pdf, "available", lambda: False)
     assert all(file.suffix == ".svg" for file in report.write_figures(tmp_path / "svg", metrics))
-    assert "tf_ssgn[figures]" in capsys.readouterr().err
+    assert capsys.readouterr() == ("", "")
 
 
 def test_split_duplicates_and_comparison_are_printed(tmp_path, metrics):

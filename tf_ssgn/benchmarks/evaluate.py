@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,8 @@ import numpy as np
 from tf_ssgn.evaluation.hashing import fit_itq, rank_codes
 from tf_ssgn.evaluation.inputs import encode_labels
 from tf_ssgn.evaluation.metrics import measure, per_query_features, score_features
-from tf_ssgn.evaluation.ranking import in_threads
+from tf_ssgn.evaluation.ranking import cores
+from tf_ssgn.evaluation.threads import one_blas_thread
 
 # name: (queries, photos, dimension, classes, rounds)
 FULL = {"sketchy-25": (15_229, 17_101, 512, 25, 3), "quickdraw-30": (92_291, 54_151, 512, 30, 1)}
@@ -82,9 +84,12 @@ def _size(name: str, queries: int, photos: int, dimension: int, classes: int, ro
 
 def _floor(queries: np.ndarray, gallery: np.ndarray) -> None:
     """All products and all rows sorted, on all cores, with nothing made of them."""
-    for start in range(0, len(queries), FLOOR_ROWS):
-        scores = queries[start : start + FLOOR_ROWS] @ gallery.T
-        in_threads(lambda row: scores[row : row + 64].sort(axis=1), range(0, len(scores), 64))  # noqa: B023
+
+    def part(start: int) -> None:
+        (queries[start : start + FLOOR_ROWS] @ gallery.T).sort(axis=1)
+
+    with one_blas_thread(), ThreadPoolExecutor(cores()) as pool:
+        list(pool.map(part, range(0, len(queries), FLOOR_ROWS)))
 
 
 def _seconds(work: Callable[[], Any]) -> float:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import functools
 import itertools
+import os
+import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,6 +20,9 @@ from tf_ssgn.status import MEANING, Status
 
 if TYPE_CHECKING:
     import tensorflow as tf
+
+
+UNREADABLE = "<unreadable {}, status {}>"  # how an error inside a tf.data pipeline names the file
 
 
 @dataclass(frozen=True)
@@ -64,9 +70,10 @@ class PairSampler:
             )
             yield sketches, np.array([rng.choice(self.candidates[sketch]) for sketch in sketches])
 
-    def batches(self, first_epoch: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """All batches from `first_epoch` on, without end."""
-        for epoch in itertools.count(first_epoch):
+    def batches(self, first_epoch: int = 0, first_step: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """All batches from `first_step` of `first_epoch` on, without end."""
+        yield from itertools.islice(self.epoch(first_epoch), first_step, None)
+        for epoch in itertools.count(first_epoch + 1):
             yield from self.epoch(epoch)
 
 
@@ -131,19 +138,59 @@ def image_batches(paths: Sequence[str], modality: str, image_size: int, views: i
 
 
 def decoded_images(paths: Sequence[str], modality: str, image_size: int) -> np.ndarray:
-    """All images at once, plain view: float32 `[N, size, size, 3]`; the caller knows that they fit into memory."""
+    """All images at once, plain view: float32 `[N, size, size, 3]`; the caller knows that they fit into memory.
+
+    Raises:
+        UserError: a file that was good when the taps were read no longer is.
+    """
     decoded = np.empty((len(paths), image_size, image_size, 3), np.float32)
     done = 0
-    for images, _ in image_batches(paths, modality, image_size, 0, 64).as_numpy_iterator():
-        decoded[done : done + len(images)] = images[:, 0]
-        done += len(images)
+    with lost_files(paths):
+        for images, status in image_batches(paths, modality, image_size, 0, 64).as_numpy_iterator():
+            bad = np.flatnonzero(status != Status.OK)
+            if len(bad):
+                raise _lost(paths[done + bad[0]], MEANING[Status(int(status[bad[0]]))])
+            decoded[done : done + len(images)] = images[:, 0]
+            done += len(images)
     return decoded
 
 
+@contextmanager
+def lost_files(paths: Sequence[str]) -> Iterator[None]:
+    """Turns what TensorFlow raises when one of the files vanished or broke under way into a UserError."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        damaged = re.search(UNREADABLE.format("(.*?)", r"(\d+)"), str(error), re.DOTALL)
+        if damaged:
+            raise _lost(damaged.group(1), MEANING[Status(int(damaged.group(2)))]) from None
+        for path in paths:
+            if not os.access(path, os.R_OK):
+                raise _lost(path, "it is gone or not readable") from None
+        raise
+
+
+def _lost(path: str, reason: str) -> UserError:
+    return UserError(
+        f"{path} cannot be used any more ({reason}); nothing done so far is lost: put it back and run the same "
+        "command again"
+    )
+
+
 def pair_batches(
-    sampler: PairSampler, sketches: Sequence[Item], photos: Sequence[Item], image_size: int, first_epoch: int
+    sampler: PairSampler,
+    sketches: Sequence[Item],
+    photos: Sequence[Item],
+    image_size: int,
+    first_epoch: int = 0,
+    first_step: int = 0,
 ) -> tf.data.Dataset:
-    """An endless dataset of (sketch indices `[B]`, sketch and photo images `[B, size, size, 3]`), for fine-tuning."""
+    """An endless dataset of (sketch indices `[B]`, sketch and photo images `[B, size, size, 3]`), for fine-tuning.
+
+    A file that cannot be used any more fails the iteration; `lost_files` names it.
+    """
     import tensorflow as tf
 
     sketch_paths = tf.constant([path_bytes(item.path) for item in sketches], tf.string)
@@ -152,14 +199,17 @@ def pair_batches(
 
     @tf.autograph.experimental.do_not_convert
     def load(sketch: tf.Tensor, photo: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        return (
-            sketch,
-            load_sketch(tf.gather(sketch_paths, sketch))[0][0],
-            load_photo(tf.gather(photo_paths, photo))[0][0],
-        )
+        images = []
+        for read, path in ((load_sketch, tf.gather(sketch_paths, sketch)), (load_photo, tf.gather(photo_paths, photo))):
+            views, status = read(path)
+            before, between, after = UNREADABLE.split("{}")
+            named = tf.strings.join([before, path, between, tf.strings.as_string(status), after])
+            with tf.control_dependencies([tf.debugging.Assert(status == Status.OK, [named], summarize=1)]):
+                images.append(tf.identity(views[0]))
+        return sketch, images[0], images[1]
 
     spec = (tf.TensorSpec((None,), tf.int64), tf.TensorSpec((None,), tf.int64))
-    pairs = tf.data.Dataset.from_generator(lambda: sampler.batches(first_epoch), output_signature=spec)
+    pairs = tf.data.Dataset.from_generator(lambda: sampler.batches(first_epoch, first_step), output_signature=spec)
     images = pairs.unbatch().map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return images.batch(sampler.batch, drop_remainder=True).prefetch(2)
 

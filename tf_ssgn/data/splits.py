@@ -24,7 +24,7 @@ class Split:
     """Classes by role, spelled as the dataset spells them.
 
     Attributes:
-        name: of the published split, or the stem of the split file.
+        name: of the published split, or of the split file: its stem, for `split.json` its folder.
         seen: classes to train on, without the validation classes.
         unseen: classes of the zero-shot test.
         validation: classes held out of the seen ones to choose the epoch; empty until carved.
@@ -129,7 +129,13 @@ def read_split(name_or_file: str) -> Split:
     held_out = {normalise(name) for name in roles["validation"]}
     seen = tuple(name for name in roles["seen"] if normalise(name) not in held_out)
     unseen, validation = tuple(roles["unseen"]), tuple(roles["validation"])
-    return Split(path.stem, seen, unseen, validation, checksum((*seen, *validation), unseen))
+    return Split(_name_of(path), seen, unseen, validation, checksum((*seen, *validation), unseen))
+
+
+def _name_of(path: Path) -> str:
+    """A file's stem; its folder's name for `DATASET/split.json`; never the name of a published split."""
+    stem = path.resolve().parent.name or path.stem if path.stem == "split" else path.stem
+    return f"{stem}.json" if stem in published() else stem
 
 
 def _read_file(path: Path) -> dict[str, list[str]]:

@@ -12,7 +12,7 @@ import numpy as np
 from tf_ssgn.atomic import writing
 from tf_ssgn.cli import log
 from tf_ssgn.data.semantics import class_vectors, fingerprint
-from tf_ssgn.errors import DAMAGED_ARCHIVE
+from tf_ssgn.errors import DAMAGED_ARCHIVE, reason
 
 # Raise it when the way from names to vectors changes: vectors of the old way are then not found any more.
 VERSION = 1
@@ -53,6 +53,6 @@ def _read(path: Path, count: int) -> np.ndarray | None:
     except FileNotFoundError:
         return None
     except DAMAGED_ARCHIVE as error:
-        log(f"class vectors: {path} is damaged ({error}); they are made again")
+        log(f"class vectors: {path} is damaged ({reason(error)}); they are made again")
         return None
     return vectors

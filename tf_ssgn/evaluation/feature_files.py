@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tf_ssgn.errors import DAMAGED_ARCHIVE, UserError
+from tf_ssgn.errors import DAMAGED_ARCHIVE, UserError, reason
 
 
 class Features(NamedTuple):
@@ -39,7 +39,7 @@ def read_features(file: str | os.PathLike[str]) -> Features:
     except OSError as error:
         raise UserError(f"{file}: {error.strerror or error}; {expected}") from None
     except DAMAGED_ARCHIVE as error:
-        raise UserError(f"{file} is damaged ({error}); {expected}") from None
+        raise UserError(f"{file} is damaged ({reason(error)}); {expected}") from None
 
 
 def _array(stored: np.lib.npyio.NpzFile, name: str, file: str | os.PathLike[str]) -> np.ndarray:
@@ -47,6 +47,6 @@ def _array(stored: np.lib.npyio.NpzFile, name: str, file: str | os.PathLike[str]
         return np.asarray(stored[name])
     except (MemoryError, *DAMAGED_ARCHIVE) as error:
         pickled = "allow_pickle" in str(error)
-        reason = "it holds Python objects, which are not read" if pickled else f"it is damaged ({error})"
+        fault = "it holds Python objects, which are not read" if pickled else f"it is damaged ({reason(error)})"
         advice = "numbers for features, int or str for labels (`labels.astype(str)`)" if pickled else "write it again"
-        raise UserError(f"{file}: the array {name} cannot be read: {reason}; {advice}") from None
+        raise UserError(f"{file}: the array {name} cannot be read: {fault}; {advice}") from None

@@ -16,7 +16,7 @@ import numpy as np
 
 from tf_ssgn.errors import UserError
 from tf_ssgn.evaluation.inputs import Labels, unit_rows
-from tf_ssgn.evaluation.ranking import Block, in_threads, rank_by_label
+from tf_ssgn.evaluation.ranking import Block, rank_by_label
 from tf_ssgn.evaluation.threads import one_blas_thread
 
 SMALLEST_BITS, LARGEST_BITS = 16, 128
@@ -104,11 +104,8 @@ def _words(codes: np.ndarray) -> np.ndarray:
 
 def _distances(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     result = np.zeros((len(left), len(right)), np.uint8)
-
-    def count(start: int) -> None:
+    for start in range(0, len(left), CHUNK_ROWS):
         part = slice(start, start + CHUNK_ROWS)
         for word in range(left.shape[1]):
             result[part] += np.bitwise_count(left[part, word, None] ^ right[:, word])
-
-    in_threads(count, range(0, len(left), CHUNK_ROWS))
     return result

@@ -122,7 +122,7 @@ def score_features(
 
     Returns:
         As `score_rankings`. Computed in float64 if either side is float64, else in float32; blocked over queries, the
-        memory above the inputs is a copy of the features and about 150 MB.
+        memory above the inputs is a copy of the features and about 100 MB for each core at work, of at most 8.
 
     Raises:
         UserError: NaN or infinite features, different dimensions, labels of other or different types, no query, an

@@ -8,8 +8,6 @@ import os
 
 from tf_ssgn import atomic
 
-TO_INSTALL = "figures are SVG files only; for PDF files too: pip install 'tf_ssgn[figures]'"
-
 
 def available() -> bool:
     return all(importlib.util.find_spec(name) for name in ("svglib", "reportlab"))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tf_ssgn.atomic import writing
-from tf_ssgn.errors import DAMAGED_ARCHIVE, UserError
+from tf_ssgn.errors import DAMAGED_ARCHIVE, UserError, reason
 from tf_ssgn.evaluation.metrics import PerQuery
 from tf_ssgn.evaluation.statistics import compare
 
@@ -65,7 +65,7 @@ def load(folder: str | os.PathLike[str]) -> Kept:
     except FileNotFoundError:
         raise UserError(f"{path} is not there; evaluate that run on the same data first") from None
     except DAMAGED_ARCHIVE as error:
-        raise UserError(f"{path} is damaged ({error}); evaluate that run again") from None
+        raise UserError(f"{path} is damaged ({reason(error)}); evaluate that run again") from None
 
 
 def paired(ours: Kept, theirs: Kept, *, seed: int = 0) -> dict[str, dict[str, dict[str, float]]]:

@@ -38,18 +38,26 @@ class Grid:
     rows: list[tuple[Picture, list[Picture]]]
 
 
-def thumbnail(image: bytes | str | Path) -> str:
-    """A data URI of at most `SIDE` pixels a side, upright, transparency on white."""
+def shrunk(image: bytes | str | Path) -> Image.Image | None:
+    """The picture at most `SIDE` pixels a side, upright, transparency on white; None where it cannot be shown."""
     try:
         with Image.open(io.BytesIO(image) if isinstance(image, bytes) else image) as opened:
             if opened.width * opened.height > PHOTO_LIMITS.pixels:
-                return UNREADABLE
+                return None
             opened.draft("RGB", (2 * SIDE, 2 * SIDE))  # JPEG only: decodes at a fraction of the size
             upright = ImageOps.exif_transpose(opened).convert("RGBA")
         upright.thumbnail((SIDE, SIDE))
         flat = Image.new("RGB", upright.size, "white")
         flat.paste(upright, mask=upright.getchannel("A"))
+        return flat
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # Pillow's plugins raise all of these
+        return None
+
+
+def thumbnail(image: bytes | str | Path) -> str:
+    """`shrunk` as a data URI."""
+    flat = shrunk(image)
+    if flat is None:
         return UNREADABLE
     buffer = io.BytesIO()
     flat.save(buffer, "JPEG", quality=82)

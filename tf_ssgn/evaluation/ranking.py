@@ -6,23 +6,29 @@ Every metric of `metrics.py` depends on a ranking only through the ranks of its 
 
 so only the irrelevant scores are sorted and the hits are looked up in them. Equal scores count against the hit, for any
 dtype, without a stable sort and without depending on the order of the files.
+
+Every core works through blocks of queries of its own, product, sort and look-up together, on one BLAS thread: nothing
+waits for a matrix product to be shared out and gathered, and the metrics of one block are computed beside the next.
 """
 
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from tf_ssgn.errors import UserError
 from tf_ssgn.evaluation.inputs import Labels, matrix
+from tf_ssgn.evaluation.threads import one_blas_thread
 
-BLOCK_BYTES = 96 * 2**20  # scores and ranks held at a time; larger blocks are no faster
+# Scores and ranks of one block. It does not depend on the machine, so that products round alike on all of them.
+BLOCK_BYTES = 64 * 2**20
 RANK_COPIES = 6  # float64 arrays of the size of `Block.ranks` alive while metrics are computed
-CHUNK_ROWS = 64  # rows that one thread ranks before it takes the next ones
+MOST_WORKERS = 8  # blocks in work at a time, whatever the cores: it bounds the memory
 
 
 class Block(NamedTuple):
@@ -65,7 +71,8 @@ def _rank_scores(scores: np.ndarray, relevant: np.ndarray) -> Iterator[Block]:
     items = scores.shape[1]
     counts = relevant.sum(axis=1)
     step = _block_rows(items, scores.itemsize, int(counts.max()))
-    for start in range(0, len(scores), step):
+
+    def block(start: int) -> list[Block]:
         rows = np.arange(start, min(start + step, len(scores)))
         others, mask, count = scores[rows], relevant[rows], counts[rows]  # `others` is a copy
         lowest = _lowest(others.dtype)
@@ -73,7 +80,9 @@ def _rank_scores(scores: np.ndarray, relevant: np.ndarray) -> Iterator[Block]:
         hits = np.full((len(rows), widest), lowest, others.dtype)
         hits[np.arange(widest) >= widest - count[:, None]] = others[mask]
         others[mask] = lowest
-        yield Block(rows, _ranks(others, _sorted(hits), count), count)
+        return [Block(rows, _ranks(others, _sorted(hits), count), count)]
+
+    yield from _in_order(block, range(0, len(scores), step))
 
 
 def rank_features(queries: Any, gallery: Any, labels: Labels) -> Iterator[Block]:
@@ -118,19 +127,41 @@ def rank_by_label(
     order = np.arange(len(labels.queries)) if query_order is None else query_order
     order = order[np.argsort(labels.queries[order], kind="stable")]
     step = _block_rows(items, np.dtype(dtype).itemsize, int((ends - starts).max()))
-    for start in range(0, len(order), step):
+
+    def blocks(start: int) -> list[Block]:
         rows = order[start : start + step]
         scores = similarity(rows)
         lowest = _lowest(scores.dtype)
         found = labels.queries[rows]
         cuts = [0, *(np.flatnonzero(np.diff(found)) + 1), len(rows)]
+        result = []
         for left, right in zip(cuts[:-1], cuts[1:], strict=True):
             others = scores[left:right]
             columns = slice(starts[found[left]], ends[found[left]])
             hits = _sorted(others[:, columns])
             others[:, columns] = lowest
             relevant = np.full(right - left, hits.shape[1])
-            yield Block(rows[left:right], _ranks(others, hits, relevant), relevant)
+            result.append(Block(rows[left:right], _ranks(others, hits, relevant), relevant))
+        return result
+
+    yield from _in_order(blocks, range(0, len(order), step))
+
+
+def _in_order(work: Callable[[int], list[Block]], starts: Sequence[int]) -> Iterator[Block]:
+    """What `work` makes of each start, in order; as many are in work as there are cores, and one more is waiting."""
+    workers = min(len(starts), cores(), MOST_WORKERS)
+    if workers <= 1:
+        for start in starts:
+            yield from work(start)
+        return
+    running: deque[Future[list[Block]]] = deque()
+    with one_blas_thread(), ThreadPoolExecutor(workers) as pool:
+        for start in starts:
+            running.append(pool.submit(work, start))
+            if len(running) > workers:
+                yield from running.popleft().result()
+        while running:
+            yield from running.popleft().result()
 
 
 def _ranks(others: np.ndarray, hits: np.ndarray, relevant: np.ndarray) -> np.ndarray:
@@ -141,18 +172,14 @@ def _ranks(others: np.ndarray, hits: np.ndarray, relevant: np.ndarray) -> np.nda
     """
     rows, items = others.shape
     widest = hits.shape[1]
-    above = np.empty((rows, widest), np.int64)
-
-    def count(start: int) -> None:
-        for row in range(start, min(start + CHUNK_ROWS, rows)):
-            above[row] = _at_least(others[row], hits[row, ::-1])
-
+    ranks = np.empty((rows, widest))
     if widest:  # else nothing is wanted, and no sort is needed
-        in_threads(count, range(0, rows, CHUNK_ROWS))
+        for row in range(rows):
+            ranks[row, ::-1] = _at_least(others[row], hits[row])
     # A hit with the lowest value of all also counted the fillers that stand for hits.
-    np.minimum(above, (items - relevant)[:, None], out=above)
+    np.minimum(ranks, (items - relevant)[:, None], out=ranks)
     place = np.arange(1, widest + 1)
-    ranks = (above + place).astype(np.float64)
+    ranks += place
     if len(relevant) and relevant.min() < widest:
         ranks[place > relevant[:, None]] = np.inf
     return ranks
@@ -170,16 +197,6 @@ def _at_least(values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
         return np.bincount(values, minlength=256)[::-1].cumsum()[::-1][wanted]
     values.sort()
     return len(values) - np.searchsorted(values, wanted, side="left")
-
-
-def in_threads(work: Callable[[int], None], parts: Sequence[int]) -> None:
-    """NumPy's sort and searchsorted release the interpreter lock, so plain threads use all cores."""
-    if len(parts) <= 1:
-        for part in parts:
-            work(part)
-        return
-    with ThreadPoolExecutor(min(len(parts), cores())) as pool:
-        list(pool.map(work, parts))
 
 
 def cores() -> int:

@@ -12,7 +12,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from tf_ssgn import atomic, cli
+from tf_ssgn import atomic
+from tf_ssgn.config import LEADING_FAMILY
 from tf_ssgn.evaluation import charts, pdf
 from tf_ssgn.evaluation.metrics import FAMILIES
 from tf_ssgn.evaluation.pictures import Grid, Picture, grid_html
@@ -100,7 +101,7 @@ def write_report(
         "they differ by a factor of two. Small figures are the ends of 95% bootstrap intervals over queries.</p>",
         _formulas(),
     ]
-    body.append(_against(metrics.get("against") or {}))
+    body.append(_against(metrics.get("against") or {}, metrics))
     if "curve" in drawn:
         body.append("<h2>Precision and recall</h2><p>Interpolated precision, mean over queries.</p>" + drawn["curve"])
     body += [_section(metrics, *entry) for entry in SECTIONS]
@@ -147,8 +148,6 @@ def write_figures(
     """Writes every chart as `<name>.svg`, and with the extra `figures` as `<name>.pdf`; returns the files."""
     written = []
     pdf_too = pdf.available()
-    if not pdf_too:
-        cli.log(f"note: {pdf.TO_INSTALL}")
     for name, svg in figures(metrics, points).items():
         drawing = charts.standalone(svg)
         written.append(Path(folder) / f"{name}.svg")
@@ -162,7 +161,7 @@ def write_figures(
 def format_table(metrics: dict[str, Any]) -> str:
     """All families for a terminal, with what the figures were measured on below them."""
     families = metrics["families"]
-    names = _metric_names(families)
+    names = _metric_names(families, metrics)
     head = ["family", *(_title(name) for name in names)]
     rows = [[family, *(charts.number(values.get(name)) for name in names)] for family, values in families.items()]
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
@@ -173,13 +172,14 @@ def format_table(metrics: dict[str, Any]) -> str:
     ]
     facts = "; ".join(f"{label}: {value}" for label, value in _fact_pairs(metrics))
     ties = f"ties: {metrics['ties']}" if "ties" in metrics else ""
-    below = [line for line in (facts, ties) if line]
+    below = [line for line in (facts, ties, _left_out(metrics)) if line]
     return "\n".join([*lines, "", *below] if below else lines)
 
 
-def _metric_names(families: dict[str, dict[str, Any]]) -> list[str]:
-    """Every metric that some family has, mAP over everything first, then by cut-off."""
+def _metric_names(families: dict[str, dict[str, Any]], metrics: dict[str, Any]) -> list[str]:
+    """Every metric that some family has, mAP over everything first, then by cut-off; without `_beyond` cut-offs."""
     names = {name for values in families.values() for name in values}
+    names = {name for name in names if name.rsplit("_", 1)[1] not in map(str, _beyond(metrics))}
     kinds = ("map", "precision", "recall")
 
     def place(name: str) -> tuple[int, int]:
@@ -189,6 +189,21 @@ def _metric_names(families: dict[str, dict[str, Any]]) -> list[str]:
     return sorted(names, key=place)
 
 
+def _beyond(metrics: dict[str, Any]) -> list[int]:
+    """Cut-offs larger than the gallery: figures at them are defined, but a table of them would only mislead."""
+    photos = metrics.get("counts", {}).get("gallery")
+    names = {name for values in metrics["families"].values() for name in values}
+    cuts = {int(cut) for cut in (name.rsplit("_", 1)[1] for name in names) if cut.isdigit()}
+    return sorted(cut for cut in cuts if photos and cut > photos)
+
+
+def _left_out(metrics: dict[str, Any]) -> str:
+    """Says which cut-offs the tables leave out; empty if they leave out none."""
+    cuts, photos = _beyond(metrics), metrics.get("counts", {}).get("gallery")
+    shown = ", ".join(map(str, cuts))
+    return f"k = {shown}: larger than the gallery of {photos:,}, so left out of the tables" if cuts else ""
+
+
 def _title(name: str) -> str:
     kind, cut = name.split("_")[0], name.rsplit("_", 1)[1]
     return {"map": "mAP", "precision": "P", "recall": "R"}[kind] + "@" + cut
@@ -196,7 +211,8 @@ def _title(name: str) -> str:
 
 def _leading(metrics: dict[str, Any]) -> tuple[str, str, str]:
     """Family, metric and text of the one figure that charts per class show."""
-    family = next(iter(metrics.get("families", {})), "sake")
+    families = metrics.get("families", {})
+    family = LEADING_FAMILY if LEADING_FAMILY in families else next(iter(families), LEADING_FAMILY)
     return family, "map_all", f"mAP@all by the {family} definition; the dashed line is the mean over classes"
 
 
@@ -234,7 +250,7 @@ def _note(text: str, metrics: dict[str, Any]) -> str:
 
 def _families(metrics: dict[str, Any]) -> str:
     families, intervals = metrics["families"], metrics.get("intervals", {})
-    names = _metric_names(families)
+    names = _metric_names(families, metrics)
     rows = []
     for family, values in families.items():
         used = f"<small>{escape(FAMILIES[family].used_by)}</small>" if family in FAMILIES else ""
@@ -245,7 +261,8 @@ def _families(metrics: dict[str, Any]) -> str:
             spread = f"<small>{ends}</small>" if charts.defined(low) else ""
             cells.append(f"<td>{charts.number(values.get(name))}{spread}</td>")
         rows.append(f"<tr>{''.join(cells)}</tr>")
-    return _table(["family", *(_title(name) for name in names)], rows)
+    left_out = f'<p class="soft">{escape(_left_out(metrics))}.</p>' if _beyond(metrics) else ""
+    return _table(["family", *(_title(name) for name in names)], rows) + left_out
 
 
 def _formulas() -> str:
@@ -267,22 +284,22 @@ SECTIONS = (
     (
         "stages",
         "Stages",
-        "What each part of the model adds. The oracle knows the true class and is an upper bound only.",
+        "What each part of the model adds. The oracle is conditioned on the true class vector, which no query brings.",
     ),
 )
 
 
 def _section(metrics: dict[str, Any], key: str, title: str, text: str) -> str:
-    """A table of one family per named variant; an entry holds its families directly or under `families`."""
+    """A table of one family, one row per named variant."""
     family = _leading(metrics)[0]
     found = {}
     for name, entry in (metrics.get(key) or {}).items():
-        values = entry.get("families", entry).get(family) if isinstance(entry, dict) else None
+        values = entry.get(family)
         if isinstance(values, dict):
             found[name] = values
     if not found:
         return ""
-    names = _metric_names(found)
+    names = _metric_names(found, metrics)
     rows = [
         f"<tr><td>{escape(str(name))}</td>"
         + "".join(f"<td>{charts.number(values.get(n))}</td>" for n in names)
@@ -293,11 +310,11 @@ def _section(metrics: dict[str, Any], key: str, title: str, text: str) -> str:
     return f"<h2>{title}</h2><p>{text} By the {escape(family)} definition.</p>{table}"
 
 
-def _against(other: dict[str, Any]) -> str:
+def _against(other: dict[str, Any], metrics: dict[str, Any]) -> str:
     """Paired differences to another evaluation, with their intervals and p-values."""
     if not other:
         return ""
-    names = _metric_names(other["families"])
+    names = _metric_names(other["families"], metrics)
     rows = []
     for family, values in other["families"].items():
         cells = [f"<td>{escape(family)}</td>"]
