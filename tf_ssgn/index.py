@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tf_ssgn import cli
 from tf_ssgn.errors import UserError
+from tf_ssgn.facade import RUNTIMES
 
 if TYPE_CHECKING:
     from tf_ssgn.retrieval.embedding import Embedder, Report
@@ -37,6 +38,12 @@ def _parser() -> argparse.ArgumentParser:
             "" if required else "; default: the one the gallery was made with"
         )
         sub.add_argument("--model", required=required, metavar="M", help=text)
+        sub.add_argument(
+            "--runtime",
+            default="auto",
+            choices=RUNTIMES,
+            help="what computes the model; auto: the faster one that is installed",
+        )
 
     build = verb("build", _build, "embed every photo below some folders into a new gallery; run it again to resume")
     build.add_argument("folders", nargs="+", metavar="DIR")
@@ -47,6 +54,10 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("folders", nargs="+", metavar="DIR")
     sync = verb("sync", _sync, "add what is new or changed and remove what vanished")
     sync.add_argument("folders", nargs="*", metavar="DIR", help="default: all folders that were ever added")
+    for sub in (build, add, sync):
+        sub.add_argument(
+            "--metadata", metavar="FILE", help="labels and columns of photos, .csv or .parquet, by `id` or `path`"
+        )
     for sub in (add, sync):
         model(sub, required=False)
         sub.add_argument("--to", required=True, metavar="G", help="the gallery")
@@ -72,7 +83,9 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--parquet", required=True, metavar="FILE")
 
     load = verb(
-        "import", _import, "make a gallery of vectors made elsewhere (.npz or .parquet: vectors, ids, labels, paths)"
+        "import",
+        _import,
+        "make a gallery of vectors made elsewhere (.npy, or .npz and .parquet with vectors, ids, labels, paths)",
     )
     load.add_argument("file", metavar="FILE")
     load.add_argument("--to", required=True, metavar="G", help="the gallery's folder, new or empty")
@@ -80,22 +93,24 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _model(path: str) -> Embedder:
+def _model(path: str, runtime: str) -> Embedder:
     import tf_ssgn
 
-    return tf_ssgn.load(path)
+    model = tf_ssgn.load(path, runtime=runtime)
+    cli.log(f"runtime {model.runtime}")
+    return model
 
 
 def _model_of(options: argparse.Namespace) -> Embedder:
     """The model given, else the one that the gallery was made with."""
     if options.model:
-        return _model(options.model)
+        return _model(options.model, options.runtime)
     from tf_ssgn.retrieval.store import Store
 
     path = Store(options.to).manifest()["model"]["path"]
     if not Path(path).exists():
         raise UserError(f"the gallery's model is no longer at {path}; say where it is with --model")
-    return _model(path)
+    return _model(path, options.runtime)
 
 
 def _build(options: argparse.Namespace) -> None:
@@ -103,19 +118,23 @@ def _build(options: argparse.Namespace) -> None:
     from tf_ssgn.retrieval.store import Store
 
     Store(options.to).refuse_foreign()  # before the model takes its seconds to load
-    _report(options, options.to, builder.build(options.to, options.folders, _model(options.model)))
+    _report(
+        options,
+        options.to,
+        builder.build(options.to, options.folders, _model(options.model, options.runtime), options.metadata),
+    )
 
 
 def _add(options: argparse.Namespace) -> None:
     from tf_ssgn.retrieval import builder
 
-    _report(options, options.to, builder.add(options.to, options.folders, _model_of(options)))
+    _report(options, options.to, builder.add(options.to, options.folders, _model_of(options), options.metadata))
 
 
 def _sync(options: argparse.Namespace) -> None:
     from tf_ssgn.retrieval import builder
 
-    _report(options, options.to, builder.sync(options.to, options.folders, _model_of(options)))
+    _report(options, options.to, builder.sync(options.to, options.folders, _model_of(options), options.metadata))
 
 
 def _delete(options: argparse.Namespace) -> None:
@@ -180,7 +199,9 @@ def _export(options: argparse.Namespace) -> None:
 def _import(options: argparse.Namespace) -> None:
     from tf_ssgn.retrieval import changes
 
-    _report(options, options.to, changes.import_vectors(options.file, options.to, _model(options.model)))
+    _report(
+        options, options.to, changes.import_vectors(options.file, options.to, _model(options.model, options.runtime))
+    )
 
 
 def _report(options: argparse.Namespace, gallery: str, report: Report) -> None:
@@ -188,12 +209,15 @@ def _report(options: argparse.Namespace, gallery: str, report: Report) -> None:
         cli.log(f"skipped {json.dumps(path, ensure_ascii=False)}: {reason}")
     if len(report.skipped) > _SHOWN:
         cli.log(f"... and {len(report.skipped) - _SHOWN:,} more (all with --json)")
+    if report.unmatched:
+        cli.log(f"{report.unmatched:,} rows of the metadata belong to no photo below these folders")
     done: dict[str, Any] = {
         "embedded": report.embedded,
         "reused": report.reused,
         "resumed": report.resumed,
         "unchanged": report.unchanged,
         "removed": report.removed,
+        "unmatched": report.unmatched,
         "skipped": len(report.skipped),
     }
     said = ", ".join(f"{count:,} {name}" for name, count in done.items() if count)

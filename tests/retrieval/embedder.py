@@ -18,7 +18,7 @@ from tf_ssgn.status import Status
 class TinyEmbedder:
     """Projects an 8 x 8 thumbnail; equal pixels give equal vectors. `calls` counts the images it embedded."""
 
-    dimension, views, path = 16, 0, "saved_models/tiny"
+    dimension, views, path, runtime = 16, 0, "saved_models/tiny", "tiny f32"
 
     def __init__(self, fingerprint: str = "tiny-1", seconds: float = 0.0):
         self.fingerprint, self.calls, self._seconds = fingerprint, 0, seconds

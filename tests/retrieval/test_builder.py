@@ -43,7 +43,8 @@ def test_build_notes_everything(photo: Path, tmp_path: Path, model: TinyEmbedder
     path = photo / "class1/2.png"
     assert (item.label, item.path, item.size) == ("class1", str(path), path.stat().st_size)
     assert (item.width, item.height, item.modified) == (24, 20, path.stat().st_mtime_ns)
-    assert opened.manifest["model"] == {"path": os.path.abspath(model.path), "fingerprint": "tiny-1", "views": 0}
+    about = {"path": os.path.abspath(model.path), "fingerprint": "tiny-1", "views": 0, "runtime": "tiny f32"}
+    assert opened.manifest["model"] == about
     assert (opened.manifest["normalisation"], opened.manifest["count"]) == ("l2", 12)
     payload = np.array([path.read_bytes()], object)
     vector = model.call("embed_photo", {"image_bytes": payload})["embedding"][0]

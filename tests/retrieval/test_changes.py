@@ -68,10 +68,12 @@ def test_import_refuses_bad_vectors_and_leaves_nothing(tmp_path: Path, columns: 
 def test_import_refuses_bad_files(tmp_path: Path, gallery: Path) -> None:
     (tmp_path / "bad.npz").write_bytes(b"PK\x03\x04 not really")
     (tmp_path / "bad.csv").write_text("1,2")
+    (tmp_path / "bad.npy").write_bytes(b"\x93NUMPY not really")
     save(tmp_path / "pickled.npz", vectors=np.array([{}], object))
     for name, words in (
         ("bad.npz", "readable"),
-        ("bad.csv", r"expected \.npz"),
+        ("bad.csv", r"expected \.npy, \.npz or \.parquet"),
+        ("bad.npy", "readable"),
         ("none.npz", "no file"),
         ("pickled.npz", "readable"),
     ):
@@ -97,3 +99,31 @@ def test_parquet_there_and_back_or_one_line(gallery: Path, tmp_path: Path) -> No
     back = Gallery.open(tmp_path / "back")
     assert (back.ids, back.labels, back.paths) == (opened.ids, opened.labels, opened.paths)
     np.testing.assert_array_equal(back.vectors, opened.vectors)
+
+
+def test_import_of_a_plain_array_is_not_held_in_memory(tmp_path: Path) -> None:
+    np.save(tmp_path / "v.npy", np.eye(D, dtype=np.float32))
+    assert isinstance(changes.read_columns(tmp_path / "v.npy")["vectors"].base, np.memmap)
+    assert changes.import_vectors(tmp_path / "v.npy", tmp_path / "g", TinyEmbedder()).count == D
+    np.testing.assert_array_equal(Gallery.open(tmp_path / "g").vectors, np.eye(D))
+
+
+def test_add_vectors(gallery: Path) -> None:
+    before = Gallery.open(gallery)
+    first, new = before.ids[0], np.eye(D, dtype=np.float32)
+    report = changes.add_vectors(gallery, "tiny-1", 3 * new[:2], [first, "new"], ["a", "b"])
+    after = Gallery.open(gallery)
+    assert report.count == len(after) == 13 and sorted(after.ids) == sorted([*before.ids, "new"])
+    np.testing.assert_array_equal(after.vector(first), new[0])
+    assert [hit.label for hit in after.search(new[1], 1)] == ["b"]
+    for words, fingerprint, vectors, ids in (
+        ("another model", "other", new[:1], ["x"]),
+        ("NaN", "tiny-1", np.full((1, D), np.nan), ["x"]),
+        ("zero", "tiny-1", np.zeros((1, D)), ["x"]),
+        ("shape", "tiny-1", np.ones((1, D + 1)), ["x"]),
+        ("more than once", "tiny-1", new[:2], ["x", "x"]),
+    ):
+        with pytest.raises(UserError, match=words):
+            changes.add_vectors(gallery, fingerprint, vectors, ids)
+        assert Gallery.open(gallery).version == after.version
+    assert not (gallery / "journal.json").exists()

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tf_ssgn.errors import UserError
-from tf_ssgn.retrieval import builder, changes, compaction
+from tf_ssgn.retrieval import builder, changes, compaction, segment
 from tf_ssgn.retrieval.gallery import Gallery
 from tf_ssgn.retrieval.store import Store
 from tf_ssgn.retrieval.verify import verify
@@ -80,10 +80,11 @@ def test_a_build_killed_at_any_moment_resumes(tmp_path: Path, seed: int) -> None
 
 
 @pytest.mark.parametrize("verb", ["build", "add", "delete", "compact"])
-def test_every_sync_and_rename_made_to_fail(tmp_path: Path, verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from .crash import command
+def test_every_write_made_to_fail(tmp_path: Path, verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from .crash import WRITES, command
 
     before, after = prepare(tmp_path, verb)
+    kind = errno.EROFS if verb == "delete" else errno.ENOSPC
     for count in range(1, 100):
         left = [count]
 
@@ -91,18 +92,19 @@ def test_every_sync_and_rename_made_to_fail(tmp_path: Path, verb: str, monkeypat
             def counted(*args, **options):
                 left[0] -= 1
                 if left[0] == 0:
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                    raise OSError(kind, os.strerror(kind))
                 return write(*args, **options)
 
             return counted
 
         with monkeypatch.context() as patch:
-            for name in ("fsync", "replace"):
+            for name in WRITES:
                 patch.setattr(os, name, failing(getattr(os, name)))
+            patch.setattr(segment, "_write_all", failing(segment._write_all))
             try:
                 command(verb, tmp_path)()
             except UserError as error:
-                assert "No space left on device" in str(error) or "already is a gallery" in str(error)
+                assert os.strerror(kind) in str(error) or "already is a gallery" in str(error)
         exists = (tmp_path / "g/gallery.json").exists()
         if exists:
             assert len(Gallery.open(tmp_path / "g")) in (before, after) and not verify(tmp_path / "g")["damage"]

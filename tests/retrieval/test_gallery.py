@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import shutil
 import sqlite3
@@ -248,3 +249,14 @@ def test_what_is_open_stays_readable_when_a_writer_removes_it(tmp_path: Path) ->
     compaction.compact(tmp_path / "g")
     assert [hit.id for hit in old.search(vectors[0], k=1)] == [old.ids[0]]
     assert len(Gallery.open(tmp_path / "g")) == 15
+
+
+def test_vectors_of_another_kind_are_refused(tmp_path: Path) -> None:
+    make(tmp_path / "g", vectors_of(3))
+    path = tmp_path / "g/versions/000001.json"
+    path.write_text(path.read_text().replace('"l2"', '"none"'))
+    pointer = json.loads((tmp_path / "g/gallery.json").read_text())
+    pointer["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    (tmp_path / "g/gallery.json").write_text(json.dumps(pointer))
+    with pytest.raises(UserError, match="none vectors with cosine similarity; expected l2"):
+        Gallery.open(tmp_path / "g")

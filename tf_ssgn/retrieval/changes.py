@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import sqlite3
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tf_ssgn.config import GALLERY
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.builder import add_part, first_manifest
+from tf_ssgn.retrieval.compaction import merge
 from tf_ssgn.retrieval.embedding import Embedder, Report
 from tf_ssgn.retrieval.files import to_text
 from tf_ssgn.retrieval.gallery import Gallery
@@ -40,7 +44,7 @@ def delete(folder: str | os.PathLike, *, ids: Sequence[str] = (), paths: Sequenc
                 row for row, _ in gallery.where("path = ? OR (path >= ? AND path < ?)", (text, below, below[:-1] + "0"))
             }
         if where:
-            rows |= {row for row, _ in gallery.select(where)}
+            rows |= set(gallery.select(where).tolist())
         manifest = gallery.manifest
         if rows:
             dead = np.concatenate([store.dead_rows(manifest), np.array(sorted(rows), np.int64)])
@@ -52,24 +56,27 @@ def delete(folder: str | os.PathLike, *, ids: Sequence[str] = (), paths: Sequenc
 def import_vectors(file: str | os.PathLike, folder: str | os.PathLike, model: Embedder) -> Report:
     """Makes a gallery of vectors made elsewhere, which must be this model's `embed_photo` embeddings.
 
-    `.npz` with `vectors` [n, d] and, optional, `ids`, `labels`, `paths` [n]; or parquet with these as columns.
-    Vectors are normalised; a zero or non-finite one, or an id that comes twice, is refused. Ids default to row numbers.
+    `.npy` float32 [n, d], which is read in chunks; `.npz` with `vectors` [n, d] and, optional, `ids`, `labels`, `paths`
+    [n]; or parquet with these as columns. Vectors are normalised; a zero or non-finite one, or an id that comes twice,
+    is refused. Ids default to row numbers.
     """
-    columns = read_columns(Path(file))
-    vectors = columns["vectors"]
+    return import_columns(folder, model, str(file), **read_columns(Path(file)))
+
+
+def import_columns(
+    folder: str | os.PathLike,
+    model: Embedder,
+    what: str,
+    vectors: np.ndarray,
+    ids: Sequence[str] | None = None,
+    labels: Sequence[str] | None = None,
+    paths: Sequence[str] | None = None,
+) -> Report:
+    """`import_vectors` of arrays; `what` names them in errors. `vectors` may be memory-mapped."""
     count = len(vectors)
-    if vectors.ndim != 2 or vectors.shape[1] != model.dimension or not count:
-        raise UserError(
-            f"{file}: vectors have shape {list(vectors.shape)}, expected [n, {model.dimension}], n at least 1"
-        )
-    names = {key: columns.get(key, [""] * count) for key in ("labels", "paths")}
-    ids = columns.get("ids", [f"{row:0{len(str(count))}d}" for row in range(count)])
-    for key, values in {**names, "ids": ids}.items():
-        if len(values) != count:
-            raise UserError(f"{file}: {len(values):,} {key} for {count:,} vectors; expected one each")
-    if len(set(ids)) != count:
-        twice = next(id for id in ids if ids.count(id) > 1)
-        raise UserError(f"{file}: the id {twice!r} comes more than once; expected one for each vector")
+    if ids is None:
+        ids = [f"{row:0{len(str(count))}d}" for row in range(count)]
+    items = _items(what, model.dimension, vectors, ids, labels, paths)
     store = Store(folder)
     store.refuse_foreign()
     with store.writing(create=True):
@@ -79,13 +86,8 @@ def import_vectors(file: str | os.PathLike, folder: str | os.PathLike, model: Em
         store.finish()  # an import that was killed starts again
         journal = store.new_part(kind="import", fingerprint=model.fingerprint, dimension=model.dimension)
         try:
-            writer = SegmentWriter(store.part(journal["part"]), model.dimension)
-            order = sorted(range(count), key=ids.__getitem__)
-            for low in range(0, count, _CHUNK):
-                rows = order[low : low + _CHUNK]
-                items = [Item(ids[row], names["paths"][row], names["labels"][row]) for row in rows]
-                writer.append(items, unit(vectors[rows], model.dimension, str(file)))
-            writer.finish()
+            _append(store, journal, items, vectors, what)
+            _forget(vectors)
             manifest = add_part(store, first_manifest(model), journal["part"], count)
             manifest = store.commit(manifest, np.empty(0, np.int64), None)
         except (UserError, OSError, sqlite3.Error):
@@ -95,14 +97,95 @@ def import_vectors(file: str | os.PathLike, folder: str | os.PathLike, model: Em
         return Report(manifest["count"], manifest["version"])
 
 
+def add_vectors(
+    folder: str | os.PathLike,
+    fingerprint: str,
+    vectors: np.ndarray,
+    ids: Sequence[str],
+    labels: Sequence[str] | None = None,
+    paths: Sequence[str] | None = None,
+) -> Report:
+    """Adds items whose vectors the caller has; an id that is there gets the new vector. Durable when it returns.
+
+    `vectors` [n, d] of the model of that fingerprint. `sync` leaves such items alone unless their ids are below a
+    folder that it walks.
+    """
+    store = Store(folder)
+    with store.writing():
+        gallery = Gallery.open(folder)
+        gallery.require_model(fingerprint)
+        items = _items("vectors", gallery.dimension, vectors, ids, labels, paths)
+        dead = np.concatenate([store.dead_rows(gallery.manifest), gallery.rows_of_ids(ids)])
+        store.collect()
+        journal = store.new_part(kind="add", fingerprint=fingerprint, dimension=gallery.dimension)
+        try:
+            _append(store, journal, items, vectors, "vectors")
+            manifest = add_part(store, gallery.manifest, journal["part"], len(items))
+            if len(manifest["segments"]) > GALLERY.merge_deltas:
+                manifest, dead = merge(store, manifest, dead, 1)
+            manifest = store.commit(manifest, dead, gallery.manifest)
+        except (UserError, OSError, sqlite3.Error):
+            store.abandon()
+            raise
+        store.finish()
+        gallery.close()
+        return Report(manifest["count"], manifest["version"])
+
+
+def _items(
+    what: str,
+    dimension: int,
+    vectors: np.ndarray,
+    ids: Sequence[str],
+    labels: Sequence[str] | None,
+    paths: Sequence[str] | None,
+) -> list[Item]:
+    """The items of vectors, in their order; UserError where something does not fit."""
+    count = len(vectors)
+    if vectors.ndim != 2 or vectors.shape[1] != dimension or not count:
+        raise UserError(f"{what}: vectors have shape {list(vectors.shape)}, expected [n, {dimension}], n at least 1")
+    columns = {"ids": ids, "paths": [""] * count if paths is None else paths}
+    columns["labels"] = [""] * count if labels is None else labels
+    for key, values in columns.items():
+        if len(values) != count:
+            raise UserError(f"{what}: {len(values):,} {key} for {count:,} vectors; expected one each")
+    if len(set(ids)) != count:
+        (twice, _), *_ = Counter(ids).most_common(1)
+        raise UserError(f"{what}: the id {twice!r} comes more than once; expected one for each vector")
+    return [Item(*values) for values in zip(ids, columns["paths"], columns["labels"], strict=True)]
+
+
+def _append(store: Store, journal: dict[str, Any], items: list[Item], vectors: np.ndarray, what: str) -> None:
+    """Writes the journal's part in the order of ids."""
+    writer = SegmentWriter(store.part(journal["part"]), vectors.shape[1])
+    order = np.array(sorted(range(len(items)), key=lambda row: items[row].id), np.int64)
+    for low in range(0, len(items), _CHUNK):
+        rows = order[low : low + _CHUNK]
+        writer.append([items[row] for row in rows.tolist()], unit(vectors[rows], writer.dimension, what))
+    writer.finish()
+
+
+def _forget(vectors: Any) -> None:
+    """Gives back the memory of a mapped file that has been read, before the index needs its own."""
+    while vectors is not None and not isinstance(vectors, mmap.mmap):
+        vectors = getattr(vectors, "base", None)
+    if vectors is not None:
+        vectors.madvise(mmap.MADV_DONTNEED)
+
+
 def read_columns(file: Path) -> dict[str, Any]:
     """`vectors` as an array, `ids`, `labels` and `paths` as lists of text where the file has them."""
     if not file.is_file():
-        raise UserError(f"no file {file}; expected .npz or .parquet")
-    if file.suffix == ".npz":
+        raise UserError(f"no file {file}; expected .npy, .npz or .parquet")
+    if file.suffix == ".npy":
+        try:
+            columns: dict[str, Any] = {"vectors": np.load(file, mmap_mode="r", allow_pickle=False)}
+        except (OSError, ValueError) as error:
+            raise UserError(f"{file} is not a readable .npy of a plain array ({error})") from None
+    elif file.suffix == ".npz":
         try:
             with np.load(file, allow_pickle=False) as archive:
-                columns: dict[str, Any] = {name: archive[name] for name in archive.files}
+                columns = {name: archive[name] for name in archive.files}
         except Exception as error:  # zipfile, zlib and NumPy each have their own types for a damaged file
             raise UserError(f"{file} is not a readable .npz of plain arrays ({error})") from None
     elif file.suffix == ".parquet":
@@ -110,7 +193,7 @@ def read_columns(file: Path) -> dict[str, Any]:
         table = parquet.read_table(file)
         columns = {name: table.column(name).to_pylist() for name in table.column_names}
     else:
-        raise UserError(f"{file}: expected .npz or .parquet")
+        raise UserError(f"{file}: expected .npy, .npz or .parquet")
     if "vectors" not in columns:
         raise UserError(f"{file} has {', '.join(sorted(columns)) or 'nothing'}; expected at least `vectors` [n, d]")
     try:

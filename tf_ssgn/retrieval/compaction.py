@@ -35,6 +35,7 @@ def index_segment(store: Store, name: str, rows: int, dimension: int, first: boo
             log(f"building the ScaNN index of {rows:,} items")
             index = scann_index.ScannIndex.build(segment.vectors)
             index.save(folder / scann_index.FOLDER)
+            scann_index.tune(index, segment.vectors)
             chosen = index.parameters
     disorder = "SELECT 1 FROM items a JOIN items b ON b.row = a.row + 1 WHERE b.id <= a.id LIMIT 1"
     ordered = not segment.sql(disorder)
@@ -59,10 +60,13 @@ def merge(store: Store, manifest: dict[str, Any], dead: np.ndarray, first: int) 
             which = np.array([number for number, _, _ in chunk])
             local = np.array([row for _, row, _ in chunk])
             vectors = np.empty((len(chunk), dimension), np.float32)
+            extra: list[dict[str, Any]] = [{}] * len(chunk)
             for number in np.unique(which):
                 places = np.flatnonzero(which == number)
                 vectors[places] = segments[number].vectors[local[places]]
-            writer.append([item for _, _, item in chunk], vectors)
+                for place, values in zip(places.tolist(), segments[number].extra(local[places].tolist()), strict=True):
+                    extra[place] = values
+            writer.append([item for _, _, item in chunk], vectors, extra)
             bar.advance(len(chunk))
     for segment in segments:
         segment.close()

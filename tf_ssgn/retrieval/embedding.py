@@ -15,6 +15,7 @@ from tf_ssgn.progress import Progress
 from tf_ssgn.retrieval import photos
 from tf_ssgn.retrieval.files import Found, to_text
 from tf_ssgn.retrieval.gallery import Gallery
+from tf_ssgn.retrieval.metadata import Metadata
 from tf_ssgn.retrieval.photos import Photo, Skipped
 from tf_ssgn.retrieval.segment import Item, SegmentWriter, unit
 from tf_ssgn.status import MEANING, Status
@@ -27,6 +28,7 @@ class Embedder(Protocol):
     dimension: int
     views: int
     path: str
+    runtime: str
 
     def call(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]: ...
 
@@ -42,6 +44,7 @@ class Report:
     resumed: int = 0
     unchanged: int = 0
     removed: int = 0
+    unmatched: int = 0  # rows of a metadata table that belong to no photo
     skipped: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -53,10 +56,11 @@ def embed(
     model: Embedder,
     report: Report,
     living: dict[str, int],
+    about: Metadata,
 ) -> set[str]:
     """Appends every file that is a photo, and notes its row in `living`; counts in `report`.
 
-    `old` are the gallery's items by id: a file whose content is that of its item is left alone.
+    `old` are the gallery's items by id: a file whose content and metadata are those of its item is left alone.
     Returns the ids whose file is there no more, or is no photo any more.
     """
     lost: set[str] = set()
@@ -69,15 +73,17 @@ def embed(
                 report.skipped.append((to_text(file.path), outcome.reason))
                 if outcome.lost:
                     lost.add(file.id)
-            elif file.id in old and old[file.id][1].sha256 == outcome.sha256:
+            elif (
+                file.id in old and old[file.id][1].sha256 == outcome.sha256 and not about.changed(file, old[file.id][1])
+            ):
                 report.unchanged += 1  # only its time of change is another
             else:
                 batch.append(outcome)
             if len(batch) == SERVING.batch:
-                lost |= _append(writer, batch, gallery, model, report, living)
+                lost |= _append(writer, batch, gallery, model, report, living, about)
                 batch = []
             bar.advance()
-        lost |= _append(writer, batch, gallery, model, report, living)
+        lost |= _append(writer, batch, gallery, model, report, living, about)
     return lost
 
 
@@ -112,6 +118,7 @@ def _append(
     model: Embedder,
     report: Report,
     living: dict[str, int],
+    about: Metadata,
 ) -> set[str]:
     """Embeds a batch, except for content whose vector is known, and appends it; returns ids that are no photo."""
     if not batch:
@@ -135,7 +142,8 @@ def _append(
     report.skipped += [(to_text(photo.found.path), faults[photo.sha256]) for photo in bad]
     if good:
         start = writer.rows
-        writer.append([_item(photo) for photo in good], np.stack([known[photo.sha256] for photo in good]))
+        extra = [about.extra(photo.found.id) for photo in good]
+        writer.append([_item(photo) for photo in good], np.stack([known[photo.sha256] for photo in good]), extra)
         living |= {photo.found.id: start + i for i, photo in enumerate(good)}
     return {photo.found.id for photo in bad}
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import functools
 import os
 import sqlite3
+import threading
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,19 +16,33 @@ import numpy as np
 from tf_ssgn.config import GALLERY
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval import exact, scann_index
+from tf_ssgn.retrieval.options import NO_OPTIONS, Options
 from tf_ssgn.retrieval.segment import Item, Segment, unit
 from tf_ssgn.retrieval.store import Store
 
 METHODS = ("auto", "exact", "scann")
+_BLOCK = 8192  # rows gathered at a time; 16 MiB at d = 512
 
 
 class Hit(NamedTuple):
-    """One answer. `score` is the cosine; `path` is text (`files.to_file` gives the name to open)."""
+    """One answer. `score` is the cosine; `path` is text (`files.to_file` gives the name to open).
+
+    `duplicates` are the ids of the answers that were grouped with this one (`Options.group`), best first.
+    """
 
     id: str
     score: float
     path: str
     label: str
+    duplicates: tuple[str, ...] = ()
+
+
+class _Kept(NamedTuple):
+    """Which rows may be an answer: bool [N] over all segments, how many, and which."""
+
+    mask: np.ndarray
+    number: int
+    rows: np.ndarray | None = None  # int64, ascending; known where a filter found them
 
 
 class Gallery:
@@ -42,6 +59,8 @@ class Gallery:
         self._store, self._segments = store, segments
         self._starts = np.cumsum([0] + [segment.rows for segment in segments])
         self._dead = dead
+        self._filters: OrderedDict[tuple, _Kept] = OrderedDict()  # of the last conditions; a version never changes
+        self._filter_lock = threading.Lock()
         self._alive = None
         if dead.size:
             self._alive = np.ones(self._starts[-1], bool)
@@ -71,6 +90,9 @@ class Gallery:
 
     @classmethod
     def _open(cls, store: Store, manifest: dict[str, Any]) -> Gallery:
+        if manifest.get("normalisation") != "l2" or manifest.get("similarity") != "cosine":
+            kind = f"{manifest.get('normalisation')} vectors with {manifest.get('similarity')} similarity"
+            raise UserError(f"the gallery {store.folder} has {kind}; expected l2 vectors with cosine similarity")
         dead = store.dead_rows(manifest)
         segments = []
         for entry in manifest["segments"]:
@@ -99,30 +121,35 @@ class Gallery:
 
     # -- searching ---------------------------------------------------------------------------------------------------
 
-    def search(self, vectors: Any, k: int = 10, method: str = "auto") -> list[Any]:
-        """The k most similar items of each vector, best first; fewer where the gallery has fewer.
+    def search(
+        self, vectors: Any, k: int | Sequence[int] = 10, method: str = "auto", options: Options = NO_OPTIONS
+    ) -> list[Any]:
+        """The k most similar items of each vector, best first; fewer where the gallery or the options leave fewer.
 
         `vectors` float32 [d] gives list[Hit], [Q, d] gives list[list[Hit]], one for each query; they need not have unit
-        length. `method` is `exact`, `scann` or `auto`, by size. Equal scores are ordered by id.
+        length. `k` is one number, or one for each query. `method` is `exact`, `scann` or `auto`, by size. Equal scores
+        are ordered by id.
         """
-        if not isinstance(k, (int, np.integer)) or isinstance(k, bool) or k < 1:
-            raise UserError(f"k: received {k!r}, expected a whole number of 1 or more")
         queries = np.asarray(vectors)
         single = queries.ndim == 1
         queries = unit(queries[None] if single else queries, self.dimension, "query vectors")
-        found = self.rows(queries, int(k), method)
-        items = self._items(np.concatenate([rows for rows, _ in found]) if found else np.empty(0, np.int64))
-        hits = [
-            [
-                Hit(items[row].id, float(score), items[row].path, items[row].label)
-                for row, score in zip(*pair, strict=True)
-            ]
-            for pair in ((rows.tolist(), scores.tolist()) for rows, scores in found)
-        ]
+        wanted = _counts(k, len(queries))
+        found = self._find(queries, wanted, method, options)
+        rows = [row for rows, _, twins in found for row in (*rows, *(twin for group in twins for twin in group))]
+        items = self._items(np.array(rows, np.int64))
+        hits = []
+        for rows, scores, twins in found:
+            names = [tuple(items[twin].id for twin in group) for group in twins] or [()] * len(rows)
+            hits.append(
+                [
+                    Hit(items[row].id, score, items[row].path, items[row].label, duplicates)
+                    for row, score, duplicates in zip(rows, scores, names, strict=True)
+                ]
+            )
         return hits[0] if single else hits
 
     def search_batch(
-        self, vectors: np.ndarray, k: Any, method: str = "auto"
+        self, vectors: np.ndarray, k: Any, method: str = "auto", options: Options = NO_OPTIONS
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Answers a request: (ids object [B, K], scores float32 [B, K], count int32 [B]) of vectors [B, d] and k [B].
 
@@ -141,33 +168,120 @@ class Gallery:
         usable = np.flatnonzero(np.isfinite(vectors).all(axis=1) & vectors.any(axis=1) & (wanted >= 1))
         if usable.size == 0 or len(self) == 0:
             return ids, scores, count
-        found = self.rows(unit(vectors[usable], self.dimension), int(wanted[usable].max()), method)
-        names = self._ids_of(np.concatenate([rows for rows, _ in found]))
+        found = self._find(unit(vectors[usable], self.dimension), wanted[usable].tolist(), method, options)
+        names = self._ids_of(np.array([row for rows, _, _ in found for row in rows], np.int64))
         start = 0
-        for place, (rows, values) in zip(usable, found, strict=True):
-            count[place] = here = min(len(rows), wanted[place])
+        for place, (rows, values, _) in zip(usable, found, strict=True):
+            count[place] = here = len(rows)
             ids[place, :here] = names[start : start + here]
-            scores[place, :here] = values[:here]
-            start += len(rows)
+            scores[place, :here] = values
+            start += here
         return ids, scores, count
 
-    def rows(self, queries: np.ndarray, k: int, method: str = "auto") -> list[tuple[np.ndarray, np.ndarray]]:
+    def _find(
+        self, queries: np.ndarray, wanted: list[int], method: str, options: Options
+    ) -> list[tuple[list[int], list[float], list[list[int]]]]:
+        """(rows, scores, rows grouped with each of them; empty where nothing is grouped) of unit queries [Q, d]."""
+        kept = self._kept(options)
+        if options.group is None:
+            answers: list[tuple[list[int], list[float], list[list[int]]]] = []
+            for (rows, scores), k in zip(self.rows(queries, max(wanted), method, kept), wanted, strict=True):
+                near = k if options.threshold is None else int(np.sum(scores[:k] >= options.threshold))
+                answers.append((rows[:near].tolist(), scores[:near].tolist(), []))
+            return answers
+        return [self._grouped(query[None], k, method, kept, options) for query, k in zip(queries, wanted, strict=True)]
+
+    def _grouped(
+        self, query: np.ndarray, k: int, method: str, kept: _Kept | None, options: Options
+    ) -> tuple[list[int], list[float], list[list[int]]]:
+        """The k best groups of a query, from as many candidates as that takes, up to `GALLERY.grouped`."""
+        assert options.group is not None
+        ask = min(4 * k, GALLERY.grouped)
+        while True:
+            ((rows, scores),) = self.rows(query, ask, method, kept)
+            near = rows if options.threshold is None else rows[scores >= options.threshold]
+            groups = self._groups(near, options.group)
+            if len(groups) > k or len(near) < ask or ask == GALLERY.grouped:  # one more: the k-th is complete
+                break
+            ask = min(4 * ask, GALLERY.grouped)
+        groups = groups[:k]
+        first = [group[0] for group in groups]
+        return near[first].tolist(), scores[first].tolist(), [near[group[1:]].tolist() for group in groups]
+
+    def _groups(self, rows: np.ndarray, least: float) -> list[list[int]]:
+        """Places in `rows`, best first: each joins the first group whose best has its content or is that near to it."""
+        vectors = self._gather(rows)
+        items = self._items(rows)
+        groups: list[list[int]] = []
+        leaders: list[int] = []
+        of_content: dict[str, int] = {}
+        for place, row in enumerate(rows.tolist()):
+            content = items[row].sha256
+            group = of_content.get(content) if content is not None else None
+            if group is None and leaders:
+                close = vectors[leaders] @ vectors[place] >= least - exact.MARGIN
+                group = int(np.argmax(close)) if close.any() else None
+            if group is None:
+                group = len(groups)
+                groups.append([])
+                leaders.append(place)
+            groups[group].append(place)
+            if content is not None:
+                of_content.setdefault(content, group)
+        return groups
+
+    def rows(
+        self, queries: np.ndarray, k: int, method: str = "auto", kept: _Kept | None = None
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
         """For each unit query [Q, d] (rows int64 [<= k], scores float32 [<= k]), rows counted over all segments."""
         if method not in METHODS:
             raise UserError(f"method: received {method!r}, expected one of {', '.join(METHODS)}")
-        k = min(k, len(self))
+        count = len(self) if kept is None else kept.number
+        alive = self._alive if kept is None else kept.mask
+        k = min(k, count)
         if k == 0 or len(queries) == 0:
             return [(np.empty(0, np.int64), np.empty(0, np.float32)) for _ in queries]
-        if self._use_scann(method):
-            found = self._approximate(queries, k)
+        if kept is not None and method != "scann" and count < GALLERY.exact_below:
+            found = self._among(queries, k, np.flatnonzero(kept.mask) if kept.rows is None else kept.rows)
+        elif self._use_scann(method):
+            found = self._approximate(queries, k, alive, count)
         else:
-            found = exact.candidates([segment.vectors for segment in self._segments], queries, k, self._alive)
+            found = exact.candidates([segment.vectors for segment in self._segments], queries, k, alive)
         answers = []
         for query, rows in zip(queries, found, strict=True):
             scores = exact.rescored(self._gather(rows), query)
             best = exact.order(rows, scores, k, None if self._in_id_order else self._ids_of)
             answers.append((rows[best], scores[best]))
         return answers
+
+    def _kept(self, options: Options) -> _Kept | None:
+        """What the options leave; None where that is all."""
+        kept = self._filtered(options) if options.filters else None
+        gone = self.rows_of_ids(options.exclude) if options.exclude else np.empty(0, np.int64)
+        if gone.size:
+            if kept is None:
+                kept = _Kept(np.ones(self._starts[-1], bool) if self._alive is None else self._alive, len(self))
+            mask = kept.mask.copy()
+            mask[gone] = False
+            kept = _Kept(mask, int(np.count_nonzero(mask)))
+        return kept
+
+    def _filtered(self, options: Options) -> _Kept:
+        key = (options.labels, options.path_prefix, options.where)
+        with self._filter_lock:
+            if key in self._filters:
+                self._filters.move_to_end(key)
+                return self._filters[key]
+        condition, values = options.condition()
+        rows = self._matching(condition, values, options.where)
+        mask = np.zeros(self._starts[-1], bool)
+        mask[rows] = True
+        kept = _Kept(mask, len(rows), rows)
+        with self._filter_lock:
+            self._filters[key] = kept
+            while len(self._filters) > GALLERY.filters_kept:
+                self._filters.popitem(last=False)
+        return kept
 
     @property
     def method(self) -> str:
@@ -180,6 +294,13 @@ class Gallery:
         stored = self.manifest["segments"][0]["scann"] is not None
         return (method == "scann" or (stored and len(self) >= GALLERY.exact_below)) and not scann_index.why_not()
 
+    def index_files(self) -> tuple[Path, dict[str, Any]] | None:
+        """Folder and parameters of a ScaNN index of just `vectors`; None where there is none or changes are pending."""
+        chosen = self.manifest["segments"][0]["scann"] if len(self._segments) == 1 else None
+        if chosen is None or "reorder" in chosen or self._alive is not None:
+            return None
+        return self._segments[0].folder / scann_index.FOLDER, chosen
+
     @functools.cached_property
     def _scann(self) -> scann_index.ScannIndex:
         """The first segment's index, loaded or, where none was kept because it is small, built."""
@@ -188,25 +309,33 @@ class Gallery:
             return scann_index.ScannIndex.build(segment.vectors)
         return scann_index.ScannIndex.load(segment.folder / scann_index.FOLDER, segment.rows, entry["scann"])
 
-    def _approximate(self, queries: np.ndarray, k: int) -> list[np.ndarray]:
+    def _approximate(self, queries: np.ndarray, k: int, alive: np.ndarray | None, count: int) -> list[np.ndarray]:
         """ScaNN's rows of the first segment, and the exact ones of what was added since."""
         rows = self._segments[0].rows
-        dead = int(np.searchsorted(self._dead, rows))
-        ask = min(rows, k + -(-k * dead // max(rows - dead, 1)))  # so that k are left if deletions are spread evenly
-        found = self._scann.candidates(queries, ask)
-        if self._alive is not None:
+        if alive is None:
+            found = self._scann.candidates(queries, k)
+        else:
+            here = int(np.count_nonzero(alive[:rows]))
+            widen = rows / max(here, 1)  # so that enough are left if what is left out is spread evenly
             while True:
-                living = [row[self._alive[row]] for row in found]
-                if ask == rows or min(map(len, living)) >= min(k, rows - dead):
+                every = self._scann.candidates(queries, k, widen)
+                found = [row[alive[row]] for row in every]
+                if min(map(len, found)) >= min(k, here) or min(map(len, every)) == rows:
                     break
-                ask = min(rows, 2 * ask)
-                found = self._scann.candidates(queries, ask)
-            found = living
+                if widen > rows:  # every leaf was searched: what is missing is padding
+                    break
+                widen *= 4
         if len(self._segments) > 1:
-            alive = None if self._alive is None else self._alive[rows:]
-            recent = exact.candidates([segment.vectors for segment in self._segments[1:]], queries, k, alive)
+            recent = exact.candidates(
+                [segment.vectors for segment in self._segments[1:]], queries, k, None if alive is None else alive[rows:]
+            )
             found = [np.concatenate([old, new + rows]) for old, new in zip(found, recent, strict=True)]
         return found
+
+    def _among(self, queries: np.ndarray, k: int, rows: np.ndarray) -> list[np.ndarray]:
+        """Exact search among a few rows."""
+        blocks = [self._gather(rows[low : low + _BLOCK]) for low in range(0, len(rows), _BLOCK)]
+        return [rows[places] for places in exact.candidates(blocks, queries, k)]
 
     # -- items -------------------------------------------------------------------------------------------------------
 
@@ -220,6 +349,8 @@ class Gallery:
         ]
 
     def _gather(self, rows: np.ndarray) -> np.ndarray:
+        if len(self._segments) == 1:
+            return self._segments[0].vectors.take(rows, axis=0)
         vectors = np.empty((len(rows), self.dimension), np.float32)
         for segment, places, local in self._locate(rows):
             vectors[places] = self._segments[segment].vectors[local]
@@ -265,13 +396,45 @@ class Gallery:
                     found.append((row + start, Item(*rest)))
         return found
 
-    def select(self, expression: str) -> list[tuple[int, Item]]:
-        """Living (row, item) of which a user's SQL expression is true; UserError where it is not one."""
+    def select(self, expression: str) -> np.ndarray:
+        """Living rows, int64 ascending, of which a user's SQL expression is true; UserError where it is not one."""
+        return self._matching(f"({expression}\n)", (), expression)
+
+    def _matching(self, condition: str, values: Sequence, expression: str) -> np.ndarray:
+        found = [np.empty(0, np.int64)]
         try:
-            return self.where(f"({expression}\n)")
-        except (sqlite3.Error, ValueError) as error:
-            columns = ", ".join(Item._fields)
-            raise UserError(f"received the condition {expression!r} ({error}); expected SQL over {columns}") from None
+            for start, segment in zip(self._starts.tolist(), self._segments, strict=False):
+                rows = np.array(segment.matching(condition, values, self.columns), np.int64) + start
+                found.append(np.sort(rows if self._alive is None else rows[self._alive[rows]]))
+        except (sqlite3.Error, sqlite3.Warning, ValueError, UnicodeEncodeError) as error:
+            columns = ", ".join((*Item._fields, *self.columns))
+            reason = "it took too long" if str(error) == "interrupted" else error
+            raise UserError(f"received the condition {expression!r} ({reason}); expected SQL over {columns}") from None
+        return np.concatenate(found)
+
+    def rows_of_ids(self, ids: Sequence[str]) -> np.ndarray:
+        """Living rows of ids; an id that is not there is left out."""
+        found: list[int] = []
+        for low in range(0, len(ids), _BLOCK):
+            part = ids[low : low + _BLOCK]
+            marks = ",".join("?" * len(part))
+            for start, segment in zip(self._starts.tolist(), self._segments, strict=False):
+                found += [row + start for (row,) in segment.sql(f"SELECT row FROM items WHERE id IN ({marks})", part)]
+        rows = np.array(found, np.int64)
+        return rows if self._alive is None else rows[self._alive[rows]]
+
+    @functools.cached_property
+    def columns(self) -> list[str]:
+        """Names of the columns that users' tables added to the items."""
+        return list(dict.fromkeys(name for segment in self._segments for name in segment.columns))
+
+    def extra(self, rows: np.ndarray) -> list[dict[str, Any]]:
+        """The values of these columns for some rows, counted over all segments; null ones left out."""
+        found: list[dict[str, Any]] = [{}] * len(rows)
+        for segment, places, local in self._locate(rows):
+            for place, values in zip(places.tolist(), self._segments[segment].extra(local.tolist()), strict=True):
+                found[place] = values
+        return found
 
     def items(self) -> Iterator[Item]:
         """All living items, in the order of `vectors`, without holding them in memory."""
@@ -304,3 +467,14 @@ class Gallery:
     def close(self) -> None:
         for segment in self._segments:
             segment.close()
+
+
+def _counts(k: Any, queries: int) -> list[int]:
+    """k for each query; UserError unless it is a number of 1 or more, or one such number for each."""
+    each = [k] * queries if np.ndim(k) == 0 else list(k)
+    for value in each or [k]:
+        if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
+            raise UserError(f"k: received {value!r}, expected a whole number of 1 or more")
+    if len(each) != queries:
+        raise UserError(f"k: received {len(each)} numbers for {queries} queries; expected one, or one for each")
+    return [int(value) for value in each]

@@ -1,17 +1,22 @@
-"""A part of a gallery: vectors in `vectors.npy`, row by row beside them the items in `items.sqlite`."""
+"""A part of a gallery: vectors in `vectors.npy`, row by row beside them the items in `items.sqlite`.
+
+Columns that a user's table adds (`metadata.py`) stand in `items` after ours.
+"""
 
 from __future__ import annotations
 
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import numpy as np
 
+from tf_ssgn.config import GALLERY
 from tf_ssgn.errors import UserError
 
 VECTORS, ITEMS = "vectors.npy", "items.sqlite"
@@ -25,7 +30,9 @@ CREATE TABLE IF NOT EXISTS items (
     size INTEGER, modified INTEGER, sha256 TEXT, width INTEGER, height INTEGER);
 CREATE INDEX IF NOT EXISTS items_id ON items (id);
 CREATE INDEX IF NOT EXISTS items_sha256 ON items (sha256);
+CREATE INDEX IF NOT EXISTS items_label ON items (label);
 """
+_ROW = "row"
 
 
 class Item(NamedTuple):
@@ -42,6 +49,17 @@ class Item(NamedTuple):
     sha256: str | None = None
     width: int | None = None
     height: int | None = None
+
+
+def quoted(name: str) -> str:
+    """A column's name as SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def columns_of(database: sqlite3.Connection) -> list[str]:
+    """Names of the columns that a user added to `items`."""
+    ours = {_ROW, *Item._fields}
+    return [name for _, name, *_ in database.execute("PRAGMA table_info(items)") if name not in ours]
 
 
 def npy_header(rows: int, dimension: int) -> bytes:
@@ -87,25 +105,40 @@ class SegmentWriter:
         self._database = sqlite3.connect(folder / ITEMS, isolation_level=None)
         self._database.execute("PRAGMA synchronous = FULL")
         self._database.executescript(_SCHEMA)
+        self.columns = columns_of(self._database)
         self.rows = self._database.execute("SELECT count(*) FROM items").fetchone()[0]
         handle = os.open(folder / VECTORS, os.O_RDWR | os.O_CREAT, 0o666)
         self._vectors = os.fdopen(handle, "r+b", buffering=0)
         # Vectors are written before their items are committed: bytes beyond the items are an append cut short.
         self._vectors.truncate(HEADER_BYTES + self.rows * dimension * 4)
 
-    def append(self, items: Sequence[Item], vectors: np.ndarray) -> None:
-        """Adds rows; they are on the disk when this returns. `vectors` float32 [B, d], unit length (`unit`)."""
+    def append(
+        self, items: Sequence[Item], vectors: np.ndarray, extra: Sequence[Mapping[str, Any]] | None = None
+    ) -> None:
+        """Adds rows; they are on the disk when this returns.
+
+        `vectors` float32 [B, d], unit length (`unit`); `extra` values of further columns, one mapping for each item.
+        """
         self._vectors.seek(HEADER_BYTES + self.rows * self.dimension * 4)
         _write_all(self._vectors, np.ascontiguousarray(vectors, dtype="<f4").data.cast("B"))
         os.fsync(self._vectors.fileno())
+        names = dict.fromkeys(name for values in extra or () for name in values)
         self._database.execute("BEGIN IMMEDIATE")
         try:
-            rows = [(self.rows + i, *item) for i, item in enumerate(items)]
-            self._database.executemany(f"INSERT INTO items (row, {_COLUMNS}) VALUES (?, ?,?,?,?,?,?,?,?)", rows)
+            for name in names:
+                if name not in self.columns:
+                    self._database.execute(f"ALTER TABLE items ADD COLUMN {quoted(name)}")
+            columns = ", ".join([_ROW, _COLUMNS, *map(quoted, names)])
+            marks = ",".join("?" * (1 + len(Item._fields) + len(names)))
+            rows: list[tuple] = [(self.rows + i, *item) for i, item in enumerate(items)]
+            if extra and names:
+                rows = [(*row, *map(values.get, names)) for row, values in zip(rows, extra, strict=True)]
+            self._database.executemany(f"INSERT INTO items ({columns}) VALUES ({marks})", rows)
             self._database.execute("COMMIT")
         except UnicodeEncodeError as error:
             self._database.execute("ROLLBACK")
             raise UserError(f"an id, path or label is not valid Unicode text: {error.object!a}") from None
+        self.columns += [name for name in names if name not in self.columns]
         self.rows += len(items)
 
     def items(self) -> Iterator[tuple[int, Item]]:
@@ -144,9 +177,10 @@ class Segment:
     def __init__(self, folder: Path, rows: int, dimension: int):
         self.folder, self.rows = folder, rows
         self._lock = threading.Lock()
-        # `immutable` needs no lock file, so a gallery on a read-only disk opens too.
-        uri = f"file:{quote(os.fsencode(os.path.abspath(folder / ITEMS)))}?mode=ro&immutable=1"
-        self._database = sqlite3.connect(uri, uri=True, check_same_thread=False)
+        self._database = self._connect()
+        self._filters: sqlite3.Connection | None = None
+        self._filter_lock = threading.Lock()
+        self.columns = columns_of(self._database)
         counted, highest = self.sql("SELECT count(*), max(row) FROM items")[0]
         with open(folder / VECTORS, "rb") as handle:
             header = handle.read(HEADER_BYTES)
@@ -154,11 +188,48 @@ class Segment:
         sound = header == npy_header(rows, dimension) and os.path.getsize(folder / VECTORS) == expected
         if not sound or counted != rows or (rows and highest != rows - 1):
             raise UserError(f"{folder} is damaged: its vectors, items and manifest disagree; run `index verify`")
-        self.vectors: np.ndarray = np.memmap(folder / VECTORS, "<f4", "r", HEADER_BYTES, (rows, dimension))
+        # As a plain array over the map, which is indexed without the checks of the class `memmap`.
+        self.vectors = np.asarray(np.memmap(folder / VECTORS, "<f4", "r", HEADER_BYTES, (rows, dimension)))
+
+    def _connect(self) -> sqlite3.Connection:
+        # `immutable` needs no lock file, so a gallery on a read-only disk opens too.
+        uri = f"file:{quote(os.fsencode(os.path.abspath(self.folder / ITEMS)))}?mode=ro&immutable=1"
+        return sqlite3.connect(uri, uri=True, check_same_thread=False)
 
     def sql(self, query: str, values: Sequence = ()) -> list[tuple]:
         with self._lock:
             return self._database.execute(query, values).fetchall()
+
+    def matching(self, condition: str, values: Sequence = (), columns: Sequence[str] = ()) -> list[int]:
+        """Rows of which a user's SQL condition is true; sqlite3.Error where it is none, asks for more than the items,
+        or takes longer than `GALLERY.filter_seconds`. `columns` that this part does not have are null.
+        """
+        with self._filter_lock:
+            if self._filters is None:  # of its own, so that a slow condition does not hold up answers
+                self._filters = self._connect()
+                self._filters.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 1_000_000)
+                self._filters.setlimit(sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 1000)
+                self._filters.setlimit(sqlite3.SQLITE_LIMIT_SQL_LENGTH, 100_000)
+                self._filters.setlimit(sqlite3.SQLITE_LIMIT_EXPR_DEPTH, 200)
+                self._filters.set_authorizer(_only_items)
+            stop = time.monotonic() + GALLERY.filter_seconds
+            self._filters.set_progress_handler(lambda: time.monotonic() > stop, 10_000)
+            absent = "".join(f", NULL AS {quoted(name)}" for name in columns if name not in self.columns)
+            source = f"(SELECT *{absent} FROM items)" if absent else "items"
+            return [row for (row,) in self._filters.execute(f"SELECT row FROM {source} WHERE {condition}", values)]
+
+    def extra(self, rows: Sequence[int]) -> list[dict[str, Any]]:
+        """The values of the user's columns for some rows, in their order."""
+        if not self.columns:
+            return [{} for _ in rows]
+        found: dict[int, dict[str, Any]] = {}
+        names = ", ".join(map(quoted, self.columns))
+        for start in range(0, len(rows), _CHUNK):
+            part = [int(row) for row in rows[start : start + _CHUNK]]
+            marks = ",".join("?" * len(part))
+            for row, *values in self.sql(f"SELECT row, {names} FROM items WHERE row IN ({marks})", part):
+                found[row] = {key: value for key, value in zip(self.columns, values, strict=True) if value is not None}
+        return [found[int(row)] for row in rows]
 
     def items(self, rows: Sequence[int]) -> dict[int, Item]:
         """The items of some rows."""
@@ -185,3 +256,12 @@ class Segment:
 
     def close(self) -> None:
         self._database.close()
+        if self._filters is not None:
+            self._filters.close()
+
+
+def _only_items(action: int, first: str | None, second: str | None, database: str | None, inner: str | None) -> int:
+    """SQLite's question whether a user's condition may do something: it may read `items` and call plain functions."""
+    reads = action == sqlite3.SQLITE_READ and first == "items"
+    calls = action == sqlite3.SQLITE_FUNCTION and second != "load_extension"
+    return sqlite3.SQLITE_OK if reads or calls or action == sqlite3.SQLITE_SELECT else sqlite3.SQLITE_DENY

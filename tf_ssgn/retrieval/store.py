@@ -30,7 +30,7 @@ from tf_ssgn import atomic
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.segment import HEADER_BYTES, VECTORS
 
-FORMAT = 1
+FORMAT = 2  # 1 had ScaNN score with a copy of the vectors, and no columns of users' tables; it is still read
 POINTER, JOURNAL, LOCK, VERSIONS, PARTS = "gallery.json", "journal.json", "lock", "versions", "parts"
 _OUR_NAMES = {POINTER, JOURNAL, LOCK, VERSIONS, PARTS}
 _DISK = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}

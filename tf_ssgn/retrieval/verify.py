@@ -112,6 +112,7 @@ def stats(folder: str | os.PathLike) -> dict[str, Any]:
         "dimension": gallery.dimension,
         "search": gallery.method,
         "index": manifest["segments"][0]["scann"] if manifest["segments"] else None,
+        "columns": gallery.columns,
         "segments": [entry["rows"] for entry in manifest["segments"]],
         "deleted": manifest["dead"]["count"] if manifest["dead"] else 0,
         "bytes": sum(parts),

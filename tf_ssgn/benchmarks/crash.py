@@ -1,0 +1,143 @@
+"""Real kills: a writer of a gallery is ended by `kill -9`, at moments spread over its whole duration.
+
+After each kill the gallery must be the old version or the new one, whole; the new one if the writer had said that it
+was done; and the same command again must bring it to where an undisturbed one would. Any other outcome ends the run.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tf_ssgn.errors import UserError
+from tf_ssgn.retrieval import builder, changes
+from tf_ssgn.retrieval.compaction import compact
+from tf_ssgn.retrieval.gallery import Gallery
+from tf_ssgn.retrieval.verify import verify
+from tf_ssgn.status import Status
+
+VERBS = ("build", "add", "delete", "compact")
+DIMENSION = 32
+
+
+class Model:
+    """Embeds a photo by its size and bytes; as slow as a real model is with a batch."""
+
+    fingerprint, dimension, views, path, runtime = "crash", DIMENSION, 0, "crash", "none"
+
+    def call(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        images = inputs["image_bytes"]
+        time.sleep(0.02)
+        vectors = np.stack([np.random.default_rng(list(content[-64:])).normal(size=DIMENSION) for content in images])
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        return {"embedding": vectors.astype(np.float32), "status": np.full(len(images), Status.OK, np.int32)}
+
+
+def command(verb: str, work: Path) -> None:
+    if verb == "build":
+        builder.build(work / "g", [work / "photo"], Model())
+    elif verb == "add":
+        builder.add(work / "g", [work / "photo", work / "more"], Model())
+    elif verb == "delete":
+        changes.delete(work / "g", where="CAST(substr(id, -5, 1) AS INTEGER) % 2 = 0")
+    else:
+        compact(work / "g")
+
+
+def run(full: bool) -> dict[str, Any]:
+    """Prints and returns for each verb its duration and what was found after the kills."""
+    work = Path(tempfile.mkdtemp(prefix="bench-crash-"))
+    try:
+        _draw(work / "photo", 600 if full else 80)
+        _draw(work / "more", 300 if full else 40)
+        result = {}
+        for verb in VERBS:
+            result[verb] = _kills(verb, work, 25 if full else 1)
+            print(f"{verb:>8}  " + ", ".join(f"{key} {value}" for key, value in result[verb].items()), flush=True)
+        return result
+    finally:
+        shutil.rmtree(work)
+
+
+def _draw(folder: Path, count: int) -> None:
+    from PIL import Image
+
+    folder.mkdir()
+    random = np.random.default_rng(count)
+    for number in range(count):
+        Image.fromarray(random.integers(0, 256, (16, 16, 3), np.uint8)).save(folder / f"{number:04d}.png")
+
+
+def _state(work: Path) -> dict[str, bytes] | None:
+    """Vectors by id; None where there is no gallery yet. Raises AssertionError where something is damaged."""
+    damage = verify(work / "g")["damage"] if (work / "g").exists() and any((work / "g").iterdir()) else []
+    if damage:
+        raise AssertionError(f"damaged after a kill: {damage}")
+    if not (work / "g/gallery.json").exists():
+        return None
+    gallery = Gallery.open(work / "g")
+    state = {id: vector.tobytes() for id, vector in zip(gallery.ids, gallery.vectors, strict=True)}
+    gallery.close()
+    return state
+
+
+def _kills(verb: str, work: Path, kills: int) -> dict[str, Any]:
+    """Leaves the gallery as the verb leaves it, for the next verb."""
+    before = _state(work)
+    if before is not None:
+        shutil.copytree(work / "g", work / "before")
+    _, seconds = _writer(verb, work, None)
+    after = _state(work)
+    counts = {"kills": 0, "old": 0, "new": 0, "acknowledged": 0}
+    for number in range(kills):
+        shutil.rmtree(work / "g")
+        if before is not None:
+            shutil.copytree(work / "before", work / "g")
+        done, _ = _writer(verb, work, seconds * (number + 0.5) / kills)
+        state = _state(work)
+        if state not in (before, after) or (done and state != after):
+            raise AssertionError(
+                f"{verb}, kill {number}: neither the old version nor the new one, or not what was said"
+            )
+        counts["kills"] += 1
+        counts["acknowledged"] += done
+        counts["new" if state == after else "old"] += 1
+        try:
+            command(verb, work)
+        except UserError:  # a build that was complete says so
+            if verb != "build" or state != after:
+                raise
+        if _state(work) != after:
+            raise AssertionError(f"{verb}, kill {number}: the command repeated does not lead to the new version")
+    shutil.rmtree(work / "before", ignore_errors=True)
+    return {"seconds": round(seconds, 3), **counts}
+
+
+def _writer(verb: str, work: Path, kill_after: float | None) -> tuple[bool, float]:
+    """Runs the command in a process of its own, killed after so many seconds: (it said that it was done, seconds)."""
+    words = [sys.executable, "-m", "tf_ssgn.benchmarks.crash", verb, str(work)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        start = time.perf_counter()
+        if kill_after is not None:
+            time.sleep(kill_after)
+            process.kill()
+        done = process.stdout.readline() == "done\n"
+        seconds = time.perf_counter() - start
+        if kill_after is None and (process.wait() or not done):
+            raise AssertionError(f"{verb} failed without having been killed")
+    return done, seconds
+
+
+if __name__ == "__main__":
+    print("ready", flush=True)
+    command(sys.argv[1], Path(sys.argv[2]))
+    print("done", flush=True)

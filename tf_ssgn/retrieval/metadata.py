@@ -1,0 +1,213 @@
+"""A user's table of photos, CSV or parquet, joined to the items by `id` or `path`: labels and further columns."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import math
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tf_ssgn.config import GALLERY
+from tf_ssgn.errors import UserError
+from tf_ssgn.retrieval.files import Found, Source, to_text
+from tf_ssgn.retrieval.segment import Item
+from tf_ssgn.retrieval.store import sha256
+
+_OURS = frozenset({"row", *Item._fields})
+_WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,17})")
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of a file by their key. `key` is `id` or `path`; `label` tells whether the file has labels.
+
+    `rows` has for each key the values that are not null, its label under `label`.
+    """
+
+    file: str
+    key: str
+    label: bool
+    rows: Mapping[str, Mapping[str, Any]]
+    used: set[str] = field(default_factory=set)  # keys that an item was found for
+
+    def of(self, found: Found, sources: Sequence[Source]) -> Mapping[str, Any] | None:
+        """The row of a file, or None. A relative path is below the table's folder or below an indexed one."""
+        for key in self._keys(found, sources):
+            if key in self.rows:
+                self.used.add(key)
+                return self.rows[key]
+        return None
+
+    def _keys(self, found: Found, sources: Sequence[Source]) -> Iterable[str]:
+        if self.key == "id":
+            yield found.id
+            return
+        yield to_text(found.path)
+        for folder in (os.path.dirname(os.path.abspath(self.file)), *(source.folder for source in sources)):
+            if found.path.startswith(folder.rstrip("/") + "/"):
+                yield to_text(os.path.relpath(found.path, folder))
+
+
+def read(file: str | os.PathLike) -> Table:
+    """Reads a table; UserError where it is none, has no `id` or `path`, or a key comes twice.
+
+    CSV is UTF-8 with a header; an empty cell is null; a column of which all values are whole numbers, or all numbers,
+    is one of numbers, without leading zeros, so that `007` stays text. Of parquet, numbers, texts, truth values (1 and
+    0), dates and times (ISO 8601 text) are taken.
+    """
+    path = Path(file)
+    if not path.is_file():
+        raise UserError(f"no file {path}; expected metadata as .csv or .parquet")
+    if path.suffix.lower() == ".csv":
+        columns = _csv(path)
+    elif path.suffix.lower() == ".parquet":
+        columns = _parquet(path)
+    else:
+        raise UserError(f"{path}: expected metadata as .csv or .parquet")
+    keys = [name for name in ("id", "path") if name in columns]
+    if len(keys) != 1:
+        raise UserError(f"{path} has the columns {', '.join(columns) or 'none'}; expected one of `id` and `path`")
+    key = keys[0]
+    _check_names(path, [name for name in columns if name not in (key, "label")])
+    rows: dict[str, dict[str, Any]] = {}
+    names = [name for name in columns if name != key]
+    for number, (value, *values) in enumerate(zip(columns[key], *(columns[name] for name in names), strict=True), 1):
+        if not isinstance(value, str) or not value:
+            raise UserError(f"{path}: row {number} has the {key} {value!r}; expected text")
+        value = _plain(value) if key == "path" else value
+        if value in rows:
+            raise UserError(f"{path}: the {key} {value!r} comes more than once; expected one row for each photo")
+        rows[value] = {name: cell for name, cell in zip(names, values, strict=True) if cell is not None}
+        if "label" in rows[value]:
+            rows[value]["label"] = str(rows[value]["label"])
+    return Table(str(path), key, "label" in columns, rows)
+
+
+def _plain(path: str) -> str:
+    """A path as `Table.of` asks for it: without `./` and doubled slashes."""
+    return os.path.normpath(path)
+
+
+def _check_names(path: Path, names: Sequence[str]) -> None:
+    if len(names) > GALLERY.columns:
+        raise UserError(f"{path} has {len(names)} columns; expected at most {GALLERY.columns}")
+    seen: set[str] = set()
+    for name in names:
+        if not name.strip() or "\0" in name:
+            raise UserError(f"{path} has a column without a name; expected a name for each")
+        if name.lower() in _OURS:
+            raise UserError(f"{path} has a column {name!r}, which a gallery has already; give it another name")
+        if name.lower() in seen:
+            raise UserError(f"{path} has more than one column {name!r}, capitals not counted; expected different names")
+        seen.add(name.lower())
+
+
+def _csv(path: Path) -> dict[str, list[Any]]:
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as handle:
+            lines = csv.reader(handle, strict=True)
+            header = next(lines, [])
+            if len(set(header)) != len(header):
+                raise UserError(f"{path}: a column comes more than once in its header; expected different names")
+            cells: list[list[str]] = [[] for _ in header]
+            for line in lines:
+                if not line:
+                    continue
+                if len(line) != len(header):
+                    raise UserError(
+                        f"{path}: line {lines.line_num} has {len(line)} cells; expected {len(header)}, as the header"
+                    )
+                for cell, column in zip(line, cells, strict=True):
+                    column.append(cell)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} cannot be read as CSV in UTF-8 ({error})") from None
+    keep = {"id", "path", "label"}
+    return {name: column if name in keep else _typed(column) for name, column in zip(header, cells, strict=True)}
+
+
+def _typed(cells: list[str]) -> list[Any]:
+    """Cells of one column as numbers if all of them are, else as text; empty ones as None."""
+    filled = [cell for cell in cells if cell != ""]
+    kind: Any = str
+    if filled and all(map(_WHOLE.fullmatch, filled)):
+        kind = int
+    elif filled and all(map(_NUMBER.fullmatch, filled)):
+        kind = float
+    return [kind(cell) if cell != "" else None for cell in cells]
+
+
+def _parquet(path: Path) -> dict[str, list[Any]]:
+    from tf_ssgn.retrieval.changes import require_parquet
+
+    parquet = require_parquet()
+    try:
+        table = parquet.read_table(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read as parquet ({error})") from None
+    return {
+        name: [_value(path, name, value) for value in table.column(place).to_pylist()]
+        for place, name in enumerate(table.column_names)
+    }
+
+
+def _value(path: Path, name: str, value: Any) -> Any:
+    if isinstance(value, bool):
+        return int(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if value is None or isinstance(value, (str, float)):
+        return value
+    if isinstance(value, int) and abs(value) < 2**63:
+        return value
+    if isinstance(value, (datetime.date, datetime.datetime, datetime.time)):
+        return value.isoformat()
+    raise UserError(
+        f"{path}: column {name!r} has a value of type {type(value).__name__}; expected text, numbers, dates or times"
+    )
+
+
+class Metadata:
+    """What the items of a walk are given: from a table, or else what the gallery knew of them."""
+
+    def __init__(self, table: Table | None, sources: Sequence[Source]):
+        self.table, self._sources = table, sources
+        self.known: dict[str, Mapping[str, Any]] = {}  # by id: columns of items that the gallery has
+        self._given: dict[str, Mapping[str, Any]] = {}
+
+    @property
+    def digest(self) -> str:
+        """Of the table, so that a killed write is resumed with the same one only; empty where there is none."""
+        return sha256(Path(self.table.file)) if self.table else ""
+
+    def apply(self, found: list[Found]) -> list[Found]:
+        """The files with the table's labels; notes the further columns for `extra`."""
+        if self.table is None:
+            return found
+        labelled = []
+        for file in found:
+            row = self.table.of(file, self._sources)
+            if row is not None:
+                self._given[file.id] = {name: value for name, value in row.items() if name != "label"}
+                file = file._replace(label=row.get("label", file.label))
+            labelled.append(file)
+        return labelled
+
+    def unmatched(self) -> int:
+        """How many of the table's rows belong to no file; call it after `apply`."""
+        return len(self.table.rows) - len(self.table.used) if self.table else 0
+
+    def changed(self, file: Found, item: Item) -> bool:
+        """Whether the table says of a file something else than its item."""
+        if file.id not in self._given:
+            return False
+        return file.label != item.label or dict(self._given[file.id]) != dict(self.known.get(file.id, {}))
+
+    def extra(self, id: str) -> Mapping[str, Any]:
+        """The further columns of an item."""
+        return self._given.get(id, self.known.get(id, {}))
