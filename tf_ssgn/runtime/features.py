@@ -1,9 +1,9 @@
 """The cache of frozen features: raw taps per image and view on disk, shared by all runs, seeds and splits.
 
 One folder per way of computing (backbone, weights, image size, preprocessing); in it immutable packs `<random>.npz`
-with `names` (content hash, modality, view) and `taps` float32 `[n, D]`. Every writer makes packs of its own under a
-temporary name, so concurrent runs share the folder without locks; a damaged pack fails its checksum, is removed, and
-its images are computed again.
+with `names` (content hash, modality, view; `contour` is the contour drawing of a photo) and `taps` float32 `[n, D]`.
+Every writer makes packs of its own under a temporary name, so concurrent runs share the folder without locks; a damaged
+pack fails its checksum, is removed, and its images are computed again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 from tf_ssgn.atomic import writing
 from tf_ssgn.cli import log
 from tf_ssgn.data.datasets import Item
-from tf_ssgn.errors import DAMAGED_ARCHIVE
+from tf_ssgn.errors import DAMAGED_ARCHIVE, reason
 from tf_ssgn.progress import Progress
 from tf_ssgn.status import Status
 
@@ -75,7 +75,7 @@ class FeatureCache:
                 wanted.setdefault(_name(digest, item.modality, view), []).append((row, view))
         missing = self._read(wanted, taps)
         rows = sorted({row for name in missing for row, _ in wanted[name]})
-        for modality in ("sketch", "photo"):
+        for modality in ("sketch", "photo", "contour"):
             self._compute(
                 modality, [row for row in rows if items[row].modality == modality], items, hashes, taps, status
             )
@@ -94,7 +94,7 @@ class FeatureCache:
                     if values.shape != (len(names), taps.shape[-1]):
                         raise ValueError(f"taps of shape {values.shape}")
             except DAMAGED_ARCHIVE as error:
-                log(f"feature cache: {path} is damaged ({error}); its images are computed again")
+                log(f"feature cache: {path} is damaged ({reason(error)}); its images are computed again")
                 path.unlink(missing_ok=True)
                 continue
             for index, name in enumerate(names):
@@ -115,6 +115,7 @@ class FeatureCache:
     ) -> None:
         """Runs the backbone over images, writing a pack every `PACK_IMAGES` of them."""
         from tf_ssgn.data.pipeline import image_batches
+        from tf_ssgn.models.contours import contours
 
         if not rows:
             return
@@ -127,7 +128,10 @@ class FeatureCache:
         batches = image_batches(paths, modality, self.image_size, views - 1, max(1, BATCH // views))
         with Progress(len(rows), f"features of {modality} images") as bar:
             for images, codes in batches.as_numpy_iterator():
-                computed = self.backbone.predict_on_batch(images.reshape(-1, *images.shape[2:]))
+                pictures = images.reshape(-1, *images.shape[2:])
+                if modality == "contour":
+                    pictures = contours(pictures)
+                computed = self.backbone.predict_on_batch(pictures)
                 computed = np.asarray(computed, np.float32).reshape(len(codes), views, -1)
                 for code, image_taps in zip(codes, computed, strict=True):
                     row = rows[done]

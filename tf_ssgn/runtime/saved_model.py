@@ -1,4 +1,4 @@
-"""The forward pass through TensorFlow: an embedding model, from a SavedModel or still in memory."""
+"""An embedding model, from a SavedModel or still in memory, and the forward pass through TensorFlow."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ from tf_ssgn.status import MEANING, Status
 
 CARD = Path("assets.extra") / "model.json"
 SIGNATURES = ("embed_sketch", "embed_photo", "explain")
+TENSORFLOW = "tensorflow f32"
+
+# Contents of image files to a signature's outputs, one row for each.
+Function = Callable[[list[bytes]], dict[str, np.ndarray]]
 
 
 class EmbeddingModel:
@@ -24,10 +28,11 @@ class EmbeddingModel:
     Attributes:
         path: where it was loaded from.
         card: what `export` wrote about it; `fingerprint`, `dimension` and `views` are taken from there.
+        runtime: what computes it, and in which precision.
     """
 
-    def __init__(self, path: str, card: dict[str, Any], functions: dict[str, Callable[..., dict[str, Any]]]):
-        self.path, self.card, self._functions = path, card, functions
+    def __init__(self, path: str, card: dict[str, Any], functions: dict[str, Function], runtime: str = TENSORFLOW):
+        self.path, self.card, self.runtime, self._functions = path, card, runtime, functions
         self.fingerprint: str = card["fingerprint"]
         self.dimension: int = card["dimension"]
         self.views: int = card["views"]
@@ -38,11 +43,8 @@ class EmbeddingModel:
         Returns:
             The signature's outputs as arrays; see the table in docs/serving.md.
         """
-        import tensorflow as tf
-
         values = [bytes(value) for value in np.asarray(inputs["image_bytes"], dtype=object).reshape(-1)]
-        outputs = self._functions[signature](image_bytes=tf.constant(values, tf.string, shape=[len(values)]))
-        return {key: value.numpy() for key, value in outputs.items()}
+        return self._functions[signature](values)
 
     def embed_sketch(self, images: Any) -> np.ndarray:
         """A path, the bytes of an image, or a list of them, to unit float32 `[d]` or `[B, d]`.
@@ -82,16 +84,39 @@ def _read(image: Any) -> bytes:
         raise UserError(f"{image}: {error.strerror or error}; expected an image file") from None
 
 
-def load_saved_model(path: str | os.PathLike) -> EmbeddingModel:
-    """Loads `saved_models/NAME` (its newest `embed` version), an `embed` folder, or one version folder."""
+def tensorflow_functions(module: Any) -> dict[str, Function]:
+    """The signatures of a loaded SavedModel, or of an `Embedder`, as plain functions."""
+    import tensorflow as tf
+
+    def plain(name: str) -> Function:
+        def call(images: list[bytes]) -> dict[str, np.ndarray]:
+            # Looked up in the module each time, which keeps it alive: a `tf.function` holds its module weakly.
+            signature = module.signatures[name] if hasattr(module, "signatures") else getattr(module, name)
+            outputs = signature(image_bytes=tf.constant(images, tf.string, shape=[len(images)]))
+            return {key: value.numpy() for key, value in outputs.items()}
+
+        return call
+
+    return {name: plain(name) for name in SIGNATURES}
+
+
+def open_saved_model(path: str | os.PathLike) -> tuple[Any, dict[str, Any]]:
+    """Loads `saved_models/NAME` (its newest `embed` version), an `embed` folder, or one version folder.
+
+    Returns:
+        The loaded SavedModel, which has `SIGNATURES`, and its card.
+    """
     version = newest_version(path)
     import tensorflow as tf
 
     try:
         card = json.loads((version / CARD).read_text(encoding="utf-8"))
+        if not all(key in card for key in ("fingerprint", "dimension", "views")):
+            raise ValueError(f"{CARD} is not whole")
         loaded = tf.saved_model.load(str(version))
-        functions = {name: loaded.signatures[name] for name in SIGNATURES}
-        return EmbeddingModel(str(path), card, functions)
+        for name in SIGNATURES:
+            loaded.signatures[name]
+        return loaded, card
     except (OSError, ValueError, LookupError, TypeError, tf.errors.OpError) as error:
         raise UserError(
             f"{version} is not a whole SavedModel of tf_ssgn ({error}); write it anew with `python -m tf_ssgn.export`"

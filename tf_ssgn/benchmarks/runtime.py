@@ -1,0 +1,129 @@
+"""Files to vectors and files to gallery through each runtime, against the bare TensorFlow forward pass.
+
+The bare pass gets its pixels ready made: it reads, decodes and stores nothing. All alternate in one process, so the
+ratio of the medians is the figure to watch. Weights are drawn at random: they do not change the time.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tf_ssgn.config import SERVING, Model
+from tf_ssgn.errors import UserError
+
+SEMANTIC, CLASSES = 300, 100
+WIDTHS = (20, 10, 10)
+
+
+def run(
+    full: bool, data: str | None = None, backbone: str = "", photos: int = 0, rounds: int = 0, weights: str = "none"
+) -> dict[str, Any]:
+    """Measures and prints.
+
+    Args:
+        data: a folder with photos below it; drawn ones of 256 pixels where there is none.
+
+    Returns:
+        `images_per_second` of `bare` (pixels to vectors through TensorFlow), and of `vectors_<runtime>` and
+        `gallery_<runtime>`; `ratio` of each to the bare pass; `lowest_cosine` of the runtimes' vectors.
+    """
+    backbone = backbone or ("mobilenet_v2" if full else "tiny")
+    photos, rounds = photos or (256 if full else 64), rounds or (5 if full else 2)
+    with tempfile.TemporaryDirectory() as temporary:
+        files = _photos(data, Path(temporary), photos)
+        contents = [path.read_bytes() for path in files]
+        module, models = build(backbone, weights)
+        pixels = module.decode_photo(np.array(contents[: SERVING.batch], object))[0]
+        steps: dict[str, tuple[int, Callable[[], Any]]] = {
+            "bare": (len(pixels), lambda: module.encode_photo(pixels)["code"].numpy())
+        }
+        for name, model in models.items():
+            steps[f"vectors_{name}"] = (photos, partial(_vectors, model, contents))
+            steps[f"gallery_{name}"] = (photos, partial(_gallery, model, files, Path(temporary)))
+        seconds: dict[str, list[float]] = {name: [] for name in steps}
+        for _ in range(1 + rounds):
+            for name, (_, step) in steps.items():
+                start = time.perf_counter()
+                step()
+                seconds[name].append(time.perf_counter() - start)
+        rates = {name: steps[name][0] / float(np.median(taken[1:])) for name, taken in seconds.items()}
+        found = [_vectors(model, contents) for model in models.values()]
+    lengths = np.linalg.norm(found[0], axis=1) * np.linalg.norm(found[-1], axis=1)
+    lowest = float((np.einsum("nd,nd->n", found[0], found[-1]) / lengths).min())
+    ratios = {name: rate / rates["bare"] for name, rate in rates.items()}
+    print("  ".join(text.rjust(width) for text, width in zip(("", "images/s", "ratio"), WIDTHS, strict=True)))
+    for name, rate in rates.items():
+        print("  ".join((name.rjust(WIDTHS[0]), f"{rate:{WIDTHS[1]}.1f}", f"{ratios[name]:{WIDTHS[2]}.2f}")))
+    print(f"lowest cosine between the runtimes: {lowest:.7f}")
+    return {
+        "backbone": backbone,
+        "photos": photos,
+        "images_per_second": rates,
+        "ratio": ratios,
+        "lowest_cosine": lowest,
+    }
+
+
+def build(backbone: str, weights: str) -> tuple[Any, dict[str, Any]]:
+    """An untrained model's graph, and what each runtime that is there makes of it, by name."""
+    from tf_ssgn.models.backbones import build_backbone
+    from tf_ssgn.models.ssgn import SSGN
+    from tf_ssgn.runtime import openvino_model
+    from tf_ssgn.runtime.saved_model import EmbeddingModel, tensorflow_functions
+    from tf_ssgn.serving.export import fingerprint
+    from tf_ssgn.serving.signatures import Embedder
+
+    side = 64 if backbone == "tiny" else 224
+    network = build_backbone(backbone, side, weights)
+    ssgn = SSGN(Model(backbone=backbone), int(network.output_shape[-1]), SEMANTIC, CLASSES)
+    vectors = np.eye(CLASSES, SEMANTIC, dtype=np.float32)
+    module = Embedder(network, ssgn, 0, [f"class {index}" for index in range(CLASSES)], vectors)
+    mark = fingerprint(network, ssgn, side, 0, 0)
+    card = {"fingerprint": mark, "dimension": ssgn.config.code, "views": 0}
+    functions = {"tensorflow": tensorflow_functions(module)}
+    if not openvino_model.why_not(module):
+        functions["openvino"] = openvino_model.openvino_functions(module, mark)
+    return module, {name: EmbeddingModel(backbone, card, made, f"{name} f32") for name, made in functions.items()}
+
+
+def _photos(data: str | None, temporary: Path, count: int) -> list[Path]:
+    """Photos of all classes, by turns evenly over what is there; drawn where no folder is given."""
+    folder = Path(data or temporary / "drawn")
+    if data is None:
+        from tf_ssgn.data.synthetic import write_dataset
+
+        write_dataset(folder, photos_per_class=-(-count // 32), sketches_per_class=1, size=256)
+        folder /= "photo"
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
+    if len(found) < count:
+        raise UserError(f"--data: {folder} has {len(found)} photos (PNG, JPEG), expected {count} or more")
+    return found[:: len(found) // count][:count]
+
+
+def _vectors(model: Any, contents: list[bytes]) -> np.ndarray:
+    """As `index` and `serve` do it: in batches of the most that a request may have."""
+    parts = []
+    for start in range(0, len(contents), SERVING.batch):
+        batch = np.array(contents[start : start + SERVING.batch], object)
+        parts.append(model.call("embed_photo", {"image_bytes": batch})["embedding"])
+    return np.concatenate(parts)
+
+
+def _gallery(model: Any, files: list[Path], temporary: Path) -> None:
+    """`index build` of those files."""
+    from tf_ssgn.retrieval import builder
+
+    with tempfile.TemporaryDirectory(dir=temporary) as folder:
+        source = Path(folder, "photos")
+        source.mkdir()
+        for number, file in enumerate(files):
+            shutil.copyfile(file, source / f"{number}{file.suffix}")
+        builder.build(Path(folder, "gallery"), [source], model)
