@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -150,9 +153,43 @@ def run(*arguments: str, code: str = "") -> subprocess.CompletedProcess:
 
 
 def test_as_a_command_it_fails_in_one_line(sketch) -> None:
-    done = run(sketch, "--server", "localhost:1")
+    done = run(sketch, "--server", "localhost:1", "--timeout", "0.5")
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
-    assert "no answer from localhost:1" in done.stderr
+    assert "error: no answer from localhost:1" in done.stderr
+
+
+def test_a_server_that_is_only_just_starting_is_waited_for(sketch, tmp_path_factory, capsys) -> None:
+    from tf_ssgn.serving.server import Server
+    from tf_ssgn.serving.service import Service, served
+
+    base = tmp_path_factory.getbasetemp()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+
+    def start() -> None:
+        time.sleep(2)  # longer than the client's own attempts take
+        server = started.enter_context(Server(Service(), port=port))
+        server.publish(served(tiny.model(base), tiny.gallery(base), 1))
+
+    with ExitStack() as started:
+        late = threading.Thread(target=start)
+        late.start()
+        assert query.main([sketch, "--server", f"127.0.0.1:{port}", "-k", "1", "--timeout", "30"]) == 0
+        late.join()
+    told = capsys.readouterr()
+    assert "photo/square/4.png" in told.out and told.err.count("no answer") == 1
+
+
+def test_a_token_from_a_file(server, sketch, tmp_path) -> None:
+    (tmp_path / "token").write_text("t" * 20 + "\n")
+    assert query.main([sketch, "--server", server.address, "--token-file", str(tmp_path / "token")]) == 0
+    (tmp_path / "token").write_text("")
+    with pytest.raises(UserError, match="is empty"):
+        query.main([sketch, "--server", server.address, "--token-file", str(tmp_path / "token")])
+    with pytest.raises(UserError, match="in the clear"):
+        (tmp_path / "token").write_text("t" * 20)
+        query.main([sketch, "--server", "192.0.2.1:1", "--token-file", str(tmp_path / "token")])
 
 
 def test_help_is_quick_and_imports_nothing_heavy() -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,7 +39,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def running(base: Path, environment: dict[str, str]) -> Iterator[tuple[subprocess.Popen, str]]:
     """The process and the address of its ready line."""
-    command = [sys.executable, "-m", "tf_ssgn.serve", "--port", "0", "--open"]
+    command = [sys.executable, "-m", "tf_ssgn.serve", "--port", "0", "--http-port", "0"]
     command += ["--model", str(tiny.model_folder(base)), "--gallery", str(tiny.gallery_folder(base))]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
     assert process.stdout is not None and process.stderr is not None
@@ -45,7 +47,8 @@ def running(base: Path, environment: dict[str, str]) -> Iterator[tuple[subproces
     if not line.startswith("ready "):
         process.kill()
         raise AssertionError(process.stderr.read())
-    assert line.endswith(" http=off\n")
+    assert re.fullmatch(r"ready grpc=127\.0\.0\.1:\d+ http=127\.0\.0\.1:\d+\n", line)
+    environment["HTTP_ADDRESS"] = line.split("http=")[1].strip()
     yield process, line.split()[1].removeprefix("grpc=")
     process.kill()
     process.wait()
@@ -57,6 +60,11 @@ def test_it_answers_once_it_is_ready(running) -> None:
     with Client(address) as client:
         assert client.status() == [{"version": 1, "state": "AVAILABLE", "error": ""}]
         assert client.search(tiny.drawing(7), k=1)[0].id == "photo/square/7.png"
+
+
+def test_rest_answers_beside_grpc(running, environment) -> None:
+    with urllib.request.urlopen(f"http://{environment['HTTP_ADDRESS']}/readyz", timeout=20) as response:
+        assert json.load(response) == {"status": "ready", "model_version": 1, "gallery_version": 1}
 
 
 def test_query_finds_the_pictures_of_a_server_beside_it(running, environment, tmp_path, monkeypatch, capsys) -> None:
@@ -71,7 +79,13 @@ def test_query_finds_the_pictures_of_a_server_beside_it(running, environment, tm
 def test_a_second_server_on_its_port(running, base) -> None:
     port = running[1].rpartition(":")[2]
     with pytest.raises(UserError, match=f"{port}.*in use"):
-        serve.main(["--model", str(tiny.model_folder(base)), "--port", port])
+        serve.main(["--model", str(tiny.model_folder(base)), "--port", port, "--http-port", "-1"])
+
+
+def test_a_port_of_http_in_use(running, environment, base) -> None:
+    port = environment["HTTP_ADDRESS"].rpartition(":")[2]
+    with pytest.raises(UserError, match=f"port {port}.*--http-port"):
+        serve.main(["--model", str(tiny.model_folder(base)), "--port", "0", "--http-port", port])
 
 
 def test_sigterm_drains_and_exits_cleanly(running, environment) -> None:
@@ -100,7 +114,7 @@ def test_sigterm_drains_and_exits_cleanly(running, environment) -> None:
         client.join(30)
     assert process.returncode == 0, err
     assert out == ""
-    assert "draining" in err and "http is off" in err and "Traceback" not in err
+    assert "draining" in err and "runtime tensorflow f32" in err and "Traceback" not in err
     assert set(refused) <= {"UNAVAILABLE", "CANCELLED"} and len(refused) == 4
     assert all(answer.hits for batch in answered for answer in batch)
     assert list(Path(environment["XDG_RUNTIME_DIR"]).rglob("*.json")) == []
@@ -115,17 +129,26 @@ def test_a_gallery_of_another_model_is_refused_and_the_port_is_free_again(base, 
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     with pytest.raises(UserError, match="another model"):
-        serve.main(["--model", str(model), "--gallery", str(tiny.gallery_folder(base)), "--port", str(port)])
+        serve.main(
+            [
+                "--model",
+                str(model),
+                "--gallery",
+                str(tiny.gallery_folder(base)),
+                "--port",
+                str(port),
+                "--http-port",
+                "-1",
+            ]
+        )
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", port))
 
 
-def test_versions_are_those_of_the_folders(base, tmp_path) -> None:
-    model = tmp_path / "newer"
-    shutil.copytree(tiny.model_folder(base) / "embed" / "1", model / "embed" / "12")
-    assert serve.version_of(str(model)) == 12
-    assert serve.version_of(str(model / "embed" / "12")) == 12
-    assert serve.version_of(str(tmp_path)) == 1
+def test_without_the_web_packages_grpc_is_served_alone(monkeypatch, capsys) -> None:
+    monkeypatch.setitem(sys.modules, "starlette", None)
+    assert not serve._web_is_there()
+    assert "pip install 'tf_ssgn[web]'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -140,12 +163,16 @@ def test_versions_are_those_of_the_folders(base, tmp_path) -> None:
         (["--model", ".", "--http-port", "-2"], "expected a port from -1"),
         (["--model", ".", "--host", "0.0.0.0"], "--insecure"),
         (["--model", ".", "--host", "no such host"], "--host"),
+        (["--model", ".", "--tls-cert", "a.pem"], "--tls-key"),
+        (["--model", ".", "--tls-cert", "a.pem", "--tls-key", "b.pem"], "a.pem, b.pem"),
+        (["--model", ".", "--tokens", "nowhere"], "--tokens: cannot read nowhere"),
+        (["--model", ".", "--rate", "-1"], "requests per second"),
     ],
 )
 def test_mistakes(tmp_path, monkeypatch, arguments: list[str], said: str) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError) as caught:
-        serve.main(arguments + ([] if "--port" in arguments else ["--port", "0"]))
+        serve.main(["--port", "0", "--http-port", "0", *arguments])
     assert said in str(caught.value) and "\n" not in str(caught.value)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,9 @@ from tf_ssgn.config import SERVING
 from tf_ssgn.errors import UserError
 
 if TYPE_CHECKING:
-    from tf_ssgn.serving.client import Hit
+    from tf_ssgn.serving.client import Client, Hit
+
+PAUSE = 0.3  # seconds before a server that is not there yet is asked again
 
 
 def parser() -> cli.Parser:
@@ -21,7 +24,18 @@ def parser() -> cli.Parser:
     made.add_argument("--server", default=default, metavar="HOST:PORT", help="default %(default)s")
     made.add_argument("-k", type=int, default=SERVING.default_k, help=f"answers, 1 to {SERVING.k} (%(default)s)")
     made.add_argument("--photo", action="store_true", help="SKETCH is a photo: search by example")
-    made.add_argument("--timeout", type=float, default=SERVING.deadline_seconds, metavar="SECONDS", help="%(default)s")
+    made.add_argument(
+        "--timeout",
+        type=float,
+        default=SERVING.deadline_seconds,
+        metavar="SECONDS",
+        help="how long to wait for the answer, and for a server that is only just starting (%(default)s)",
+    )
+    made.add_argument("--token-file", metavar="FILE", help="its first line is the token to send")
+    made.add_argument("--tls", action="store_true", help="encrypt, trusting the usual authorities")
+    made.add_argument("--tls-ca", metavar="PEM", help="encrypt, trusting this authority")
+    made.add_argument("--tls-cert", metavar="PEM", help="the certificate that says who this client is")
+    made.add_argument("--tls-key", metavar="PEM", help="its key")
     made.add_argument("--html", metavar="FILE", help="write the answers there as a grid of pictures")
     made.add_argument("--gallery", metavar="G", help="where --html finds the photos: the gallery")
     made.add_argument("--photos", metavar="DIR", help="where --html finds the photos: their folder, or its parent")
@@ -37,8 +51,16 @@ def main(argv: list[str] | None = None) -> int | None:
         raise UserError(f"--timeout: received {args.timeout:g}, expected more than 0 seconds")
     if args.html is not None and (Path(args.html).is_dir() or not Path(args.html).name):
         raise UserError(f"--html: received the folder {args.html!r}, expected a file such as out.html")
-    with Client(args.server, timeout=args.timeout) as client:
-        hits = (client.search_photo if args.photo else client.search)(args.sketch, k=args.k)
+    with Client(
+        args.server,
+        args.timeout,
+        token=_token(args.token_file),
+        tls=args.tls,
+        ca=args.tls_ca,
+        certificate=args.tls_cert,
+        key=args.tls_key,
+    ) as client:
+        hits = _patiently(client.search_photo if args.photo else client.search, args, client)
     paths = find_photos(hits, args) if args.html is not None or args.json else {}
     if args.html is not None:
         write_grid(args.html, args.sketch, hits, paths)
@@ -50,6 +72,37 @@ def main(argv: list[str] | None = None) -> int | None:
     if args.html is not None:
         cli.log(f"wrote {args.html}" + ("" if paths or not hits else f" without pictures: {HOW_TO_GET_PICTURES}"))
     return 0
+
+
+def _patiently(search: Callable[..., list[Hit]], args, client: Client) -> list[Hit]:
+    """The answer; a server that is not there yet, or still loads its model, is waited for until the timeout."""
+    from tf_ssgn.serving.client import RequestError
+
+    end = time.monotonic() + args.timeout
+    told = False
+    while True:
+        try:
+            return search(args.sketch, k=args.k)
+        except RequestError as error:
+            client.timeout = end - time.monotonic() - PAUSE
+            if error.code != "UNAVAILABLE" or client.timeout <= 0:
+                raise
+            if not told:
+                cli.log(f"no answer from {args.server} yet; trying until {args.timeout:g} s are over")
+                told = True
+            time.sleep(PAUSE)
+
+
+def _token(path: str | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        lines = Path(path).read_text(encoding="ascii").split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--token-file: cannot read {path}: {error}") from None
+    if not lines:
+        raise UserError(f"--token-file: {path} is empty, expected a token")
+    return lines[0]
 
 
 HOW_TO_GET_PICTURES = "the photos are not known here; say where they are with --photos DIR or --gallery G"

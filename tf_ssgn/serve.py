@@ -1,30 +1,53 @@
-"""Serves a model and its gallery over the TensorFlow Serving gRPC API."""
+"""Serves a model and its gallery: the TensorFlow Serving API over gRPC and REST, and search with options over HTTP."""
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
+import logging
 from contextlib import nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tf_ssgn import cli
 from tf_ssgn.config import SERVING
 from tf_ssgn.errors import UserError
+from tf_ssgn.facade import RUNTIMES
 from tf_ssgn.serving import SERVER_NEEDS, require_extra
+
+if TYPE_CHECKING:
+    from tf_ssgn.serving.tls import Certificates
+
+WEB_NEEDS = ("starlette", "uvicorn", "prometheus_client")
+LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
 
 def parser() -> cli.Parser:
     made = cli.Parser(prog="python -m tf_ssgn.serve", description=__doc__)
     made.add_argument("--model", required=True, metavar="DIR", help="an exported model, saved_models/NAME")
     made.add_argument("--gallery", metavar="G", help="the gallery to search; without it there are embeddings only")
+    made.add_argument(
+        "--runtime", default="auto", choices=RUNTIMES, help="what computes the model; auto: the faster one installed"
+    )
     made.add_argument("--host", default=SERVING.host, help="address to listen on (default %(default)s)")
     made.add_argument("--port", type=_port, default=SERVING.port, help="of gRPC; 0 any free one (default %(default)s)")
     made.add_argument(
-        "--http-port", type=_http_port, default=SERVING.http_port, help="of HTTP; -1 off (default %(default)s)"
+        "--http-port", type=_http_port, default=SERVING.http_port, help="of HTTP; 0 any, -1 off (default %(default)s)"
     )
-    made.add_argument("--open", action="store_true", help="open the sketch pad in the browser")
+    made.add_argument("--open", action="store_true", help=argparse.SUPPRESS)
     made.add_argument(
         "--insecure", action="store_true", help="listen on an address that other machines reach, without encryption"
     )
+    made.add_argument("--tls-cert", metavar="PEM", help="certificate chain; new files are used without a restart")
+    made.add_argument("--tls-key", metavar="PEM", help="its key")
+    made.add_argument("--tls-ca", metavar="PEM", help="clients must show a certificate that this one signed")
+    made.add_argument("--tokens", metavar="FILE", help="lines of TOKEN SCOPE[,SCOPE]; scopes are search and write")
+    made.add_argument("--rate", type=_rate, default=0.0, metavar="N", help="requests per second of one client [any]")
+    made.add_argument("--uploads", metavar="DIR", help="where photos go that come by POST /api/items")
+    made.add_argument(
+        "--allow-host", action="append", default=[], metavar="NAME", help="a name that a proxy before this server has"
+    )
+    made.add_argument("--log-requests", action="store_true", help="write a line of JSON to stderr for each request")
     return made
 
 
@@ -32,39 +55,86 @@ def main(argv: list[str] | None = None) -> int | None:
     args = parser().parse_args(argv)
     require_extra(SERVER_NEEDS)
     from tf_ssgn.serving import presence
-    from tf_ssgn.serving.server import Server
-    from tf_ssgn.serving.service import Service, served
+    from tf_ssgn.serving.access import Access, read_tokens
+    from tf_ssgn.serving.reload import Reloader
+    from tf_ssgn.serving.server import Server, join_address
+    from tf_ssgn.serving.service import REQUESTS, Service
 
-    if args.http_port != -1 or args.open:
-        cli.log("http is off: its gateway is not installed, gRPC is served alone (--http-port -1 says so on purpose)")
     for flag, folder in (("--model", args.model), ("--gallery", args.gallery)):
         if folder is not None and not Path(folder).is_dir():
             raise UserError(f"{flag}: there is no folder {folder}; expected what `export` or `index build` wrote")
-    # The port comes first: a second server on it should say so at once, not after the model was loaded.
-    with Server(Service(), args.host, args.port, args.insecure) as server:
-        import tf_ssgn
-
+    access = Access(read_tokens(args.tokens) if args.tokens else None, args.rate)
+    certificates = _certificates(args)
+    service = Service()
+    if args.log_requests:
+        REQUESTS.setLevel(logging.INFO)
+        REQUESTS.addHandler(logging.StreamHandler())
+        REQUESTS.propagate = False
+    # The ports come first: a second server on them should say so at once, not after the model was loaded.
+    with Server(
+        service, args.host, args.port, args.insecure, access, certificates, lambda: reloader.refresh()
+    ) as server:
+        reloader = Reloader(service, args.model, args.gallery, lambda folder: _load(folder, args.runtime), server.ready)
+        http = "off"
+        if args.http_port != -1 and _web_is_there():
+            gateway = _gateway(args, service, access, certificates, reloader)
+            server.also_drained.append(gateway.stop)
+            http = join_address(args.host, gateway.port)
+        if args.open:
+            cli.log("there is no page to open yet")
         cli.log(f"loading {args.model}")
-        model = tf_ssgn.load(args.model)
-        gallery = None if args.gallery is None else tf_ssgn.Gallery.open(args.gallery)
-        server.publish(served(model, gallery, version_of(model.path)))
+        reloader.first()
         server.stop_on_signals()
+        reloader.start(also=certificates.changed if certificates else lambda: None)
+        server.also_drained.append(reloader.stop)
         with nullcontext() if args.gallery is None else presence.announced(server.port, args.gallery):
-            print(f"ready grpc={server.address} http=off", flush=True)
+            print(f"ready grpc={server.address} http={http}", flush=True)
             server.wait()
             cli.log("draining: requests under way are finished, new ones are refused")
     return 0
 
 
-def version_of(path: str) -> int:
-    """The version that TensorFlow Serving would give a model: the number of its folder; 1 for a run folder."""
-    from tf_ssgn.runtime.saved_model import newest_version
+def _load(folder: Path, runtime: str) -> Any:
+    import tf_ssgn
 
-    try:
-        name = newest_version(path).name
-    except UserError:
-        return 1
-    return int(name) if name.isascii() and name.isdigit() else 1
+    model = tf_ssgn.load(folder, runtime=runtime)
+    cli.log(f"runtime {model.runtime}")
+    return model
+
+
+def _web_is_there() -> bool:
+    missing = [package for package in WEB_NEEDS if importlib.util.find_spec(package) is None]
+    if missing:
+        cli.log(
+            f"http is off: {missing[0]} is not installed (pip install 'tf_ssgn[web]'), gRPC is served alone; "
+            "--http-port -1 says so on purpose"
+        )
+    return not missing
+
+
+def _gateway(args: argparse.Namespace, service: Any, access: Any, certificates: Any, reloader: Any) -> Any:
+    import ipaddress
+
+    from tf_ssgn.serving.gateway import Gateway
+    from tf_ssgn.serving.items import Uploads
+    from tf_ssgn.serving.server import resolve
+
+    address = resolve(args.host, insecure=True)  # `Server` has refused what is not allowed
+    hosts = None
+    if ipaddress.ip_address(address.split("%")[0]).is_loopback:
+        hosts = frozenset((*LOCAL_NAMES, args.host, *args.allow_host))
+    uploads = None if args.gallery is None else Uploads(args.gallery, args.uploads)
+    return Gateway(service, (address, args.http_port), access, uploads, reloader.refresh, hosts, certificates)
+
+
+def _certificates(args: argparse.Namespace) -> Certificates | None:
+    from tf_ssgn.serving.tls import Certificates, Tls
+
+    if not args.tls_cert and not args.tls_key and not args.tls_ca:
+        return None
+    if not args.tls_cert or not args.tls_key:
+        raise UserError("TLS: received some of --tls-cert, --tls-key and --tls-ca, expected the first two together")
+    return Certificates(Tls(args.tls_cert, args.tls_key, args.tls_ca))
 
 
 def _port(text: str) -> int:
@@ -83,6 +153,16 @@ def _in_range(text: str, lowest: int) -> int:
     if not lowest <= port <= 65535:
         raise argparse.ArgumentTypeError(f"received {text!r}, expected a port from {lowest} to 65535")
     return port
+
+
+def _rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = -1.0
+    if not 0 <= rate < 1e6:
+        raise argparse.ArgumentTypeError(f"received {text!r}, expected requests per second, 0 for any number")
+    return rate
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from tf_ssgn.runtime.saved_model import EmbeddingModel, load_saved_model
+import tf_ssgn
+from tf_ssgn.runtime.saved_model import EmbeddingModel
 
 DIMENSION, SEMANTIC, CLASSES = 16, 4, ("circle", "square", "cross")
 FINGERPRINT = "f" * 64
@@ -100,7 +101,7 @@ def model_folder(base: Path) -> Path:
 
 @functools.cache
 def model(base: Path) -> EmbeddingModel:
-    return load_saved_model(model_folder(base))
+    return tf_ssgn.load(model_folder(base), runtime="tensorflow")
 
 
 @functools.cache

@@ -13,10 +13,11 @@ import pytest
 import serving_tiny as tiny
 from PIL import Image
 
-from tf_ssgn.client import Answer, Client, Hit, ImageError, RequestError
+from tf_ssgn.client import Answer, AsyncClient, Client, Hit, ImageError, RequestError
 from tf_ssgn.config import SERVING
 from tf_ssgn.errors import UserError
-from tf_ssgn.serving.client import _split, is_loopback, label_of
+from tf_ssgn.serving.calls import _split, label_of
+from tf_ssgn.serving.client import is_loopback
 from tf_ssgn.status import Status
 
 
@@ -198,3 +199,48 @@ def test_labels_and_hosts() -> None:
         False,
         False,
     ]
+
+
+def test_the_asyncio_client_says_what_the_other_one_says(server) -> None:
+    import asyncio
+
+    drawings = [tiny.drawing(seed) for seed in range(5)]
+
+    async def ask() -> list:
+        async with AsyncClient(server.address) as client:
+            with pytest.raises(ImageError) as caught:
+                await client.search(b"text")
+            assert caught.value.status == Status.UNKNOWN_FORMAT
+            return await asyncio.gather(
+                *(client.search(drawing, k=3) for drawing in drawings),
+                client.search_photo(drawings[0], k=2),
+                client.search_batch([*drawings, b""], k=1),
+                client.metadata(),
+                client.status(),
+                client.embed_sketch(drawings),
+                client.embed_photo(drawings[0]),
+                client.explain(drawings[0]),
+            )
+
+    *hits, by_photo, batch, metadata, status, vectors, vector, explanation = asyncio.run(ask())
+    with Client(server.address) as client:
+        for drawing, found in zip(drawings, hits, strict=True):
+            assert [hit.id for hit in found] == [hit.id for hit in client.search(drawing, k=3)]
+        assert [hit.id for hit in by_photo] == [hit.id for hit in client.search_photo(drawings[0], k=2)]
+        assert [answer.status for answer in batch] == [0] * 5 + [Status.EMPTY]
+        assert metadata == client.metadata() and status == client.status()
+        np.testing.assert_allclose(vectors, client.embed_sketch(drawings), atol=1e-5)
+        np.testing.assert_allclose(vector, client.embed_photo(drawings[0]), atol=1e-5)
+        assert explanation.classes[0] == client.explain(drawings[0]).classes[0]
+
+
+def test_the_asyncio_client_without_a_server() -> None:
+    import asyncio
+
+    async def ask() -> None:
+        async with AsyncClient(f"localhost:{free_port()}") as client:
+            await client.status()
+
+    with pytest.raises(RequestError, match="no answer") as caught:
+        asyncio.run(ask())
+    assert caught.value.code == "UNAVAILABLE"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -26,10 +27,12 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
+from tf_ssgn.client import Client, RequestError
 from tf_ssgn.config import SERVING, Serving
 from tf_ssgn.errors import UserError
+from tf_ssgn.serving.access import Access
 from tf_ssgn.serving.server import Server, resolve
-from tf_ssgn.serving.service import Service, served
+from tf_ssgn.serving.service import Service, State, served
 from tf_ssgn.status import Status
 
 SEARCH_OUTPUTS = {"ids", "scores", "count", "status"}
@@ -173,7 +176,7 @@ def tensor(shape: list[int], **values: Any) -> Any:
 MALFORMED = {
     "unknown model": (request([PNG], [1], name="other"), "NOT_FOUND"),
     "no model": (request([PNG], [1], name=""), "INVALID_ARGUMENT"),
-    "unknown signature": (request([PNG], [1], "nothing"), "INVALID_ARGUMENT"),
+    "unknown signature": (request([PNG], [1], "nothing"), "FAILED_PRECONDITION"),
     "missing input": (request([PNG]), "INVALID_ARGUMENT"),
     "no inputs": (request(None), "INVALID_ARGUMENT"),
     "extra input": (request([PNG], [1], other=[1]), "INVALID_ARGUMENT"),
@@ -236,7 +239,7 @@ def test_status_metadata_and_reload_requests(channel, stub) -> None:
     asked.model_spec.name = "other"
     for call, message, code in (
         (models.GetModelStatus, asked, "NOT_FOUND"),
-        (models.HandleReloadConfigRequest, model_management_pb2.ReloadConfigRequest(), "UNIMPLEMENTED"),
+        (models.HandleReloadConfigRequest, model_management_pb2.ReloadConfigRequest(), "INVALID_ARGUMENT"),
         (stub.GetModelMetadata, get_model_metadata_pb2.GetModelMetadataRequest(), "INVALID_ARGUMENT"),
         (stub.GetModelMetadata, metadata_request("weights"), "INVALID_ARGUMENT"),
         (stub.Classify, classification_pb2.ClassificationRequest(), "UNIMPLEMENTED"),
@@ -293,6 +296,21 @@ def test_health_of_every_name(channel) -> None:
     assert caught.value.code().name == "NOT_FOUND"
 
 
+def test_reflection_tells_services_and_messages(channel) -> None:
+    from google.protobuf.descriptor_pool import DescriptorPool
+    from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+
+    database = ProtoReflectionDescriptorDatabase(channel)
+    services = set(database.get_services())
+    assert {
+        "tensorflow.serving.PredictionService",
+        "tensorflow.serving.ModelService",
+        "grpc.health.v1.Health",
+    } <= services
+    service = DescriptorPool(database).FindServiceByName("tensorflow.serving.PredictionService")
+    assert service.methods_by_name["Predict"].input_type.fields_by_name["inputs"].message_type is not None
+
+
 def test_many_clients_at_once_get_their_own_answers(server) -> None:
     def ask(seed: int) -> bytes:
         with grpc.insecure_channel(server.address) as channel:
@@ -302,6 +320,47 @@ def test_many_clients_at_once_get_their_own_answers(server) -> None:
     with ThreadPoolExecutor(16) as pool:
         found = list(pool.map(ask, range(60)))
     assert found == [f"photo/{tiny.CLASSES[seed % 12 % 3]}/{seed % 12}.png".encode() for seed in range(60)]
+
+
+def test_requests_of_every_kind_are_batched_and_get_their_own_answers(model, gallery) -> None:
+    """All wait behind one; then neighbours of other k, other signatures and faulty ones share batches."""
+    calls: list[tuple[str, int]] = []
+
+    class Counting:
+        fingerprint, dimension, card = model.fingerprint, model.dimension, model.card
+
+        def call(self, signature: str, inputs: Any) -> Any:
+            calls.append((signature, len(inputs["image_bytes"])))
+            return model.call(signature, inputs)
+
+    server, gate = gated(Counting(), gallery)
+    with server, grpc.insecure_channel(server.address) as channel:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        first = stub.Predict.future(request([PNG], [1]), timeout=30)
+        wait_until(lambda: gate.begun == 1)
+        calls.clear()
+        asked = [
+            request([tiny.drawing(3)], [2]),
+            request([tiny.drawing(4), b"", tiny.drawing(5)], [1, 5, 3]),
+            request([tiny.drawing(6)], signature="embed_sketch"),
+            request([tiny.drawing(7)], [1], "search_photo"),
+            request([tiny.drawing(8)], signature="explain"),
+            request([tiny.drawing(9), tiny.drawing(10)], [0, 12]),
+        ]
+        futures = [stub.Predict.future(message, timeout=30) for message in asked]
+        wait_until(lambda: server.service.batcher.waiting == len(asked))
+        gate.opened.set()
+        together = [{name: tf.make_ndarray(v) for name, v in future.result().outputs.items()} for future in futures]
+        assert first.result().outputs["count"].int_val[:] == [1]
+        assert sorted(calls) == [("embed_photo", 1), ("embed_sketch", 6), ("explain", 1)]
+        for message, found in zip(asked, together, strict=True):
+            alone = answer(stub, message)
+            assert set(found) == set(alone)
+            for name in alone:
+                if alone[name].dtype == np.float32:
+                    np.testing.assert_allclose(found[name], alone[name], atol=1e-5)
+                else:
+                    np.testing.assert_array_equal(found[name], alone[name])
 
 
 class Gate:
@@ -345,9 +404,9 @@ def test_deadlines_cancellation_and_overload_are_met_before_compute(model, galle
         wait_until(lambda: gate.begun == 1)
         late = stub.Predict.future(request([PNG], [1]), timeout=0.3)
         assert late.code().name == "DEADLINE_EXCEEDED"
-        wait_until(lambda: server.service.slots.under_way == 1)
+        wait_until(lambda: server.service.batcher.under_way == 1)
         second = stub.Predict.future(request([PNG], [1]), timeout=30)
-        wait_until(lambda: server.service.slots.under_way == 2)
+        wait_until(lambda: server.service.batcher.under_way == 2)
         begun = time.monotonic()
         assert code_of(stub, request([PNG], [1]))[0] == "RESOURCE_EXHAUSTED"
         assert time.monotonic() - begun < 2
@@ -357,8 +416,16 @@ def test_deadlines_cancellation_and_overload_are_met_before_compute(model, galle
         time.sleep(1)  # the cancellation has to travel, and nothing here can see it arrive
         gate.opened.set()
         assert first.result().outputs["count"].int_val[:] == [1]
-        wait_until(lambda: server.service.slots.under_way == 0)
+        wait_until(lambda: server.service.batcher.under_way == 0)
         assert gate.begun == 1  # neither the late nor the cancelled request was computed
+
+
+def states_of(channel: Any) -> list[tuple[int, str, str]]:
+    asked = get_model_status_pb2.GetModelStatusRequest()
+    asked.model_spec.name = "ssgn"
+    answer = model_service_pb2_grpc.ModelServiceStub(channel).GetModelStatus(asked, timeout=20)
+    names = get_model_status_pb2.ModelVersionStatus.State.Name
+    return [(item.version, names(item.state), item.status.error_message) for item in answer.model_version_status]
 
 
 def test_a_model_that_is_still_loading(model, gallery) -> None:
@@ -366,11 +433,18 @@ def test_a_model_that_is_still_loading(model, gallery) -> None:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         checks = health_pb2_grpc.HealthStub(channel)
         assert code_of(stub, request([PNG], [1]))[0] == "UNAVAILABLE"
+        assert states_of(channel) == []
+        server.service.states[1] = State("LOADING")
+        assert states_of(channel) == [(1, "LOADING", "")]
+        server.service.states[2] = State("END", "not whole")
+        assert states_of(channel) == [(2, "END", "not whole"), (1, "LOADING", "")]
+        del server.service.states[2]
         assert checks.Check(health_pb2.HealthCheckRequest(service="ssgn"), timeout=20).status == 2
         server.publish(served(model, None, 1))
+        assert states_of(channel) == [(1, "AVAILABLE", "")]
         assert checks.Check(health_pb2.HealthCheckRequest(service="ssgn"), timeout=20).status == 1
         code, details = code_of(stub, request([PNG], [1]))
-        assert code == "INVALID_ARGUMENT" and "embed_sketch" in details
+        assert code == "FAILED_PRECONDITION" and "embed_sketch" in details
 
 
 def test_draining_finishes_what_is_under_way_and_refuses_the_rest(model, gallery) -> None:
@@ -408,6 +482,18 @@ def test_a_failure_of_ours_is_internal_and_keeps_its_traceback_to_the_log(model,
         assert "secret path" in caplog.text
 
 
+def test_a_line_of_json_for_each_request_without_payload(stub, caplog) -> None:
+    with caplog.at_level("INFO", "tf_ssgn.requests"):
+        stub.Predict(request([PNG], [1]), timeout=20, metadata=[("x-request-id", "mine"), ("authorization", "secret")])
+        code_of(stub, request([PNG], [1], "nothing"))
+        wait_until(lambda: len(caplog.records) == 2)
+    first, second = (json.loads(record.message) for record in caplog.records)
+    assert set(first) == {"time", "id", "transport", "method", "code", "seconds"}
+    assert (first["id"], first["transport"], first["method"], first["code"]) == ("mine", "grpc", "Predict", "OK")
+    assert second["code"] == "FAILED_PRECONDITION" and second["id"] != "mine"
+    assert "secret" not in caplog.text
+
+
 def test_a_port_in_use(server) -> None:
     with pytest.raises(UserError, match=f"{server.port}.*in use.*--port 0"):
         Server(Service(), port=server.port)
@@ -430,3 +516,42 @@ def test_a_gallery_of_another_model(model, gallery) -> None:
 
     with pytest.raises(UserError, match="another model"):
         served(Other(), gallery, 1)  # type: ignore[arg-type]
+
+
+def test_tokens_scopes_and_looking_for_newer_versions_on_request(model, gallery) -> None:
+    reader, writer = "r" * 20, "w" * 20
+    access = Access({reader: frozenset({"search"}), writer: frozenset({"write"})})
+    looked: list[int] = []
+    server = Server(Service(), port=0, access=access, refresh=lambda: looked.append(1))
+    with server, grpc.insecure_channel(server.address) as channel:
+        server.publish(served(model, gallery, 1))
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        models = model_service_pb2_grpc.ModelServiceStub(channel)
+
+        def bearer(token: str) -> list[tuple[str, str]]:
+            return [("authorization", f"Bearer {token}")]
+
+        assert code_of(stub, request([PNG], [1]))[0] == "UNAUTHENTICATED"
+        assert code_of(stub, request([PNG], [1]), metadata=bearer("x" * 20))[0] == "UNAUTHENTICATED"
+        assert answer(stub, request([PNG], [1]), metadata=bearer(reader))["count"].tolist() == [1]
+        with Client(server.address, token=reader) as client:
+            assert client.search(PNG, k=1)
+        with Client(server.address) as client, pytest.raises(RequestError, match="UNAUTHENTICATED"):
+            client.search(PNG, k=1)
+
+        def reload(token: str, **model: str) -> str:
+            asked = model_management_pb2.ReloadConfigRequest()
+            if model:
+                asked.config.model_config_list.config.add(**model)
+            try:
+                models.HandleReloadConfigRequest(asked, timeout=20, metadata=bearer(token))
+            except grpc.RpcError as error:
+                return error.code().name
+            return "OK"
+
+        assert reload(writer, name="ssgn") == "PERMISSION_DENIED"
+        assert reload(reader) == reload(reader, name="other") == "INVALID_ARGUMENT"
+        assert reload(reader, name="ssgn", base_path="/etc") == "INVALID_ARGUMENT" and not looked
+        assert reload(reader, name="ssgn") == "OK" and looked == [1]
+        checks = health_pb2_grpc.HealthStub(channel)
+        assert checks.Check(health_pb2.HealthCheckRequest(), timeout=20).status == 1, "probes have no token"

@@ -7,7 +7,7 @@ import importlib.util
 from tf_ssgn.errors import UserError
 
 CLIENT_NEEDS = ("grpc", "google.protobuf")
-SERVER_NEEDS = (*CLIENT_NEEDS, "grpc_health", "tensorflow_serving")
+SERVER_NEEDS = (*CLIENT_NEEDS, "grpc_health", "grpc_reflection", "tensorflow_serving")
 
 
 def require_extra(packages: tuple[str, ...]) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_ssgn.atomic import sync_folder, write_json, write_text
+from tf_ssgn.cli import log
 from tf_ssgn.config import SERVING
 from tf_ssgn.errors import UserError
 from tf_ssgn.runtime.saved_model import CARD
@@ -55,6 +56,7 @@ def publish(
             pass  # a version that cannot say what it is gets a successor
     target = folder / str(versions[-1] + 1 if versions else 1)
     temporary = folder / f".{secrets.token_hex(4)}.tmp"
+    log(f"writing {folder.name}/{target.name}: {', '.join(signatures)}; this takes up to a minute")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tf.saved_model.save(module, str(temporary), signatures=signatures)

@@ -99,8 +99,8 @@ def _escape(text: str) -> str:
     return html.escape("".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text))
 
 
-def thumbnail(source: str | os.PathLike | bytes) -> bytes | None:
-    """A small JPEG of a picture, upright and on white; None if it cannot be read."""
+def thumbnail(source: str | os.PathLike | bytes, side: int = THUMBNAIL_SIDE) -> bytes | None:
+    """A JPEG of a picture that fits into a square of that side, upright and on white; None if it cannot be read."""
     from PIL import Image, ImageOps
 
     try:
@@ -109,11 +109,17 @@ def thumbnail(source: str | os.PathLike | bytes) -> bytes | None:
             with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as image:
                 if image.width * image.height > PHOTO_LIMITS.pixels:
                     return None
-                image.draft("RGB", (THUMBNAIL_SIDE, THUMBNAIL_SIDE))
-                upright = ImageOps.exif_transpose(image).convert("RGBA")
-        upright.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.LANCZOS)
-        flat = Image.new("RGB", upright.size, "white")
-        flat.paste(upright, mask=upright.getchannel("A"))
+                image.draft("RGB", (side, side))
+                upright = ImageOps.exif_transpose(image)
+                if "A" in upright.getbands() or "transparency" in upright.info:
+                    upright = upright.convert("RGBA")
+                elif upright.mode != "RGB":
+                    upright = upright.convert("RGB")
+        upright.thumbnail((side, side), Image.Resampling.LANCZOS)
+        flat = upright
+        if upright.mode == "RGBA":
+            flat = Image.new("RGB", upright.size, "white")
+            flat.paste(upright, mask=upright.getchannel("A"))
         buffer = io.BytesIO()
         flat.save(buffer, "JPEG", quality=85)
         return buffer.getvalue()

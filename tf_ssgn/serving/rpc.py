@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
+from tensorflow.core.protobuf import error_codes_pb2
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
@@ -17,12 +19,12 @@ from tensorflow_serving.apis import (
 )
 
 from tf_ssgn.serving import contract, tensors
+from tf_ssgn.serving.access import Access
+from tf_ssgn.serving.batcher import Call
 from tf_ssgn.serving.faults import Fault, invalid
-from tf_ssgn.serving.service import Served, Service, Target
-from tf_ssgn.serving.slots import Call
+from tf_ssgn.serving.service import Served, Service, Target, request_id
 
 METHOD_NAME = "tensorflow/serving/predict"
-AVAILABLE = get_model_status_pb2.ModelVersionStatus.AVAILABLE
 
 # What stands for a request that could not be parsed.
 UNREADABLE = object()
@@ -30,29 +32,38 @@ UNREADABLE = object()
 logger = logging.getLogger(__name__)
 
 
-def handlers(service: Service) -> list[grpc.GenericRpcHandler]:
-    """The handlers of PredictionService and ModelService."""
-    answers = Answers(service)
+def handlers(service: Service, access: Access, refresh: Callable[[], None]) -> list[grpc.GenericRpcHandler]:
+    """The handlers of PredictionService and ModelService; `refresh` looks for newer versions of what is served."""
+    answers = Answers(service, refresh)
+    unary = partial(_unary, service, access)
     predict, metadata, status = predict_pb2, get_model_metadata_pb2, get_model_status_pb2
     return [
         grpc.method_handlers_generic_handler(
             "tensorflow.serving.PredictionService",
             {
-                "Predict": _unary(answers.predict, predict.PredictRequest),
-                "GetModelMetadata": _unary(answers.metadata, metadata.GetModelMetadataRequest),
+                "Predict": unary("Predict", answers.predict, predict.PredictRequest),
+                "GetModelMetadata": unary("GetModelMetadata", answers.metadata, metadata.GetModelMetadataRequest),
             },
         ),
         grpc.method_handlers_generic_handler(
             "tensorflow.serving.ModelService",
             {
-                "GetModelStatus": _unary(answers.status, status.GetModelStatusRequest),
-                "HandleReloadConfigRequest": _unary(answers.reload, model_management_pb2.ReloadConfigRequest),
+                "GetModelStatus": unary("GetModelStatus", answers.status, status.GetModelStatusRequest),
+                "HandleReloadConfigRequest": unary(
+                    "HandleReloadConfigRequest", answers.reload, model_management_pb2.ReloadConfigRequest
+                ),
             },
         ),
     ]
 
 
-def _unary(answer: Callable[[Any, Any], Any], request_class: Any) -> grpc.RpcMethodHandler:
+def _unary(
+    service: Service,
+    access: Access,
+    method: str,
+    answer: Callable[[Any, Any], Any],
+    request_class: Any,
+) -> grpc.RpcMethodHandler:
     """A handler that turns faults into status codes, and bytes that are no such message into INVALID_ARGUMENT.
 
     gRPC calls an exception or a None of the parser INTERNAL, hence UNREADABLE.
@@ -65,33 +76,52 @@ def _unary(answer: Callable[[Any, Any], Any], request_class: Any) -> grpc.RpcMet
             return UNREADABLE
 
     def handle(request: Any, context: grpc.ServicerContext) -> Any:
+        start = time.monotonic()
+        code, message = "OK", ""
         try:
+            access.admit(_client(context), _metadata(context, "authorization"), "search")
             if request is UNREADABLE:
                 raise invalid(f"the request is not a {request_class.DESCRIPTOR.full_name}")
             return answer(request, context)
         except Fault as fault:
-            code, message = getattr(grpc.StatusCode, fault.code), str(fault)
+            code, message = fault.code, str(fault)
         except Exception:
             logger.exception("a request failed")
-            code, message = grpc.StatusCode.INTERNAL, "the server failed; its log says why"
-        context.abort(code, message)
+            code, message = "INTERNAL", "the server failed; its log says why"
+        finally:
+            identity = request_id(_metadata(context, "x-request-id"))
+            service.answered("grpc", method, code, time.monotonic() - start, identity)
+        context.abort(getattr(grpc.StatusCode, code), message)
 
     return grpc.unary_unary_rpc_method_handler(
         handle, request_deserializer=parse, response_serializer=lambda response: response.SerializeToString()
     )
 
 
+def _client(context: grpc.ServicerContext) -> str:
+    """The address without its port: `ipv4:127.0.0.1:5000`, `ipv6:%5B::1%5D:5000`."""
+    return context.peer().rpartition(":")[0]
+
+
+def _metadata(context: grpc.ServicerContext, name: str) -> str | None:
+    for key, value in context.invocation_metadata():
+        if key == name:
+            return value if isinstance(value, str) else None
+    return None
+
+
 class Answers:
     """Messages to arrays, the service, arrays to messages."""
 
-    def __init__(self, service: Service):
-        self._service = service
+    def __init__(self, service: Service, refresh: Callable[[], None]):
+        self._service, self._refresh = service, refresh
 
     def predict(self, request: Any, context: Any) -> Any:
         settings = self._service.settings
         remaining = context.time_remaining()
         longest = settings.deadline_seconds
-        call = Call(time.monotonic() + (longest if remaining is None else min(remaining, longest)), context.is_active)
+        wait = longest if remaining is None else min(remaining, longest)
+        call = Call(time.monotonic() + wait, context.is_active, context.add_callback)
         call.check()
         try:
             inputs = {name: tensors.pending(proto, settings.message_bytes) for name, proto in request.inputs.items()}
@@ -119,13 +149,25 @@ class Answers:
         return response
 
     def status(self, request: Any, context: Any) -> Any:
-        version = self._service.find(_target(request.model_spec))
         response = get_model_status_pb2.GetModelStatusResponse()
-        response.model_version_status.add(version=version.version, state=AVAILABLE).status.SetInParent()
+        for version, state in self._service.status(_target(request.model_spec)).items():
+            entry = response.model_version_status.add(version=version, state=state.name)
+            entry.status.error_message = state.error
+            entry.status.error_code = error_codes_pb2.UNKNOWN if state.error else error_codes_pb2.OK
         return response
 
     def reload(self, request: Any, context: Any) -> Any:
-        raise Fault("UNIMPLEMENTED", "this server takes its models from its command line only")
+        """Looks for newer versions now. The config may only name what is served: no path is taken from a request."""
+        name = self._service.settings.name
+        models = request.config.model_config_list.config
+        if request.config.WhichOneof("config") != "model_config_list" or [model.name for model in models] != [name]:
+            raise invalid(f"expected a model_config_list with the one model {name!r}, which the command line names")
+        if models[0].base_path:
+            raise invalid("base_path: expected none; this server takes its folders from its command line only")
+        self._refresh()
+        response = model_management_pb2.ReloadConfigResponse()
+        response.status.SetInParent()
+        return response
 
 
 def _target(spec: Any) -> Target:

@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
+import importlib
 import ipaddress
 import logging
 import signal
 import socket
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from types import TracebackType
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
 
 from tf_ssgn.config import SERVING
 from tf_ssgn.errors import UserError
 from tf_ssgn.serving import rpc
+from tf_ssgn.serving.access import Access
 from tf_ssgn.serving.service import Served, Service, warm_up
+from tf_ssgn.serving.tls import Certificates
 
-# Threads beyond those that wait for a slot: they answer status, metadata and health while the queue is full.
-SPARE_THREADS = 8
+SERVICES = ("tensorflow.serving.PredictionService", "tensorflow.serving.ModelService")
+# Threads beyond those that wait for an answer: they refuse what does not fit, and answer status and health.
+SPARE_THREADS = 16
 
 
 def resolve(host: str, insecure: bool) -> str:
     """The numeric address of a host to listen on.
 
     Raises:
-        UserError: an unknown host, or one that other machines can reach without `insecure`: there is no encryption
-            and no authentication here.
+        UserError: an unknown host, or one that other machines can reach without `insecure`.
     """
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -36,10 +42,18 @@ def resolve(host: str, insecure: bool) -> str:
     addresses = sorted({str(entry[4][0]) for entry in found}, key=lambda address: (":" in address, address))
     if not insecure and not all(ipaddress.ip_address(item.split("%")[0]).is_loopback for item in addresses):
         raise UserError(
-            f"--host {host} can be reached from other machines, without encryption or passwords; "
-            "expected a loopback address such as 127.0.0.1, or --insecure if the network is trusted"
+            f"--host {host} can be reached from other machines, without encryption; expected a loopback address such "
+            "as 127.0.0.1, --tls-cert and --tls-key, or --insecure if the network is trusted"
         )
     return addresses[0]
+
+
+def _describe_services() -> None:
+    """Puts the two services' descriptors where reflection finds them. The stock modules do that first and then fail
+    with protobuf's C implementation, on a line that sets an attribute for the Python one."""
+    for module in ("prediction_service_pb2", "model_service_pb2"):
+        with suppress(AttributeError):
+            importlib.import_module(f"tensorflow_serving.apis.{module}")
 
 
 def join_address(host: str, port: int) -> str:
@@ -49,16 +63,27 @@ def join_address(host: str, port: int) -> str:
 class Server:
     """Listens from its creation on; is healthy once a model is published; drains when it is left."""
 
-    def __init__(self, service: Service, host: str = SERVING.host, port: int = SERVING.port, insecure: bool = False):
+    def __init__(
+        self,
+        service: Service,
+        host: str = SERVING.host,
+        port: int = SERVING.port,
+        insecure: bool = False,
+        access: Access | None = None,
+        certificates: Certificates | None = None,
+        refresh: Callable[[], None] = lambda: None,
+    ):
+        """`refresh` looks for newer versions of what is served; `insecure` allows other machines without TLS."""
         settings = service.settings
-        address = join_address(resolve(host, insecure), port)
+        address = join_address(resolve(host, insecure or certificates is not None), port)
         self.service = service
+        self.also_drained: list[Callable[[], None]] = []  # while gRPC finishes what is under way
         self._stop = threading.Event()
         self._health = health.HealthServicer()
         self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         self._server = grpc.server(
-            ThreadPoolExecutor(settings.slots + settings.queue + SPARE_THREADS, thread_name_prefix="rpc"),
-            handlers=rpc.handlers(service),
+            ThreadPoolExecutor(service.most_under_way + SPARE_THREADS, thread_name_prefix="rpc"),
+            handlers=rpc.handlers(service, access or Access(), refresh),
             options=[
                 ("grpc.so_reuseport", 0),  # else a second server on the same port starts, and they share the clients
                 ("grpc.max_receive_message_length", settings.message_bytes),
@@ -67,8 +92,10 @@ class Server:
             ],
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        _describe_services()
+        reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
         try:
-            bound = _bind(self._server, address)
+            bound = _bind(self._server, address, None if certificates is None else certificates.for_grpc())
         except RuntimeError:
             raise UserError(
                 f"cannot listen on {address}: the port is in use or not allowed; "
@@ -82,15 +109,14 @@ class Server:
         """Warms a version up and makes it the one that answers."""
         warm_up(version, self.service.settings)
         self.service.publish(version)
+        self.ready(version)
+
+    def ready(self, version: Served) -> None:
+        """Says in its health that a version answers."""
         self._set_health(health_pb2.HealthCheckResponse.SERVING)
 
     def _set_health(self, status: int) -> None:
-        for name in (
-            "",
-            self.service.settings.name,
-            "tensorflow.serving.PredictionService",
-            "tensorflow.serving.ModelService",
-        ):
+        for name in ("", self.service.settings.name, *SERVICES):
             self._health.set(name, status)
 
     def stop_on_signals(self) -> None:
@@ -109,8 +135,13 @@ class Server:
 
     def drain(self) -> None:
         """Refuses new requests, says so in its health, and gives those under way the grace period to finish."""
+        self.service.draining = True
         self._health.enter_graceful_shutdown()
-        self._server.stop(self.service.settings.grace_seconds).wait()
+        stopped = self._server.stop(self.service.settings.grace_seconds)
+        for stop in self.also_drained:
+            stop()
+        stopped.wait()
+        self.service.batcher.close()
 
     def __enter__(self) -> Server:
         return self
@@ -121,12 +152,15 @@ class Server:
         self.drain()
 
 
-def _bind(server: grpc.Server, address: str) -> int:
+def _bind(server: grpc.Server, address: str, credentials: grpc.ServerCredentials | None) -> int:
     """Binds and gives the port; RuntimeError if it cannot. gRPC's own log of the failure is one traceback too many."""
     level = logging.getLogger("grpc").level
     logging.getLogger("grpc").setLevel(logging.CRITICAL)
     try:
-        port = server.add_insecure_port(address)
+        if credentials is None:
+            port = server.add_insecure_port(address)
+        else:
+            port = server.add_secure_port(address, credentials)
     finally:
         logging.getLogger("grpc").setLevel(level)
     if port == 0:

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from tf_ssgn.config import QUERY_LIMITS, SERVING
 from tf_ssgn.data import images, views
+from tf_ssgn.models.contours import contours
 from tf_ssgn.models.fusion import unit
 from tf_ssgn.retrieval.scann_index import build_tf_searcher, reorder
 from tf_ssgn.status import Status
@@ -24,6 +25,9 @@ CANDIDATES = 5  # times k: how many of ScaNN's candidates get their exact score
 
 class Embedder(tf.Module):
     """`embed_sketch`, `embed_photo` and `explain` of one trained model.
+
+    Each is `decode_*` (bytes to pixels and status) followed by `encode_*` (pixels to codes). The halves are no
+    signatures, but they are kept in the SavedModel, for a runtime that computes the second one by other means.
 
     Args:
         backbone: images `[B, size, size, 3]` to taps `[B, D]`.
@@ -40,44 +44,69 @@ class Embedder(tf.Module):
         self.weights = [variable.value for variable in (*backbone.variables, *ssgn.variables)]
         self.class_names = tf.constant(class_names, tf.string)
         self.class_vectors = tf.constant(class_vectors, tf.float32)
+        pixels = tf.TensorSpec([None, 1 + extra_views, self._size, self._size, 3], tf.float32, name="pixels")
+        self.encode_sketch = tf.function(self._encode_sketch, [pixels], autograph=False)
+        self.encode_photo = tf.function(self._encode_photo, [pixels], autograph=False)
 
     @tf.function(input_signature=[BYTES], autograph=False)
     def embed_sketch(self, image_bytes):
         """string `[B]` to unit `embedding` float32 `[B, d]` and `status` int32 `[B]`; a faulty row is zero."""
-        codes, status = self._sketch(image_bytes)
-        return {"embedding": _only_fine(codes["code"], status), "status": status}
+        pixels, status = self.decode_sketch(image_bytes)
+        return {"embedding": _only_fine(self.encode_sketch(pixels)["code"], status), "status": status}
 
     @tf.function(input_signature=[BYTES], autograph=False)
     def embed_photo(self, image_bytes):
         """As `embed_sketch`, for photos."""
-        pixels, status = self._decode(image_bytes, views.photo_views)
-        codes = self._each_view(pixels, lambda taps: {"code": self._ssgn.photo_code(taps)})
-        return {"embedding": _only_fine(codes["code"], status), "status": status}
+        pixels, status = self.decode_photo(image_bytes)
+        return {"embedding": _only_fine(self.encode_photo(pixels)["code"], status), "status": status}
 
     @tf.function(input_signature=[BYTES], autograph=False)
     def explain(self, image_bytes):
-        """What the method makes of sketches: both stages' codes and the classes nearest to the predicted semantics.
-
-        A stage that the model was built without answers with the code that the next one starts from.
-        """
-        codes, status = self._sketch(image_bytes)
-        coarse = codes.get("coarse", codes["sketch"])
-        rows = tf.shape(image_bytes)[0]
-        semantics = _only_fine(codes["semantics"], status)
+        """What the method makes of sketches: both stages' codes and the classes nearest to the predicted semantics."""
+        pixels, status = self.decode_sketch(image_bytes)
+        codes = {name: _only_fine(code, status) for name, code in self.encode_sketch(pixels).items()}
+        names, vectors = self.classes()
         return {
-            "coarse": _only_fine(coarse, status),
-            "fine": _only_fine(codes.get("fine", coarse), status),
-            "semantics": semantics,
-            "class_names": tf.tile(self.class_names[None], [rows, 1]),
-            "class_scores": tf.linalg.matmul(semantics, self.class_vectors, transpose_b=True),
+            **{name: codes[name] for name in ("coarse", "fine", "semantics")},
+            "class_names": tf.tile(names[None], [tf.shape(image_bytes)[0], 1]),
+            "class_scores": tf.linalg.matmul(codes["semantics"], vectors, transpose_b=True),
             "status": status,
         }
 
     @tf.function(input_signature=[BYTES], autograph=False)
-    def _sketch(self, image_bytes):
-        """All codes of sketches, and their status; a function of its own, so that two signatures share one graph."""
-        pixels, status = self._decode(image_bytes, views.sketch_views)
-        return self._each_view(pixels, self._ssgn.retrieve), status
+    def decode_sketch(self, image_bytes):
+        """string `[B]` to pixels float32 `[B, 1 + views, size, size, 3]` and `status` int32 `[B]`."""
+        return self._decode(image_bytes, views.sketch_views)
+
+    @tf.function(input_signature=[BYTES], autograph=False)
+    def decode_photo(self, image_bytes):
+        """As `decode_sketch`, for photos."""
+        return self._decode(image_bytes, views.photo_views)
+
+    @tf.function(input_signature=[], autograph=False)
+    def classes(self):
+        """Names string `[C]` and unit vectors float32 `[C, s]` of the classes that `explain` knows."""
+        return self.class_names, self.class_vectors
+
+    def _encode_sketch(self, pixels):
+        """Pixels to `code`, `coarse`, `fine` float32 `[B, d]` and `semantics` `[B, s]`.
+
+        A stage that the model was built without answers with the code that the next one starts from.
+        """
+        codes = self._each_view(pixels, lambda image: self._ssgn.retrieve(self._taps(image)))
+        coarse = codes.get("coarse", codes["sketch"])
+        fine = codes.get("fine", coarse)
+        return {"code": codes["code"], "coarse": coarse, "fine": fine, "semantics": codes["semantics"]}
+
+    def _encode_photo(self, pixels):
+        def encode(image):
+            drawn = [self._taps(contours(image))] if self._ssgn.config.contours else []
+            return {"code": self._ssgn.photo_code(tf.concat([self._taps(image), *drawn], axis=-1))}
+
+        return self._each_view(pixels, encode)
+
+    def _taps(self, image):
+        return tf.cast(self._backbone(image, training=False), tf.float32)
 
     def _decode(self, image_bytes, prepare) -> tuple[Any, Any]:
         return images.decode_batch(
@@ -85,10 +114,10 @@ class Embedder(tf.Module):
         )
 
     def _each_view(self, pixels, encode) -> dict[str, Any]:
-        """Unit means over the views of what `encode` gives for the taps of each."""
+        """Unit means over the views of what `encode` gives for each."""
         total: dict[str, Any] = {}
         for view in range(1 + self._views):
-            codes = encode(tf.cast(self._backbone(pixels[:, view], training=False), tf.float32))
+            codes = encode(pixels[:, view])
             total = {key: total[key] + code if total else code for key, code in codes.items()}
         return {key: unit(code) for key, code in total.items()} if self._views else total
 
