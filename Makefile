@@ -29,11 +29,11 @@ jax: $(VENV)/.dev
 # A stamp per set of extras, made anew when the dependencies change.
 $(VENV)/.serve: setup.cfg pyproject.toml | $(BIN)/pip
 	@echo "installing into $(VENV): about 2.5 GB, some minutes"
-	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[serve]" $(PLAIN_PATH)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[serve,web]" $(PLAIN_PATH)
 	touch $@
 
 $(VENV)/.dev: setup.cfg pyproject.toml | $(BIN)/pip
-	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[serve,dev,jax]" $(PLAIN_PATH)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[serve,web,dev,jax]" $(PLAIN_PATH)
 	touch $@ $(VENV)/.serve
 
 $(BIN)/pip:

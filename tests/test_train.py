@@ -5,19 +5,19 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import resource
 import shutil
 import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
 
 from tf_ssgn import config
+from tf_ssgn.benchmarks import crash
 from tf_ssgn.errors import UserError
 from tf_ssgn.evaluate import evaluate_run
 from tf_ssgn.train import train
+from tf_ssgn.training import callbacks, feed
 from tf_ssgn.training.fit import restore_trainer
 from tf_ssgn.training.run_folder import load_state, open_run
 
@@ -42,7 +42,11 @@ def test_the_run_folder_is_whole(chain):
     best = max((row for row in rows if row["phase"] == "select"), key=lambda row: row["validation_map_all"])
     assert load_state(run)[0]["best_epoch"] == best["epoch"]
     assert len([row for row in rows if row["phase"] == "refit"]) == best["epoch"]
-    assert list((chain.run / "tensorboard").rglob("*tfevents*"))
+    events = b"".join(path.read_bytes() for path in (chain.run / "tensorboard").rglob("*tfevents*"))
+    assert b"validation/answers" in events
+    assert b"loss/kl" in events
+    codes = (chain.run / "tensorboard/codes.tsv").read_text().splitlines()
+    assert len(codes) == len((chain.run / "tensorboard/classes.tsv").read_text().splitlines()) - 1 == 2 * 4 * 6
     assert not [path for path in chain.run.rglob("*.tmp*")]
 
 
@@ -58,36 +62,42 @@ def test_the_same_seed_gives_the_same_model_and_metrics(chain, tiny_config, cach
         assert again["families"][family] == pytest.approx(values, abs=1e-6)
 
 
-def test_a_killed_run_resumes_to_the_same_end(chain, tiny_config, cache, tmp_path):
-    """kill -9 after the first epoch; the command again; the end equals that of a run nobody killed."""
-    words = flags(tiny_config) + ["--data", chain.data, "--run", tmp_path / "run", "--cache", cache]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tf_ssgn.train", *map(str, words)], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-    )
-    state = tmp_path / "run/checkpoints/state.npz"
-    deadline = time.monotonic() + 240
-    while not state.exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert state.exists()
-    assert not open_run(tmp_path / "run").finished
+def test_a_killed_run_resumes_to_the_same_end(drawn, tmp_path):
+    """kill -9 at random moments; the end equals that of a run nobody killed (`bench crash --full`: 20 kills)."""
+    result = crash.measure(crash.small_config(), drawn, tmp_path, kills=2)
+    assert len(result["kills"]) == 2
+    assert result["largest_difference"] <= 1e-6
+    assert result["history_equal"]
+
+
+@pytest.mark.parametrize("moment", [("select", 2), ("refit", 1)])
+def test_ctrl_c_within_an_epoch_is_continued_there(moment, chain, tiny_config, cache, tmp_path, monkeypatch, capsys):
+    press_within(monkeypatch, *moment)
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny_config, str(chain.data), None, str(tmp_path / "run"), cache)
+    state, _ = load_state(open_run(tmp_path / "run"))
+    assert (state["phase"], state["epoch"]) == (moment[0], moment[1] - 1)
+    assert state["step"] > 0
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    monkeypatch.undo()
     train(tiny_config, str(chain.data), None, str(tmp_path / "run"), cache)
+    assert f"continuing {moment[0]} after epoch {moment[1] - 1}, step {state['step']}" in capsys.readouterr().err
     for ours, theirs in zip(weights(tmp_path / "run"), weights(chain.run), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
-    assert [(row["phase"], row["epoch"]) for row in history(tmp_path / "run")] == [
-        (row["phase"], row["epoch"]) for row in history(chain.run)
-    ]
+    for ours, theirs in zip(history(tmp_path / "run"), history(chain.run), strict=True):
+        assert ours == pytest.approx(theirs, abs=1e-6)
 
 
-def flags(made):
-    """The command line that gives this config."""
-    base = {name: value for name, (_, _, value) in config.fields(config.preset(made.preset)).items()}
-    words = ["--preset", made.preset]
-    for name, (_, _, value) in config.fields(made).items():
-        if value != base[name]:
-            words += [f"--{name}", ",".join(map(str, value)) if isinstance(value, tuple) else str(value)]
-    return words
+def press_within(monkeypatch, phase, epoch):
+    """Ctrl-C after the second step of an epoch."""
+    count = callbacks.Checkpoint.on_train_batch_end
+
+    def on_train_batch_end(self, batch, logs=None):
+        if (self.state["phase"], self.state["epoch"] + 1, self.state["step"]) == (phase, epoch, 1):
+            os.kill(os.getpid(), signal.SIGINT)
+        count(self, batch, logs)
+
+    monkeypatch.setattr(callbacks.Checkpoint, "on_train_batch_end", on_train_batch_end)
 
 
 def test_a_finished_run_says_so_and_another_config_is_refused(chain, tiny_config, cache, capsys):
@@ -237,6 +247,75 @@ def test_damaged_files_of_a_run_are_one_line(name, chain, tiny_config, cache, tm
     with pytest.raises(UserError, match="damaged|does not fit"):
         train(tiny_config, str(chain.data), None, str(tmp_path / "run"), cache)
         evaluate_run(tmp_path / "run", cache=cache)
+
+
+def test_one_flipped_byte_of_the_weights_is_found(chain, cache, tmp_path):
+    shutil.copytree(chain.run, tmp_path / "run")
+    file = tmp_path / "run" / "best.weights.h5"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(UserError, match="best.weights.h5 is damaged"):
+        evaluate_run(tmp_path / "run", cache=cache)
+
+
+def test_a_full_disk_loses_nothing_older(chain, tiny_config, cache, tmp_path, monkeypatch):
+    """Files of the second epoch and later may not grow as large as a checkpoint is."""
+    on_epoch_end = callbacks.Checkpoint.on_epoch_end
+
+    def limited(self, epoch, logs=None):
+        small = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000 if epoch else small[0], small[1]))
+        try:
+            on_epoch_end(self, epoch, logs)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, small)
+
+    monkeypatch.setattr(callbacks.Checkpoint, "on_epoch_end", limited)
+    with pytest.raises(OSError, match="File too large"):
+        train(tiny_config, str(chain.data), None, str(tmp_path / "run"), cache)
+    assert load_state(open_run(tmp_path / "run"))[0]["epoch"] == 1
+    assert not [path for path in (tmp_path / "run").rglob(".*.tmp*")]
+    monkeypatch.undo()
+    train(tiny_config, str(chain.data), None, str(tmp_path / "run"), cache)
+    for ours, theirs in zip(weights(tmp_path / "run"), weights(chain.run), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_a_run_folder_that_cannot_be_made(drawn, tiny_config, cache, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write the run folder"):
+        train(tiny_config, str(drawn), None, str(tmp_path / "file" / "run"), cache)
+
+
+def test_a_file_that_vanishes_while_it_is_trained_on(mistakes, tiny_config, tmp_path, monkeypatch):
+    """A backbone in training reads images in every epoch; here one goes after the first."""
+    data, _ = mistakes
+    monkeypatch.setattr(feed, "KEEP_DECODED", 0)
+    on_epoch_end = callbacks.EpochEnd.on_epoch_end
+
+    def losing(self, epoch, logs=None):
+        on_epoch_end(self, epoch, logs)
+        (data / "photo/cup").rename(data / "gone")
+
+    monkeypatch.setattr(callbacks.EpochEnd, "on_epoch_end", losing)
+    made = small(tiny_config, training__finetune_from="conv_3", training__epochs=2, data__validation_classes=0)
+    with pytest.raises(UserError, match=r"photo/cup/.* cannot be used any more \(it is gone"):
+        train(made, str(data), None, str(tmp_path / "run"), str(tmp_path / "cache"))
+    assert load_state(open_run(tmp_path / "run"))[0]["epoch"] == 1
+    monkeypatch.undo()
+    (data / "gone").rename(data / "photo/cup")
+    train(made, str(data), None, str(tmp_path / "run"), str(tmp_path / "cache"))
+    assert [row["epoch"] for row in history(tmp_path / "run")] == [1, 2]
+
+
+def test_one_class_and_a_class_without_photos(mistakes, tiny_config, tmp_path):
+    data, check = mistakes
+    shutil.rmtree(data / "photo/cup")
+    (tmp_path / "s.json").write_text(json.dumps({"seen": ["cup", "giraffe"], "unseen": []}))
+    check(small(tiny_config, data__validation_classes=0), "cup.*photos", split=tmp_path / "s.json")
+    (tmp_path / "s.json").write_text(json.dumps({"seen": ["giraffe"], "unseen": ["apple"]}))
+    check(small(tiny_config, data__validation_classes=0), "at least 2", split=tmp_path / "s.json")
 
 
 def test_a_folder_with_other_things_is_no_run_folder(mistakes, tiny_config, tmp_path):

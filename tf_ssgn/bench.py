@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import inspect
 import os
 import pkgutil
 import platform
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tf_ssgn import atomic, benchmarks, cli
+from tf_ssgn.errors import UserError
 
 
 def main(argv: list[str] | None = None) -> int | None:
@@ -25,12 +27,19 @@ def main(argv: list[str] | None = None) -> int | None:
     parser.add_argument(
         "--full", action="store_true", help="the full counts; without it a small part with a fixed seed"
     )
+    parser.add_argument("--data", metavar="DIR", help="measure on these photos (subjects that can)")
     parser.add_argument("--out", metavar="FILE", help="where the JSON goes [bench-SUBJECT.json]")
     parser.add_argument("--json", action="store_true", help="also print the JSON on one line")
     arguments = parser.parse_args(argv)
     facts = machine()
     cli.log("; ".join(f"{key} {value}" for key, value in facts.items()))
-    result = importlib.import_module(f"tf_ssgn.benchmarks.{arguments.subject}").run(full=arguments.full)
+    run = importlib.import_module(f"tf_ssgn.benchmarks.{arguments.subject}").run
+    options: dict[str, Any] = {"full": arguments.full}
+    if arguments.data is not None:
+        if "data" not in inspect.signature(run).parameters:
+            raise UserError(f"--data: the subject {arguments.subject} makes its own data; leave it out")
+        options["data"] = arguments.data
+    result = run(**options)
     result = cli.jsonable({"subject": arguments.subject, "full": arguments.full, "machine": facts, **result})
     out = Path(arguments.out or f"bench-{arguments.subject}.json")
     atomic.write_json(out, result)

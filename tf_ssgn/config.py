@@ -73,6 +73,9 @@ class Synthetic:
 SYNTHETIC = Synthetic()
 
 
+LEADING_FAMILY = "sem_pcyc"  # whose figures stand where there is room for one family, and which validation uses
+
+
 @dataclass(frozen=True)
 class Serving:
     """Bounds of one request, and where the server listens."""
@@ -87,8 +90,11 @@ class Serving:
     message_bytes: int = 32 * 2**20
     deadline_seconds: float = 10.0
     grace_seconds: float = 10.0
-    slots: int = 2  # requests computed at a time: TensorFlow's own threads already use every core within one
-    queue: int = 64  # requests waiting for a slot; one more is refused at once with RESOURCE_EXHAUSTED
+    slots: int = 2  # batches computed at a time: one is prepared and answered while the other has the cores
+    rows: int = 8  # images of several requests computed together; more would make each wait longer and gain nothing
+    queue: int = 32  # requests that wait; one more is refused at once, while those waiting still are answered in time
+    queue_bytes: int = 128 * 2**20  # that they hold together
+    poll_seconds: float = 1.0  # between two looks for newer versions of model and gallery
 
 
 SERVING = Serving()
@@ -100,15 +106,23 @@ class GallerySettings:
 
     exact_below: int = 20_000  # items; below this ScaNN saves nothing
     tree_from: int = 100_000  # items; from here on ScaNN searches some leaves of a tree and not everything
-    leaves_searched: float = 0.08  # share of the leaves that one query looks into
+    leaves: float = 2.0  # of that tree, in multiples of sqrt(items)
+    training_sample: int = 100_000  # vectors that ScaNN's tree and codes are learned from
+    leaves_searched: float = 0.01  # share of the leaves that one query looks into, raised at building to reach `recall`
+    recall: float = 0.965  # recall@10 among its own vectors that an index is tuned to
+    tuning_queries: int = 128
     fewest_leaves: int = 20  # and no fewer than these
-    reorder: int = 10  # candidates rescored exactly, in multiples of k
-    smallest_reorder: int = 100
+    reorder: int = 4  # candidates rescored exactly, in multiples of k; up to 8 times as many where that helps
     merge_deltas: int = 16  # additions are merged into one when there are this many
     advise_compact: float = (
         0.1  # share of items outside the index, or of deleted ones, above which `compact` is advised
     )
     checked_at_open: int = 256 * 2**20  # bytes; larger vector files are hashed by `verify` only
+    columns: int = 100  # of a metadata table
+    grouped: int = 4096  # candidates looked at for k groups of near-duplicates
+    filters_kept: int = 8  # conditions whose items an open gallery remembers; 1 MB each for a million items
+    listed: int = 10_000  # ids or labels in one search
+    filter_seconds: float = 5.0  # a user's condition that takes longer is given up
     photo_side: int = 1024  # pixels; a photo beyond QUERY_LIMITS is scaled down to this before it is embedded
     readers: int = 2  # threads that read and check photos while the model runs
 
@@ -153,7 +167,10 @@ class Model:
     fusion: str = _option(
         "shared", "the mixing projection: one for both modalities, or one each", ("shared", "private")
     )
-    code: int = _option(512, "size d of a fused code", least=2, most=65536)
+    contours: float = _option(
+        0.4, "weight of a contour drawing's code in a photo's; contours train as sketches too; 0: none", most=10
+    )
+    code: int = _option(1024, "size d of a fused code", least=2, most=65536)
     hidden: int = _option(512, "width of the decoders' and encoders' hidden layer", least=1, most=65536)
     latent: int = _option(64, "size of z1 and z2", least=1, most=65536)
     dropout: float = _option(0.0, "dropout on the standardised taps while training", most=0.95)
@@ -188,8 +205,12 @@ class Training:
     batch_classes: int = _option(32, "classes in a batch", least=2, most=4096)
     batch_per_class: int = _option(4, "sketch-photo pairs of each class in a batch", least=1, most=4096)
     learning_rate: float = _option(3e-4, "peak learning rate (AdamW, cosine decay)")
+    warm_up: float = _option(0.05, "share of all steps in which the learning rate rises from 0", most=1)
     weight_decay: float = _option(1e-4, "decoupled weight decay")
     clip_norm: float = _option(1.0, "gradient norm to clip at; 0 never clips")
+    average: float = _option(
+        0.0, "momentum of the moving average of the weights that is validated and kept; 0: the weights", most=0.99999
+    )
     precision: str = _option("float32", "Keras dtype policy", ("float32", "mixed_bfloat16", "mixed_float16"))
     finetune_from: str = _option("", "train the backbone from this layer on; empty: frozen, taps cached on disk")
     views: int = _option(0, "extra views of each training image in the feature cache, drawn at random", most=15)
@@ -226,7 +247,7 @@ def _demo() -> Config:
     return Config(
         preset="demo",
         data=Data(image_size=64, validation_classes=0),
-        model=Model(backbone="tiny", weights="none", code=128, hidden=128, latent=16),
+        model=Model(backbone="tiny", weights="none", contours=0.0, code=128, hidden=128, latent=16),
         training=Training(epochs=16, batch_classes=12, learning_rate=2e-3, finetune_from="all"),
         evaluation=Evaluation(k=(10, 20)),
     )

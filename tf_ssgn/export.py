@@ -47,6 +47,7 @@ def export(run: str | Path, to: str | Path, gallery: str | Path | None = None, v
     to = Path(to)
     opened = None if gallery is None else _open_gallery(gallery, card["fingerprint"])  # refused before writing begins
     card |= {"name": to.name, "metrics": _metrics(Path(run))}
+    cli.log("tracing the graphs of " + ", ".join(SIGNATURES))
     signatures = {name: getattr(embedder, name) for name in SIGNATURES}
     functions = {name: function.get_concrete_function() for name, function in signatures.items()}
     written = {
@@ -85,6 +86,10 @@ def _export_search(to: Path, embedder: Any, card: dict[str, Any], gallery: Galle
         cli.log(f"note: no ScaNN model: {scann_index.why_not()}")
     else:
         kinds["scann"] = ScannNeighbours
+        if index := gallery.index_files():
+            from tf_ssgn.retrieval.scann_graph import IndexedNeighbours
+
+            kinds["scann"] = lambda vectors: IndexedNeighbours(vectors, *index)
     written = {}
     for kind, neighbours in kinds.items():
         card = card | {"gallery": facts, "search": kind, "content": writer.content_hash(card, kind, ids, vectors)}

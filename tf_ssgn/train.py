@@ -26,7 +26,10 @@ from tf_ssgn.errors import UserError
 
 def parser() -> argparse.ArgumentParser:
     parser = cli.Parser(
-        prog="python -m tf_ssgn.train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m tf_ssgn.train",
+        usage="python -m tf_ssgn.train --data DIR --run DIR [--preset NAME] [--split NAME-or-FILE] [--FIELD X ...]",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--preset", default="sketchy-mini", help=f"starting point: {', '.join(PRESETS)}")
     parser.add_argument("--data", required=True, metavar="DIR", help="dataset folder; `prepare list` names the layouts")
@@ -37,6 +40,11 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, help="short for --training.seed")
     parser.add_argument(
         "--cache", metavar="DIR", help="feature cache; else TF_SSGN_CACHE, else the user's cache folder"
+    )
+    parser.add_argument(
+        "--strategy",
+        choices=("mirrored", "multiworker"),
+        help="share each batch out over this machine's devices, or over the workers that TF_CONFIG lists",
     )
     group = parser.add_argument_group("config fields, with the defaults of preset sketchy-mini")
     for name, (_, item, value) in configuration.fields(configuration.preset("sketchy-mini")).items():
@@ -56,17 +64,21 @@ def main(argv: list[str] | None = None) -> int | None:
     if arguments["seed"] is not None:
         fields["training.seed"] = arguments["seed"]
     config = configuration.override(configuration.preset(arguments["preset"]), fields)
-    train(config, arguments["data"], arguments["split"], arguments["run"], arguments["cache"])
+    train(config, arguments["data"], arguments["split"], arguments["run"], arguments["cache"], arguments["strategy"])
     return 0
 
 
-def train(config: Config, data: str, split: str | None, folder: str, cache: str | None = None) -> Path:
+def train(
+    config: Config, data: str, split: str | None, folder: str, cache: str | None = None, strategy: str | None = None
+) -> Path:
     """Trains, resumes or finds finished the run in `folder`; returns its path. The chain of the command in one call."""
     from tf_ssgn.data.datasets import open_dataset
     from tf_ssgn.data.splits import carve_validation, load_split
+    from tf_ssgn.training.devices import open_devices
     from tf_ssgn.training.run_folder import Run, open_run
 
     start = time.monotonic()
+    devices = open_devices(strategy)
     dataset = open_dataset(data, duplicates=config.data.duplicates)
     for note in dataset.notes:
         cli.log(f"note: {note}")
@@ -89,7 +101,8 @@ def train(config: Config, data: str, split: str | None, folder: str, cache: str 
             cli.log(f"the run {path} is finished; evaluate it with `python -m tf_ssgn.evaluate {path}`")
             return path
     else:
-        begun = ("semantics.npz", LEFTOVER)  # a run that was killed while its folder was being made
+        # Of several workers another one may be making the folder this moment.
+        begun = ("semantics.npz", LEFTOVER) if devices.chief else ("*",)  # by a run that was killed meanwhile
         foreign = [p for p in path.iterdir() if not any(fnmatch(p.name, b) for b in begun)] if path.is_dir() else []
         if foreign or (path.exists() and not path.is_dir()):
             what = "holds other things" if path.is_dir() else "is a file"
@@ -97,12 +110,12 @@ def train(config: Config, data: str, split: str | None, folder: str, cache: str 
         semantics = _semantics(chosen, config, cache)
         run = Run(path, config, os.path.abspath(data), chosen, semantics, _versions())
 
-    _fit(run, dataset, cache)
+    _fit(run, dataset, cache, devices)
     cli.log(f"trained in {time.monotonic() - start:.0f} s; next: python -m tf_ssgn.evaluate {path}")
     return path
 
 
-def _fit(run, dataset, cache) -> None:
+def _fit(run, dataset, cache, devices) -> None:
     import keras
 
     from tf_ssgn.models.backbones import build_backbone
@@ -123,15 +136,22 @@ def _fit(run, dataset, cache) -> None:
     known = set(run.split.all_seen)
     sketches, photos = (
         fit.read_images(
-            features, [item for item in items if item.label in known], config.training.views, config.data.max_bad_files
+            features,
+            [item for item in items if item.label in known],
+            config.training.views,
+            config.data.max_bad_files,
+            bool(model.contours),
         )
         for items in (dataset.sketches, dataset.photos)
     )
     fit.check(run, sketches, photos)
+    if not devices.chief:
+        fit.train_run(run, sketches, photos, devices)
+        return
     if not (run.path / "config.json").exists():  # the folder appears only once all inputs were found good
         create_run(run)
     with locked(run):
-        fit.train_run(run, sketches, photos)
+        fit.train_run(run, sketches, photos, devices)
 
 
 def _split_of(data: str, split: str | None) -> str:

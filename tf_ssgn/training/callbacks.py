@@ -1,93 +1,190 @@
-"""What happens after an epoch: validation, best weights, history, checkpoint."""
+"""What happens after a batch and an epoch: validation, best weights, history, checkpoint, TensorBoard."""
 
 from __future__ import annotations
 
 import math
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import keras
+import numpy as np
 
 from tf_ssgn.errors import UserError
 from tf_ssgn.progress import Progress
+from tf_ssgn.training.optimizer import averaged
 from tf_ssgn.training.run_folder import Run, append_history, save_state, save_weights
 
 State = dict[str, Any]
+CHECKPOINT_SHARE = 0.05  # of the time at most goes into checkpoints
+STEP_CHECKPOINT_SECONDS = 60.0  # within an epoch not more often than this
 
 
 class EpochEnd(keras.callbacks.Callback):
-    """Validates, keeps the best weights, writes history and checkpoint; stops when patience runs out.
+    """Stops at a loss that is not finite, validates, keeps the best weights, writes history; stops at no progress.
 
     Args:
         run: the run folder.
-        state: `phase`, `epoch` (done so far), `best` and `best_epoch`; changed in place and saved.
+        state: `phase`, `epoch` (done so far), `step` (done in the epoch after them), `best`, `best_epoch` and
+            `weights` (sha256 of the best weights); changed in place.
         validate: () -> mAP@all on the validation classes, or None for a phase that does not choose.
-        variables: all variables that the state of training consists of.
+        keep: whether better weights are written; not for a phase whose weights nobody will use.
         patience: epochs without a better value after which to stop; 0 never stops.
+        chief: whether this process writes the run folder.
     """
 
     def __init__(
-        self, run: Run, state: State, validate: Callable[[], float] | None, variables: list, patience: int, epochs: int
+        self,
+        run: Run,
+        state: State,
+        validate: Callable[[], float] | None,
+        keep: bool,
+        patience: int,
+        chief: bool = True,
     ):
         super().__init__()
-        self.run, self.state, self.validate, self.variables = run, state, validate, variables
-        self.patience, self.epochs = patience, epochs
+        self.run, self.state, self.validate, self.keep = run, state, validate, keep
+        self.patience, self.chief = patience, chief
         self._start = time.monotonic()
 
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        self._refuse_broken(self.state["epoch"] + 1, logs or {})
+
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self._refuse_broken(epoch + 1, logs or {})
         row: dict[str, Any] = {"phase": self.state["phase"], "epoch": epoch + 1}
         row |= {key: float(value) for key, value in (logs or {}).items()}
-        broken = [key for key, value in row.items() if isinstance(value, float) and not math.isfinite(value)]
-        if broken:
-            raise UserError(
-                f"the loss became {row['loss']} in epoch {epoch + 1} (terms: {', '.join(broken)}); the state before it "
-                f"is kept in {self.run.path}; lower --training.learning_rate or use --training.precision float32"
-            )
         if self.validate:
-            row["validation_map_all"] = value = self.validate()
-            if value > self.state["best"]:
-                self.state |= {"best": value, "best_epoch": epoch + 1}
-                save_weights(self.run, self.model)
-        self.state["epoch"] = epoch + 1
+            with averaged(self.model):
+                row["validation_map_all"] = value = self.validate()
+                if value > self.state["best"]:
+                    self.state |= {"best": value, "best_epoch": epoch + 1}
+                    if self.keep and self.chief:
+                        self.state["weights"] = save_weights(self.run, self.model)
+        self.state |= {"epoch": epoch + 1, "step": 0}
         row["seconds"] = round(time.monotonic() - self._start, 3)
-        append_history(self.run, row)
-        save_state(self.run, self.state, [keras.ops.convert_to_numpy(variable.value) for variable in self.variables])
+        if self.chief:
+            append_history(self.run, row)
         if self.validate and self.patience and epoch + 1 - self.state["best_epoch"] >= self.patience:
             self.model.stop_training = True
 
+    def _refuse_broken(self, epoch: int, logs: dict[str, float]) -> None:
+        if math.isfinite(float(logs.get("loss", 0.0))):
+            return
+        broken = [key for key, value in logs.items() if key != "loss" and not math.isfinite(float(value))]
+        raise UserError(
+            f"the loss became {float(logs['loss'])} in epoch {epoch} (terms: {', '.join(broken) or 'their sum'}); the "
+            f"state before it is kept in {self.run.path}; lower --training.learning_rate or use "
+            "--training.precision float32"
+        )
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Writes the state of training: after an epoch, within a long one, and on Ctrl-C.
+
+    Training goes on from any state as if nothing had happened, so there is no need to write each: writing takes at
+    most `CHECKPOINT_SHARE` of the time.
+
+    Args:
+        state: see `EpochEnd`, which comes before this in the list of callbacks.
+        variables: all variables that the state of training consists of.
+        metrics: those of them that `fit` resets when an epoch begins, which it must not in the middle of one.
+        steps: of a whole epoch.
+        interrupted: see `ctrl_c`.
+        chief: whether this process writes the run folder.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        state: State,
+        variables: list,
+        metrics: list,
+        steps: int,
+        interrupted: threading.Event,
+        chief: bool = True,
+    ):
+        super().__init__()
+        self.run, self.state, self.variables, self.metrics, self.steps = run, state, variables, metrics, steps
+        self.interrupted, self.chief = interrupted, chief
+        self._begun = values(metrics)
+        self._saved, self._cost = time.monotonic(), 0.0
+
+    def on_epoch_begin(self, epoch: int, logs=None) -> None:
+        if self.state["step"]:
+            for variable, value in zip(self.metrics, self._begun, strict=True):
+                variable.assign(value)
+
+    def on_train_batch_end(self, batch: int, logs=None) -> None:
+        self.state["step"] += 1
+        if self.state["step"] < self.steps:  # after the last one the epoch's end is still to come
+            self._save_if(self._due(STEP_CHECKPOINT_SECONDS))
+
+    def on_epoch_end(self, epoch: int, logs=None) -> None:
+        self._save_if(self._due(0.0) or self.model.stop_training or epoch + 1 == self.params["epochs"])
+
+    def _save_if(self, due: bool) -> None:
+        interrupted = self.interrupted.is_set()
+        if self.chief and (due or interrupted):
+            self.save()
+        if interrupted:
+            raise KeyboardInterrupt
+
+    def _due(self, seconds: float) -> bool:
+        return time.monotonic() - self._saved >= max(seconds, self._cost / CHECKPOINT_SHARE)
+
+    def save(self) -> None:
+        """Writes the state, unless its values are broken: a finite loss can still have had an infinite gradient."""
+        start = time.monotonic()
+        if keras.backend.backend() == "jax":
+            self.model.jax_state_sync()
+        arrays = values(self.variables)
+        for variable, array in zip(self.variables, arrays, strict=True):
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise UserError(
+                    f"{variable.path} is no longer finite in epoch {self.state['epoch']}; the state before it is kept "
+                    f"in {self.run.path}; lower --training.learning_rate or set --training.clip_norm"
+                )
+        save_state(self.run, self.state, arrays)
+        self._saved = time.monotonic()
+        self._cost = self._saved - start
+
+
+def values(variables: list) -> list[np.ndarray]:
+    """What variables hold, also those that a strategy keeps on several devices."""
+    return [keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(variable)) for variable in variables]
+
+
+@contextmanager
+def ctrl_c() -> Iterator[threading.Event]:
+    """Within it Ctrl-C only sets the event, so that the step under way ends; a second one interrupts at once."""
+    pressed = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield pressed
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def press(number, frame) -> None:
+        if pressed.is_set():
+            raise KeyboardInterrupt
+        pressed.set()
+
+    signal.signal(signal.SIGINT, press)
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
+
 
 class StepProgress(keras.callbacks.Callback):
-    """One progress line for a whole phase, with the loss and the time left."""
+    """One progress line for a whole phase, with the time left."""
 
-    def __init__(self, what: str, steps: int, first_epoch: int, epochs: int):
+    def __init__(self, bar: Progress):
         super().__init__()
-        self.what, self.steps, self.left = what, steps, (epochs - first_epoch) * steps
-
-    def on_train_begin(self, logs=None) -> None:
-        self.bar = Progress(self.left, self.what)
+        self.bar = bar
 
     def on_train_batch_end(self, batch: int, logs=None) -> None:
         self.bar.advance()
-
-    def on_train_end(self, logs=None) -> None:
-        self.bar.__exit__(None, None, None)
-
-
-class TensorBoardScalars(keras.callbacks.Callback):
-    """Loss terms and validation mAP for TensorBoard, one folder per phase."""
-
-    def __init__(self, run: Run, phase: str, state: State):
-        super().__init__()
-        import tensorflow as tf
-
-        self.tf, self.state = tf, state
-        self.writer = tf.summary.create_file_writer(str(run.path / "tensorboard" / phase))
-
-    def on_epoch_end(self, epoch: int, logs=None) -> None:
-        with self.writer.as_default(step=epoch + 1):
-            for key, value in (logs or {}).items():
-                self.tf.summary.scalar(f"loss/{key}", value)
-            if self.state["best_epoch"]:
-                self.tf.summary.scalar("validation/best_map_all", self.state["best"])
-        self.writer.flush()

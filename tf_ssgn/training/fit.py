@@ -1,70 +1,37 @@
-"""Training a run: choose the epoch on validation classes, then refit on all seen ones; resumable at every epoch."""
+"""Training a run: choose the epoch on validation classes, then refit on all seen ones; resumable at every step."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
 
 from tf_ssgn.atomic import writing
 from tf_ssgn.cli import log
-from tf_ssgn.data.datasets import Item
-from tf_ssgn.data.pipeline import PairSampler, decoded_images, pair_batches, pair_sampler, refuse_bad_files
+from tf_ssgn.config import LEADING_FAMILY
+from tf_ssgn.data.pipeline import lost_files, pair_sampler
 from tf_ssgn.errors import UserError
 from tf_ssgn.evaluation import score_features
 from tf_ssgn.models.backbones import build_backbone
 from tf_ssgn.models.fusion import unit
+from tf_ssgn.progress import Progress
 from tf_ssgn.runtime.features import FeatureCache
-from tf_ssgn.status import Status
-from tf_ssgn.training.callbacks import EpochEnd, StepProgress, TensorBoardScalars
+from tf_ssgn.training.callbacks import Checkpoint, EpochEnd, State, StepProgress, ctrl_c
+from tf_ssgn.training.devices import Devices
+from tf_ssgn.training.feed import Feed
+from tf_ssgn.training.images import Images, read_images, read_taps
+from tf_ssgn.training.optimizer import averaged
 from tf_ssgn.training.run_folder import FINISHED, Run, load_state, load_weights, save_state, save_weights, trim_history
+from tf_ssgn.training.tensorboard import Scalars, show_embedding, show_retrieval
 from tf_ssgn.training.trainer import Trainer, build_trainer, check_losses, compile_trainer
+
+__all__ = ["Images", "check", "encode", "encode_taps", "read_images", "restore_trainer", "train_run"]
 
 SELECT, REFIT = "select", "refit"
 ENCODE_BATCH = 256
-KEEP_DECODED = 2**30  # bytes; a small set of images is decoded once, not in every epoch
 NOTHING_YET = -1.0  # below any mAP
-
-
-@dataclass(frozen=True)
-class Images:
-    """Images of some classes with their taps.
-
-    Attributes:
-        items: the readable ones.
-        taps: float32 `[N, 1 + views, D]`.
-    """
-
-    items: Sequence[Item]
-    taps: np.ndarray
-
-    @property
-    def modality(self) -> str:
-        return self.items[0].modality
-
-    @property
-    def labels(self) -> list[str]:
-        return [item.label for item in self.items]
-
-    def of(self, classes: Sequence[str]) -> Images:
-        wanted = set(classes)
-        keep = [index for index, item in enumerate(self.items) if item.label in wanted]
-        return Images([self.items[index] for index in keep], self.taps[keep])
-
-
-def read_images(cache: FeatureCache, items: Sequence[Item], views: int, max_bad: float) -> Images:
-    """The taps of all readable items; too many unreadable ones are refused, a few are named and left out."""
-    taps, status = cache.taps(items, views)
-    refuse_bad_files(items, status, max_bad)
-    keep = np.flatnonzero(status == Status.OK).tolist()
-    if len(keep) < len(items):
-        log(f"left out {len(items) - len(keep)} of {len(items)} images that cannot be used")
-    return Images([items[index] for index in keep], taps[keep])
+ONE = Devices()
 
 
 def check(run: Run, sketches: Images, photos: Images) -> None:
@@ -74,136 +41,137 @@ def check(run: Run, sketches: Images, photos: Images) -> None:
     check_losses(run.config)
 
 
-def train_run(run: Run, sketches: Images, photos: Images) -> None:
+def train_run(run: Run, sketches: Images, photos: Images, devices: Devices = ONE) -> None:
     """Trains a run to its end, from wherever it stands.
 
     Args:
         sketches, photos: of the run's seen and validation classes.
     """
-    state, _ = load_state(run)
-    if state.get("phase") != REFIT:
-        classes = run.split.seen
-        state = _phase(run, SELECT, classes, run.config.training.epochs, sketches, photos)
-        refit = run.config.training.refit and run.split.validation
-        state = {
-            "phase": REFIT if refit else FINISHED,
-            "epoch": 0,
-            "best": state["best"],
-            "best_epoch": state["best_epoch"],
-        }
-        save_state(run, state, [])
+    found, arrays = load_state(run, with_arrays=True)
+    state: State = {"phase": SELECT, "epoch": 0, "step": 0, "best": NOTHING_YET, "best_epoch": 0, "weights": ""} | found
+    refit = run.config.training.refit and bool(run.split.validation)
+    if state["phase"] == SELECT:
+        _phase(run, state, arrays, run.split.seen, run.config.training.epochs, sketches, photos, devices)
+        state |= {"phase": REFIT if refit else FINISHED, "epoch": 0, "step": 0}
+        arrays = []
+        if devices.chief:
+            save_state(run, state, arrays)
     if state["phase"] == REFIT:
         log(f"refitting on all {len(run.split.all_seen)} seen classes for {state['best_epoch']} epochs")
-        _phase(run, REFIT, run.split.all_seen, state["best_epoch"], sketches, photos)
-        save_state(run, {**state, "phase": FINISHED, "epoch": state["best_epoch"]}, [])
+        _phase(run, state, arrays, run.split.all_seen, state["best_epoch"], sketches, photos, devices)
+        if devices.chief:
+            save_state(run, state | {"phase": FINISHED}, [])
 
 
 def _phase(
-    run: Run, phase: str, classes: tuple[str, ...], epochs: int, sketches: Images, photos: Images
-) -> dict[str, Any]:
-    """Trains on `classes` for up to `epochs`; returns the state at the end, with the best weights written."""
+    run: Run,
+    state: State,
+    arrays: list[np.ndarray],
+    classes: tuple[str, ...],
+    epochs: int,
+    sketches: Images,
+    photos: Images,
+    devices: Devices,
+) -> None:
+    """Trains on `classes` for up to `epochs`, from `state` and `arrays` on; the best weights are written at its end."""
     training = run.config.training
     train_sketches, train_photos = sketches.of(classes), photos.of(classes)
     sampler = pair_sampler(train_sketches.items, train_photos.items, classes, run.config.data.pairs, training)
-    trainer = build_trainer(run.config, run.semantics.of(classes))
-    adapt(trainer, train_sketches, train_photos)
-    # The schedule spans all epochs in both phases, so that a refit is the same training, stopped where it was best.
-    compile_trainer(trainer, sampler.steps * training.epochs)
-    variables = state_variables(trainer)
-    if trainer.finetuned:
+    devices.check_batch(sampler.batch)
+    with devices.scope():
+        trainer = build_trainer(run.config, run.semantics.of(classes))
+        adapt(trainer, train_sketches, train_photos)
+        # The schedule spans all epochs in both phases, so that a refit is the same training, stopped where it was best.
+        compile_trainer(trainer, sampler.steps * training.epochs)
+    if trainer.finetuned and devices.chief:
         _keep_untrained(run, trainer)
+    variables, metrics = state_variables(trainer)
+    _continue(run, state, arrays, variables)
+    if devices.chief:
+        trim_history(run, state["phase"], state["epoch"])
 
-    state, arrays = load_state(run, with_arrays=True)
-    if not arrays:
-        fresh = {"phase": phase, "epoch": 0, "best": NOTHING_YET, "best_epoch": 0}
-        state = (
-            {**fresh, **{key: value for key, value in state.items() if key in ("best", "best_epoch")}}
-            if state
-            else fresh
-        )
-    elif [a.shape for a in arrays] != [tuple(v.shape) for v in variables]:
-        raise UserError(f"{run.state_file} does not fit the config; delete it to train from the start")
-    else:
-        for variable, value in zip(variables, arrays, strict=True):
-            variable.assign(value)
-        log(f"continuing {phase} after epoch {state['epoch']}")
-    trim_history(run, phase, state["epoch"])
-
-    choosing = phase == SELECT and bool(run.split.validation)
+    choosing = state["phase"] == SELECT and bool(run.split.validation)
     held_out = (sketches.of(run.split.validation), photos.of(run.split.validation)) if choosing else None
-    callbacks = [
-        EpochEnd(
-            run,
-            state,
-            (lambda: validation_map(trainer, *held_out)) if held_out else None,
-            variables,
-            training.patience if choosing else 0,
-            epochs,
-        ),
-        TensorBoardScalars(run, phase, state),
-        StepProgress(f"{phase} ({len(classes)} classes)", sampler.steps, state["epoch"], epochs),
-    ]
+    feed = Feed(sampler, train_sketches, train_photos, run.config.data.image_size if trainer.finetuned else 0)
+    total = (epochs - state["epoch"]) * sampler.steps - state["step"]
     stopped = choosing and training.patience and state["epoch"] - state["best_epoch"] >= training.patience
-    if state["epoch"] < epochs and not stopped:
-        trainer.fit(
-            _feed(trainer, sampler, train_sketches, train_photos, state["epoch"]),
-            steps_per_epoch=sampler.steps,
-            initial_epoch=state["epoch"],
-            epochs=epochs,
-            callbacks=callbacks,
-            shuffle=False,
-            verbose=0,
-        )
+    if total and not stopped:
+        with ctrl_c() as interrupted, Progress(total, f"{state['phase']} ({len(classes)} classes)") as bar:
+            callbacks = [
+                EpochEnd(
+                    run,
+                    state,
+                    (lambda: validation_map(trainer, *held_out)) if held_out else None,
+                    keep=choosing and not training.refit,
+                    patience=training.patience if choosing else 0,
+                    chief=devices.chief,
+                ),
+                *([Scalars(run, state)] if devices.chief else []),
+                Checkpoint(run, state, variables, metrics, sampler.steps, interrupted, devices.chief),
+                StepProgress(bar),
+            ]
+            _fit(trainer, feed, state, epochs, callbacks)
+        if held_out and devices.chief:
+            with averaged(trainer):
+                codes = [encode(trainer, images)["code"] for images in held_out]
+            show_retrieval(run, state, codes, held_out)
+            show_embedding(run, codes, held_out)
     if not choosing:
         state["best_epoch"] = state["epoch"]
-        save_weights(run, trainer)
-    return state
+        if devices.chief:
+            with averaged(trainer):
+                state["weights"] = save_weights(run, trainer)
+
+
+def _fit(trainer: Trainer, feed: Feed, state: State, epochs: int, callbacks: list) -> None:
+    """`fit`, twice where training continues within an epoch: it wants equally long ones."""
+    trainer.stop_training = False
+    left = feed.sampler.steps - state["step"]
+    for steps, last in ((left, state["epoch"] + 1), (feed.sampler.steps, epochs)):
+        if state["epoch"] < last and not trainer.stop_training:
+            with lost_files(feed.files):
+                trainer.fit(
+                    feed.batches(state["epoch"], state["step"]),
+                    steps_per_epoch=steps,
+                    initial_epoch=state["epoch"],
+                    epochs=last,
+                    callbacks=callbacks,
+                    shuffle=False,
+                    verbose=0,
+                )
+
+
+def _continue(run: Run, state: State, arrays: list[np.ndarray], variables: list) -> None:
+    """Gives the variables the values of a checkpoint, if there is one."""
+    if arrays:
+        if [array.shape for array in arrays] != [tuple(variable.shape) for variable in variables]:
+            raise UserError(f"{run.state_file} does not fit the config; delete it to train from the start")
+        for variable, value in zip(variables, arrays, strict=True):
+            variable.assign(value)
+        step = f", step {state['step']}" if state["step"] else ""
+        log(f"continuing {state['phase']} after epoch {state['epoch']}{step}")
 
 
 def adapt(trainer: Trainer, sketches: Images, photos: Images) -> None:
-    """Gives both fusion networks the tap statistics of their own modality, over the training images."""
-    for modality, images in (("sketch", sketches), ("photo", photos)):
-        standardise_layer(trainer, modality).adapt(images.taps[:, 0])
+    """Gives the fusion networks the tap statistics of their own modality, over the training images."""
+    width = trainer.ssgn.taps
+    standardise_layer(trainer, "sketch").adapt(sketches.taps[:, 0])
+    standardise_layer(trainer, "photo").adapt(photos.taps[:, 0, :width])
+    if trainer.config.model.contours:
+        standardise_layer(trainer, "contour").adapt(photos.taps[:, 0, width:])
 
 
-def state_variables(trainer: Trainer) -> list:
-    """All that training changes; a frozen backbone does not."""
+def state_variables(trainer: Trainer) -> tuple[list, list]:
+    """All that training changes (a frozen backbone does not), and those of them that every epoch resets."""
     frozen = set() if trainer.finetuned else {id(variable) for variable in trainer.backbone.variables}
-    own = [variable for variable in trainer.variables if id(variable) not in frozen]
-    tracked = {id(variable) for variable in own}
-    return own + [variable for variable in trainer.optimizer.variables if id(variable) not in tracked]
-
-
-def _feed(trainer: Trainer, sampler: PairSampler, sketches: Images, photos: Images, first_epoch: int) -> Iterator:
-    """Batches for `fit`, without end: cached taps, or images when the backbone is trained too."""
-    if trainer.finetuned and _decoded_bytes(trainer, sketches, photos) <= KEEP_DECODED:
-        size = trainer.config.data.image_size
-        pixels = [decoded_images([item.path for item in i.items], i.modality, size) for i in (sketches, photos)]
-        for sketch_rows, photo_rows in sampler.batches(first_epoch):
-            labels = sampler.labels[sketch_rows]
-            yield ({"sketch": pixels[0][sketch_rows], "photo": pixels[1][photo_rows], "label": labels},)
-    if trainer.finetuned:
-        dataset = pair_batches(sampler, sketches.items, photos.items, trainer.config.data.image_size, first_epoch)
-        for rows, sketch, photo in dataset.as_numpy_iterator():
-            yield ({"sketch": sketch, "photo": photo, "label": sampler.labels[rows]},)
-        return
-    for epoch in itertools.count(first_epoch):
-        rng = np.random.default_rng((sampler.seed, epoch, 1))
-        for sketch_rows, photo_rows in sampler.epoch(epoch):
-            sketch, photo = (
-                images.taps[rows, rng.integers(images.taps.shape[1], size=len(rows))]
-                for images, rows in ((sketches, sketch_rows), (photos, photo_rows))
-            )
-            yield ({"sketch": sketch, "photo": photo, "label": sampler.labels[sketch_rows]},)
-
-
-def _decoded_bytes(trainer: Trainer, sketches: Images, photos: Images) -> int:
-    return (len(sketches.items) + len(photos.items)) * trainer.config.data.image_size**2 * 3 * 4
+    metrics = trainer.metrics_variables
+    found = {id(v): v for v in [*trainer.variables, *trainer.optimizer.variables, *metrics] if id(v) not in frozen}
+    return list(found.values()), metrics
 
 
 def untrained_features(run: Run, trainer: Trainer, images: Images) -> np.ndarray:
     """Unit rows of the taps before training, standardised per modality and averaged over the views: the baseline."""
-    taps, modality = images.taps, images.modality
+    taps, modality = images.taps[..., : trainer.ssgn.taps], images.modality
     layer = standardise_layer(trainer, modality)
     mean, scale = (keras.ops.convert_to_numpy(weight.value) for weight in (layer.mean, layer.scale))
     if trainer.finetuned:
@@ -238,16 +206,16 @@ def _keep_untrained(run: Run, trainer: Trainer) -> None:
 
 
 def standardise_layer(trainer: Trainer, modality: str):
-    network = trainer.ssgn.fuse_sketch if modality == "sketch" else trainer.ssgn.fuse_photo
+    network = getattr(trainer.ssgn, f"fuse_{modality}")
     return network.get_layer(f"standardise_{modality}")
 
 
 def validation_map(trainer: Trainer, sketches: Images, photos: Images) -> float:
-    """mAP@all (`sem_pcyc`) of the retrieval codes on classes held out of training, plain view."""
+    """mAP@all (`config.LEADING_FAMILY`) of the retrieval codes on classes held out of training, plain view."""
     queries = encode(trainer, sketches)["code"]
     gallery = encode(trainer, photos)["code"]
     scores = score_features(queries, sketches.labels, gallery, photos.labels, k=(1,))
-    return float(scores["sem_pcyc"]["map_all"])
+    return float(scores[LEADING_FAMILY]["map_all"])
 
 
 def encode(trainer: Trainer, images: Images, semantics: np.ndarray | None = None) -> dict[str, np.ndarray]:
@@ -258,8 +226,9 @@ def encode(trainer: Trainer, images: Images, semantics: np.ndarray | None = None
     """
     taps = images.taps[:, 0]
     if trainer.finetuned:  # the backbone has moved since these taps were read
-        cache = FeatureCache(None, trainer.backbone, trainer.config.model.backbone)
-        taps = cache.taps(images.items, 0)[0][:, 0]
+        model = trainer.config.model
+        cache = FeatureCache(None, trainer.backbone, model.backbone)
+        taps = read_taps(cache, images.items, 0, bool(model.contours))[0][:, 0]
     return encode_taps(trainer, taps, images.modality, semantics)
 
 

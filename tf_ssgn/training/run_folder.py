@@ -7,6 +7,7 @@ resume, evaluate and export, on another machine too.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ import numpy as np
 from tf_ssgn import config as configuration
 from tf_ssgn.atomic import write_json, writing
 from tf_ssgn.data.splits import Split
-from tf_ssgn.errors import DAMAGED_ARCHIVE, UserError
+from tf_ssgn.errors import DAMAGED_ARCHIVE, UserError, reason
 
 FINISHED = "finished"
 
@@ -142,7 +143,9 @@ def open_run(path: str | os.PathLike) -> Run:
             "`python -m tf_ssgn.train --run DIR`"
         ) from None
     except (*DAMAGED_ARCHIVE, TypeError, AttributeError) as error:
-        raise UserError(f"the run folder {path} is damaged ({error}); train it anew into another folder") from None
+        raise UserError(
+            f"the run folder {path} is damaged ({reason(error)}); train it anew into another folder"
+        ) from None
 
 
 def save_state(run: Run, values: dict[str, Any], arrays: list[np.ndarray]) -> None:
@@ -163,22 +166,41 @@ def load_state(run: Run, with_arrays: bool = False) -> tuple[dict[str, Any], lis
             arrays = [stored[key] for key in sorted(stored.files) if key.startswith("v")] if with_arrays else []
         return values, arrays
     except DAMAGED_ARCHIVE as error:
-        raise UserError(f"{run.state_file} is damaged ({error}); delete it to train from the start") from None
+        raise UserError(f"{run.state_file} is damaged ({reason(error)}); delete it to train from the start") from None
 
 
-def save_weights(run: Run, trainer) -> None:
-    with writing(run.weights_file) as temporary:
-        trainer.save_weights(temporary)
+def save_weights(run: Run, trainer) -> str:
+    """Writes `best.weights.h5`; returns its sha256, which belongs into the state."""
+    try:
+        with writing(run.weights_file) as temporary:
+            trainer.save_weights(temporary)
+            return _checksum(temporary)
+    except (OSError, RuntimeError) as error:  # HDF5 tells a full disk in words, and in either of these
+        raise UserError(
+            f"cannot write {run.weights_file} ({reason(error)}); check space and rights there, then run the same "
+            "command again"
+        ) from None
+
+
+def _checksum(path: Path) -> str:
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def load_weights(run: Run, trainer) -> None:
     if not run.weights_file.exists():
         raise UserError(f"the run {run.path} has no best.weights.h5 yet; finish it with the train command")
+    state = load_state(run)[0]
+    # Before the end the weights may be newer than the state: a kill can fall between the two.
+    if state.get("phase") == FINISHED and state.get("weights", "") not in ("", _checksum(run.weights_file)):
+        raise UserError(
+            f"{run.weights_file} is damaged (its sha256 is not the one that training noted); "
+            "take it from a copy of the run, or train again into another folder"
+        )
     try:
         trainer.load_weights(run.weights_file)
     except DAMAGED_ARCHIVE as error:
-        reason = str(error).strip().split("\n")[0][:200]
-        raise UserError(f"{run.weights_file} does not fit the run's config: {reason}") from None
+        raise UserError(f"{run.weights_file} does not fit the run's config: {reason(error)}") from None
 
 
 def append_history(run: Run, row: dict[str, Any]) -> None:

@@ -10,20 +10,23 @@ from keras import ops
 
 from tf_ssgn.config import Config
 from tf_ssgn.errors import UserError
+from tf_ssgn.models import replicas
 from tf_ssgn.models.backbones import build_backbone
+from tf_ssgn.models.contours import contours
 from tf_ssgn.models.fusion import unit
 from tf_ssgn.models.ssgn import SSGN
 from tf_ssgn.training import losses
+from tf_ssgn.training.devices import distributed_step
+from tf_ssgn.training.optimizer import AdamW, WarmUpCosine
 
 CENTRE_MOMENTUM = 0.9  # of the running class means; a class comes by about once in three steps
-WARM_UP = 0.05  # share of all steps in which the learning rate rises
 
 
 class Trainer(keras.Model):
     """Computes the weighted sum of all losses of the config.
 
-    A batch is a dict: `sketch` and `photo`, taps `[B, D]` of a frozen backbone or images `[B, size, size, 3]` in
-    0..255 for one that is fine-tuned, and `label` int32 `[B]`, the pair's seen class.
+    A batch is a dict: `sketch` and `photo`, taps `[B, D]` and `[B, P]` (`models.ssgn`) of a frozen backbone or images
+    `[B, size, size, 3]` in 0..255 for one that is fine-tuned, and `label` int32 `[B]`, the pair's seen class.
 
     Attributes:
         semantics: float32 `[C, s]`, unit vectors of the seen classes.
@@ -54,24 +57,46 @@ class Trainer(keras.Model):
         taps = {key: inputs[key] for key in ("sketch", "photo")}
         if self.finetuned:
             # Both modalities in one batch: batch normalisation has one set of statistics for them at test time too.
-            both = self.backbone(ops.concatenate([taps["sketch"], taps["photo"]]), training=training)
-            taps = dict(zip(("sketch", "photo"), ops.split(both, 2), strict=True))
+            pictures = [taps["sketch"], taps["photo"]]
+            if self.config.model.contours:
+                pictures.append(contours(taps["photo"]))
+            parts = ops.split(self.backbone(ops.concatenate(pictures), training=training), len(pictures))
+            taps = {"sketch": parts[0], "photo": ops.concatenate(parts[1:], axis=-1)}
         semantics = ops.take(self.semantics, inputs["label"], axis=0)
-        return self.ssgn(taps | {"semantics": semantics}, training=training)
+        label = inputs["label"]
+        if self.config.model.contours:  # each photo makes a second pair, with its contours
+            label = ops.concatenate([label, label])
+        return self.ssgn(taps | {"semantics": semantics}, training=training) | {"label": label}
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None) -> None:
+        """Nothing: all variables exist, and Keras's own cannot take a dict from several workers (3.15)."""
+
+    def make_train_function(self, force: bool = False):
+        """Keras's own, except on several devices, where it cannot bring together the logs of several workers (3.15)."""
+        if keras.backend.backend() != "tensorflow" or self.distribute_strategy.num_replicas_in_sync == 1:
+            return super().make_train_function(force)
+        if self.train_function is None or force:
+            self.train_function = distributed_step(self, self.distribute_strategy)
+        return self.train_function
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """The weighted sum; every term is tracked under its own name."""
+        """The weighted sum; every term is tracked under its own name.
+
+        Over several devices it is that of the whole batch, on each of them, divided by their number, since the
+        optimiser adds up what they have.
+        """
+        y_pred = {key: replicas.gather(value) for key, value in y_pred.items()}
         if training:
-            self._update_centres(y_pred["photo"], x["label"])
-        terms = self.terms(y_pred, x["label"])
+            self._update_centres(y_pred["photo"], y_pred["label"])
+        terms = self.terms(y_pred)
         total = sum(_weights(self.config)[name] * term for name, term in terms.items())
         for tracker in self.trackers:
             tracker.update_state(total if tracker.name == "loss" else terms[tracker.name])
-        return total
+        return total / replicas.count()
 
-    def terms(self, out: dict[str, Any], labels) -> dict[str, Any]:
-        """The loss terms whose weight is not 0, as scalars, from what `SSGN.call` returned."""
-        weights, temperature = _weights(self.config), self.config.losses.temperature
+    def terms(self, out: dict[str, Any]) -> dict[str, Any]:
+        """The loss terms whose weight is not 0, as scalars, from what `call` returned."""
+        weights, temperature, labels = _weights(self.config), self.config.losses.temperature, out["label"]
         target = ops.take(ops.convert_to_tensor(self.semantics), labels, axis=0)
         centre = unit(ops.take(ops.convert_to_tensor(self.ssgn.centres), labels, axis=0))
         photo = ops.stop_gradient(out["photo"])
@@ -140,14 +165,12 @@ def compile_trainer(trainer: Trainer, steps: int) -> None:
     """AdamW with warm-up and cosine decay over `steps`; `mixed_float16` scales its loss by itself."""
     training = trainer.config.training
     check_losses(trainer.config)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        0.0,
-        decay_steps=max(1, round(steps * (1 - WARM_UP))),
-        warmup_target=training.learning_rate,
-        warmup_steps=max(1, round(steps * WARM_UP)),
-    )
-    optimizer = keras.optimizers.AdamW(
-        schedule, weight_decay=training.weight_decay, global_clipnorm=training.clip_norm or None
+    optimizer = AdamW(
+        WarmUpCosine(training.learning_rate, steps, training.warm_up),
+        training.weight_decay,
+        training.clip_norm,
+        use_ema=training.average > 0,
+        ema_momentum=training.average,
     )
     if training.precision == "mixed_float16":  # `fit` would only wrap it for a model whose own policy is float16
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)

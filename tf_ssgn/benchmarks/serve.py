@@ -1,0 +1,291 @@
+"""The server under load, from a second process on the same cores.
+
+One query through gRPC against the same call in process; the rate of 32 clients against that of direct batches and of a
+constant reply; what happens at five times the capacity. Weights and gallery are drawn at random: they do not change
+the time. Run as a module with arguments it is the second process, which generates the load.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+CLIENTS = 32
+OVERLOAD = 5.0
+STEADY = 0.8  # of the capacity: the load whose p99 the overload is compared with
+QUERIES = 16  # different drawings
+
+
+def run(full: bool, backbone: str = "") -> dict[str, Any]:
+    """Measures and prints.
+
+    Returns:
+        `single`: p50 in ms of one query `in_process` and through `grpc`, and the `difference`.
+        `throughput`: queries/s of `direct` batches of 32 (R), of a `constant` reply (C), of 32 clients `served`, their
+        `ratio` to 1/(1/R + 1/C) and `to_tensorflow`, to batches of 32 through TensorFlow in process.
+        `overload`: p99 in ms at 80 % load and of those accepted at five times the capacity, their `ratio`; refused
+        ones' p99, counts by code, growth of the server's memory in MB, the share of one core that the clients took.
+    """
+    from tf_ssgn.benchmarks import runtime
+    from tf_ssgn.config import SERVING
+    from tf_ssgn.retrieval.gallery import Gallery
+    from tf_ssgn.serving.server import Server
+    from tf_ssgn.serving.service import Service, served
+
+    seconds, items = (20.0, 100_000) if full else (1.0, 2_000)
+    with tempfile.TemporaryDirectory() as temporary:
+        _, models = runtime.build(backbone or ("mobilenet_v2" if full else "tiny"), "none")
+        model = models.get("openvino", models["tensorflow"])
+        gallery = Gallery.open(_gallery(Path(temporary), model, items))
+        service = Service()
+        with Server(service, port=0) as server, _constant(_reply()) as constant:
+            server.publish(served(model, gallery, 1))
+            images = [_drawing(number) for number in range(QUERIES)]
+            direct = _direct(model, gallery, images)
+            single = _single(server.address, direct, seconds, 4 if full else 1)
+            rates: dict[str, list[float]] = {"direct": [], "constant": [], "served": [], "tensorflow": []}
+            slow = _direct(models["tensorflow"], gallery, images)
+            for _ in range(3 if full else 1):
+                rates["direct"].append(_rate(direct, SERVING.batch, seconds))
+                rates["tensorflow"].append(_rate(slow, SERVING.batch, seconds))
+                rates["constant"].append(load(constant, CLIENTS, seconds)["rate"])
+                rates["served"].append(load(server.address, CLIENTS, seconds)["rate"])
+            medians = {name: float(np.median(found)) for name, found in rates.items()}
+            bound = 1 / (1 / medians["direct"] + 1 / medians["constant"])
+            throughput = {
+                **medians,
+                "ratio": medians["served"] / bound,
+                "to_tensorflow": medians["served"] / medians["tensorflow"],
+            }
+            overload = _overload(server.address, medians["served"], seconds, 60.0 if full else 2.0)
+    for name, part in (("one query, ms", single), ("queries/s", throughput), ("overload, ms", overload)):
+        print(f"{name:>14}: " + ", ".join(f"{key} {_shown(value)}" for key, value in part.items()))
+    return {"items": items, "runtime": model.runtime, "single": single, "throughput": throughput, "overload": overload}
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _gallery(folder: Path, model: Any, items: int) -> Path:
+    from tf_ssgn.retrieval.changes import import_vectors
+
+    random = np.random.default_rng(0)
+    centres = random.standard_normal((200, model.dimension), dtype=np.float32)
+    vectors = centres[random.integers(0, 200, items)]
+    vectors += 0.5 * random.standard_normal((items, model.dimension), dtype=np.float32)
+    np.savez(folder / "vectors.npz", vectors=vectors)
+    import_vectors(folder / "vectors.npz", folder / "gallery", model)
+    return folder / "gallery"
+
+
+def _drawing(seed: int) -> bytes:
+    import io
+
+    from PIL import Image, ImageDraw
+
+    random = np.random.default_rng(seed)
+    image = Image.new("L", (256, 256), 255)
+    pen = ImageDraw.Draw(image)
+    for _ in range(12):
+        pen.line([tuple(point) for point in random.integers(0, 256, (6, 2)).tolist()], fill=0, width=3)
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _direct(model: Any, gallery: Any, images: list[bytes]) -> Callable[[int], None]:
+    """A batch of that many queries in process."""
+
+    def call(rows: int) -> None:
+        batch = np.empty(rows, object)
+        batch[:] = [images[row % len(images)] for row in range(rows)]
+        embedded = model.call("embed_sketch", {"image_bytes": batch})["embedding"]
+        gallery.search_batch(embedded, np.full(rows, 10, np.int32))
+
+    return call
+
+
+def _rate(call: Callable[[int], None], rows: int, seconds: float) -> float:
+    call(rows)
+    start, done = time.perf_counter(), 0
+    while time.perf_counter() - start < seconds:
+        call(rows)
+        done += rows
+    return done / (time.perf_counter() - start)
+
+
+def _single(address: str, direct: Callable[[int], None], seconds: float, rounds: int) -> dict[str, float]:
+    """Both by turns, so that whatever else the machine does meets both."""
+    inside, outside = [], []
+    for _ in range(rounds):
+        end = time.perf_counter() + seconds / rounds
+        while time.perf_counter() < end:
+            start = time.perf_counter()
+            direct(1)
+            inside.append(1000 * (time.perf_counter() - start))
+        outside += load(address, 1, seconds / rounds)["accepted_ms"]
+    medians = {"in_process": float(np.median(inside)), "grpc": float(np.median(outside))}
+    return {**medians, "difference": medians["grpc"] - medians["in_process"]}
+
+
+def _overload(address: str, capacity: float, steady: float, seconds: float) -> dict[str, Any]:
+    calm = load(address, CLIENTS, steady, STEADY * capacity)
+    before = _resident()
+    storm = load(address, CLIENTS, seconds, OVERLOAD * capacity)
+    accepted, refused = np.array(storm["accepted_ms"] or [np.nan]), np.array(storm["refused_ms"] or [np.nan])
+    calm_p99 = float(np.percentile(calm["accepted_ms"] or [np.nan], 99))
+    accepted_p99 = float(np.percentile(accepted, 99))
+    return {
+        "p99_at_80_percent": calm_p99,
+        "p99_accepted": accepted_p99,
+        "ratio": accepted_p99 / calm_p99,
+        "p99_refused": float(np.percentile(refused, 99)),
+        "codes": storm["codes"],
+        "growth_mb": _resident() - before,
+        "client_cores": storm["cpu_seconds"] / seconds,
+    }
+
+
+def _resident() -> float:
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+@contextmanager
+def _constant(reply: bytes) -> Iterator[str]:
+    """A gRPC server that always says the same: the ceiling of any server in Python."""
+    import grpc
+
+    from tf_ssgn.serving import wire
+
+    service, _, method = wire.PREDICT.strip("/").partition("/")
+    handler = grpc.method_handlers_generic_handler(
+        service, {method: grpc.unary_unary_rpc_method_handler(lambda request, context: reply)}
+    )
+    server = grpc.server(ThreadPoolExecutor(CLIENTS), handlers=[handler])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield f"127.0.0.1:{port}"
+    server.stop(None).wait()
+
+
+def _reply() -> bytes:
+    """What a query is answered with."""
+    from tf_ssgn.serving import tensors, wire
+
+    response = wire.PredictResponse()
+    ids = np.array([[f"photo/some class/{number}.jpg".encode() for number in range(10)]], object)
+    for name, array in (
+        ("ids", ids),
+        ("scores", np.full((1, 10), 0.5, np.float32)),
+        ("count", np.array([10], np.int32)),
+        ("status", np.array([0], np.int32)),
+    ):
+        tensors.encode(array, response.outputs[name])
+    return response.SerializeToString()
+
+
+# -- the second process ----------------------------------------------------------------------------------------------
+
+
+def load(address: str, clients: int, seconds: float, rate: float = 0.0) -> dict[str, Any]:
+    """Load from another process: each client asks again when it is answered, or together they ask `rate` times a second
+    whether answered or not.
+
+    Returns:
+        `rate` answered per second, `accepted_ms`, `refused_ms`, `codes` and the clients' `cpu_seconds`.
+    """
+    words = [sys.executable, "-m", "tf_ssgn.benchmarks.serve", address, str(clients), str(seconds), str(rate)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(done.stderr[-2000:])
+    return json.loads(done.stdout)
+
+
+def generate(address: str, clients: int, seconds: float, rate: float) -> dict[str, Any]:
+    import grpc
+
+    from tf_ssgn.config import SERVING
+    from tf_ssgn.serving import tensors, wire
+
+    requests = []
+    for number in range(QUERIES):
+        request = wire.PredictRequest()
+        request.model_spec.name = SERVING.name
+        tensors.encode(np.array([_drawing(number)], object), request.inputs["image_bytes"])
+        tensors.encode(np.array([10], np.int32), request.inputs["k"])
+        requests.append(request.SerializeToString())
+    channels = [grpc.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)]) for _ in range(clients)]
+    calls = [channel.unary_unary(wire.PREDICT) for channel in channels]
+    for call in calls:
+        call(requests[0], timeout=20, wait_for_ready=True)
+    times: dict[bool, list[float]] = {True: [], False: []}
+    codes: Counter[str] = Counter()
+    lock = threading.Lock()
+
+    def ended(start: float, code: str) -> None:
+        taken = 1000 * (time.perf_counter() - start)
+        with lock:
+            codes[code] += 1
+            times[code == "OK"].append(taken)
+
+    def closed(number: int) -> None:
+        while time.perf_counter() < end:
+            start = time.perf_counter()
+            try:
+                calls[number](requests[number % QUERIES], timeout=20)
+                ended(start, "OK")
+            except grpc.RpcError as error:
+                ended(start, error.code().name)
+
+    def opened() -> None:
+        random = np.random.default_rng(0)
+        due, number, waiting = begin, 0, []
+        while due < end:
+            time.sleep(max(0.0, due - time.perf_counter()))
+            start = time.perf_counter()
+            future = calls[number % clients].future(requests[number % QUERIES], timeout=20)
+            future.add_done_callback(lambda done, start=start: ended(start, done.code().name))
+            waiting.append(future)
+            number += 1
+            due += random.exponential(1 / rate)
+        for future in waiting:
+            future.code()
+
+    begin = time.perf_counter()
+    end = begin + seconds
+    before = time.process_time()
+    if rate:
+        opened()
+    else:
+        threads = [threading.Thread(target=closed, args=(number,)) for number in range(clients)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    elapsed = time.perf_counter() - begin
+    return {
+        "rate": codes["OK"] / elapsed,
+        "accepted_ms": times[True],
+        "refused_ms": times[False],
+        "codes": dict(codes),
+        "cpu_seconds": time.process_time() - before,
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(generate(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), float(sys.argv[4]))))

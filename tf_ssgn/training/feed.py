@@ -1,0 +1,104 @@
+"""The batches of one phase, from any step on: cached taps, or images when the backbone is trained too."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tf_ssgn.data.pipeline import PairSampler, decoded_images, pair_batches
+from tf_ssgn.training.images import Images
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+KEEP_DECODED = 2**30  # bytes; a small set of images is decoded once, not in every epoch
+
+
+@dataclass
+class Feed:
+    """What `fit` trains on.
+
+    Everything follows from the sampler's seed, the epoch and the step, so training continues exactly where it was left.
+
+    Attributes:
+        sketches, photos: those of the classes trained on.
+        image_size: side of the images that a backbone in training sees; 0 feeds taps.
+    """
+
+    sampler: PairSampler
+    sketches: Images
+    photos: Images
+    image_size: int
+
+    @property
+    def files(self) -> list[str]:
+        """What is read while training; none when taps are fed."""
+        return [item.path for images in (self.sketches, self.photos) for item in images.items if self.image_size]
+
+    def batches(self, epoch: int, step: int) -> tf.data.Dataset:
+        """A dataset without end of what `fit` takes, from `step` of `epoch` on: a dict in a tuple of one.
+
+        It is no generator, since `fit` looks at its first batch and then wants to begin again.
+        """
+        import tensorflow as tf
+
+        count = len(self.sketches.items) + len(self.photos.items)
+        small = 4 * count * math.prod(self._image) <= KEEP_DECODED
+        if self.image_size and not small:
+            batches = self._files(epoch, step)
+        else:
+            draw = self._decoded if self.image_size else self._taps
+            sides = {"sketch": self.sketches, "photo": self.photos}
+            spec = {
+                side: tf.TensorSpec((None, *(self._image or images.taps.shape[2:])), tf.float32)
+                for side, images in sides.items()
+            } | {"label": tf.TensorSpec((None,), tf.int32)}
+            batches = tf.data.Dataset.from_generator(lambda: draw(epoch, step), output_signature=spec)
+        options = tf.data.Options()
+        options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+        return batches.map(lambda batch: (batch,)).prefetch(tf.data.AUTOTUNE).with_options(options)
+
+    @property
+    def _image(self) -> tuple[int, ...]:
+        return (self.image_size, self.image_size, 3) if self.image_size else ()
+
+    def _taps(self, epoch: int, step: int) -> Iterator[dict[str, np.ndarray]]:
+        for number in itertools.count(epoch):
+            rng = np.random.default_rng((self.sampler.seed, number, 1))
+            for index, (sketch_rows, photo_rows) in enumerate(self.sampler.epoch(number)):
+                chosen = [
+                    (images.taps, rows, rng.integers(images.taps.shape[1], size=len(rows)))
+                    for images, rows in ((self.sketches, sketch_rows), (self.photos, photo_rows))
+                ]
+                if number > epoch or index >= step:
+                    sketch, photo = (taps[rows, views] for taps, rows, views in chosen)
+                    yield {"sketch": sketch, "photo": photo, "label": self.sampler.labels[sketch_rows]}
+
+    def _decoded(self, epoch: int, step: int) -> Iterator[dict[str, np.ndarray]]:
+        sketches, photos = self._pixels
+        for sketch_rows, photo_rows in self.sampler.batches(epoch, step):
+            label = self.sampler.labels[sketch_rows]
+            yield {"sketch": sketches[sketch_rows], "photo": photos[photo_rows], "label": label}
+
+    @functools.cached_property
+    def _pixels(self) -> tuple[np.ndarray, np.ndarray]:
+        sketches, photos = (
+            decoded_images([item.path for item in images.items], images.modality, self.image_size)
+            for images in (self.sketches, self.photos)
+        )
+        return sketches, photos
+
+    def _files(self, epoch: int, step: int) -> tf.data.Dataset:
+        import tensorflow as tf
+
+        labels = tf.constant(self.sampler.labels)
+        pairs = pair_batches(self.sampler, self.sketches.items, self.photos.items, self.image_size, epoch, step)
+        return pairs.map(
+            lambda rows, sketch, photo: {"sketch": sketch, "photo": photo, "label": tf.gather(labels, rows)}
+        )

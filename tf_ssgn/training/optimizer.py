@@ -1,0 +1,132 @@
+"""The optimiser: AdamW in one kernel a variable, and its schedule in one expression.
+
+What Keras ships gives the same numbers; on a CPU it is a dozen passes over every variable, and a branch of the
+graph for each of them, which took as long as a third of the step and most of the time before the first one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+from keras import ops
+
+from tf_ssgn.models import replicas
+
+
+class WarmUpCosine(keras.optimizers.schedules.LearningRateSchedule):
+    """Rises in a line from 0 to `peak`, then falls to 0 along half a cosine (Loshchilov and Hutter 2017).
+
+    Args:
+        steps: optimiser steps of the whole training; the learning rate stays 0 after them.
+        warm_up: share of the steps in which it rises.
+    """
+
+    def __init__(self, peak: float, steps: int, warm_up: float):
+        super().__init__()
+        self.peak, self.steps, self.warm_up = peak, steps, warm_up
+
+    def __call__(self, step):
+        rising, falling = (max(1, round(self.steps * share)) for share in (self.warm_up, 1.0 - self.warm_up))
+        step = ops.cast(step, "float32")
+        fallen = ops.clip((step - rising) / falling, 0.0, 1.0)
+        return self.peak * ops.minimum(step / rising, 0.5 * (1.0 + ops.cos(math.pi * fallen)))
+
+    def get_config(self) -> dict[str, Any]:
+        return {"peak": self.peak, "steps": self.steps, "warm_up": self.warm_up}
+
+
+class AdamW(keras.optimizers.Adam):
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019) of every variable.
+
+    Args:
+        decay: share of a variable that a learning rate of 1 would take off it in a step.
+        clip: gradients whose norm over all variables is above this are scaled down to it; 0 never.
+    """
+
+    def __init__(self, learning_rate, decay: float, clip: float, **options):
+        # Keras adds up the replicas' clipped gradients: a mean on each, clipped at its share, is the sum clipped.
+        super().__init__(learning_rate, global_clipnorm=clip / _replicas() or None, **options)
+        self.decay, self.clip = decay, clip
+
+    def apply(self, grads, trainable_variables=None) -> None:
+        """As always, but over several replicas the norm is that of their gradients together."""
+        context = replicas.context()
+        if context is None:
+            super().apply(grads, trainable_variables)
+            return
+        import tensorflow as tf
+
+        super().apply(context.all_reduce(tf.distribute.ReduceOp.MEAN, list(grads)), trainable_variables)
+
+    def update_step(self, gradient, variable, learning_rate):
+        self.assign(variable, variable * (1.0 - self.decay * learning_rate))
+        if not _one_tensorflow_device():
+            super().update_step(gradient, variable, learning_rate)
+            return
+        import tensorflow as tf
+
+        index = self._get_variable_index(variable)
+        done = ops.cast(self.iterations + 1, variable.dtype)
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=self._momentums[index].value.handle,
+            v=self._velocities[index].value.handle,
+            beta1_power=self.beta_1**done,
+            beta2_power=self.beta_2**done,
+            lr=learning_rate,
+            beta1=self.beta_1,
+            beta2=self.beta_2,
+            epsilon=self.epsilon,
+            grad=ops.cast(gradient, variable.dtype),
+        )
+
+    def finalize_variable_values(self, var_list) -> None:
+        """Nothing: `fit` would leave the averages in the model, and training may go on (`averaged`)."""
+
+    def take_average(self, var_list) -> None:
+        """Puts the averaged values into the variables."""
+        super().finalize_variable_values(var_list)
+
+    def get_config(self) -> dict[str, Any]:
+        values = super().get_config()
+        del values["global_clipnorm"]
+        return values | {"decay": self.decay, "clip": self.clip}
+
+
+@contextmanager
+def averaged(trainer: keras.Model) -> Iterator[None]:
+    """Within it the model has its averaged weights, where the config asks for an average."""
+    optimizer = getattr(trainer.optimizer, "inner_optimizer", trainer.optimizer)
+    if not optimizer.use_ema:
+        yield
+        return
+    variables = trainer.trainable_variables
+    raw = [ops.convert_to_numpy(variable.value) for variable in variables]
+    optimizer.take_average(variables)
+    try:
+        yield
+    finally:
+        for variable, value in zip(variables, raw, strict=True):
+            variable.assign(value)
+
+
+def _one_tensorflow_device() -> bool:
+    """Whether a variable is one buffer, as the fused kernel needs it."""
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    return not tf.distribute.has_strategy()
+
+
+def _replicas() -> int:
+    """Of the strategy in whose scope this is called."""
+    if keras.backend.backend() != "tensorflow":
+        return 1
+    import tensorflow as tf
+
+    return tf.distribute.get_strategy().num_replicas_in_sync
