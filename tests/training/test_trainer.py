@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -121,3 +125,74 @@ def test_a_frozen_backbone_stays(tmp_path):
     other.load_weights(tmp_path / "t.weights.h5")
     for a, b in zip(other.get_weights(), trainer.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def gradients(trainer, inputs):
+    """Of the loss by all variables that are trained, as one vector in float32."""
+    import tensorflow as tf
+
+    with tf.GradientTape() as tape:
+        loss = trainer.compute_loss(x=inputs, y_pred=trainer(inputs, training=True))
+    return [np.asarray(part, np.float32) for part in tape.gradient(loss, trainer.trainable_variables)]
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_gradients_of_mixed_precision_are_those_of_float32(precision):
+    """The loss takes softmax, norms and KL in float32: only the matrix products are coarse."""
+    exact, mixed = trainer_of(), trainer_of(training__precision=precision)
+    rng = np.random.default_rng(1)
+    weights = [
+        weight + 0.1 * rng.standard_normal(weight.shape).astype("float32") for weight in exact.ssgn.get_weights()
+    ]
+    exact.ssgn.set_weights(weights)
+    mixed.ssgn.set_weights(weights)
+    inputs = next(batches(1))[0]
+    ours, theirs = gradients(mixed, inputs), gradients(exact, inputs)
+    for variable, left, right in zip(exact.trainable_variables, ours, theirs, strict=True):
+        cosine = (left * right).sum() / (np.linalg.norm(left) * np.linalg.norm(right) + 1e-12)
+        assert cosine > 0.99 or np.linalg.norm(right) < 1e-4, variable.path
+    total = [np.sqrt(sum((part**2).sum() for part in parts)) for parts in (ours, theirs)]
+    assert total[0] == pytest.approx(total[1], rel=0.03)
+
+
+def test_float16_scales_its_loss_and_survives_an_overflow():
+    trainer = trainer_of(training__precision="mixed_float16")
+    compile_trainer(trainer, 10)
+    scale = float(trainer.optimizer.dynamic_scale)
+    assert float(trainer.optimizer.scale_loss(keras.ops.convert_to_tensor(2.0))) == 2 * scale > 1000
+    before = [keras.ops.convert_to_numpy(variable.value) for variable in trainer.trainable_variables]
+    trainer.optimizer.apply([np.full(value.shape, np.inf, "float32") for value in before], trainer.trainable_variables)
+    for variable, value in zip(trainer.trainable_variables, before, strict=True):
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(variable.value), value)
+    assert float(trainer.optimizer.dynamic_scale) == scale / 2
+
+
+JAX = """
+import sys
+import numpy as np
+sys.path.insert(0, sys.argv[1])
+from test_trainer import batches, fit, keras, trainer_of
+assert keras.backend.backend() == "jax"
+trainer = trainer_of(training__learning_rate=3e-3, training__average=0.9)
+trainer.load_weights(sys.argv[2] + "/t.weights.h5")
+codes = trainer.ssgn.retrieve(next(batches(1))[0]["sketch"])
+np.savez(sys.argv[2] + "/codes.npz", **{key: keras.ops.convert_to_numpy(value) for key, value in codes.items()})
+losses = fit(trainer, steps=15, epochs=3)["loss"]
+assert losses[-1] < losses[0], losses
+"""
+
+
+def test_the_model_trains_on_jax_and_gives_the_same_codes(tmp_path):
+    pytest.importorskip("jax")
+    trainer = trainer_of()
+    trainer.save_weights(tmp_path / "t.weights.h5")
+    done = subprocess.run(
+        [sys.executable, "-c", JAX, os.path.dirname(__file__), tmp_path],
+        env=os.environ | {"KERAS_BACKEND": "jax"}, capture_output=True, text=True, timeout=280,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    ours = trainer.ssgn.retrieve(next(batches(1))[0]["sketch"])
+    with np.load(tmp_path / "codes.npz") as theirs:
+        assert set(theirs.files) == set(ours)
+        for key in theirs.files:
+            np.testing.assert_allclose(keras.ops.convert_to_numpy(ours[key]), theirs[key], atol=1e-5)

@@ -20,6 +20,7 @@ from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval import builder, changes
 from tf_ssgn.retrieval.compaction import compact
 from tf_ssgn.retrieval.gallery import Gallery
+from tf_ssgn.retrieval.store import Store
 from tf_ssgn.retrieval.verify import verify
 from tf_ssgn.status import Status
 
@@ -94,7 +95,7 @@ def _kills(verb: str, work: Path, kills: int) -> dict[str, Any]:
     if before is not None:
         shutil.copytree(work / "g", work / "before")
     _, seconds = _writer(verb, work, None)
-    after = _state(work)
+    after, version = _state(work), Store(work / "g").pointer()["version"]
     counts = {"kills": 0, "old": 0, "new": 0, "acknowledged": 0}
     for number in range(kills):
         shutil.rmtree(work / "g")
@@ -108,7 +109,8 @@ def _kills(verb: str, work: Path, kills: int) -> dict[str, Any]:
             )
         counts["kills"] += 1
         counts["acknowledged"] += done
-        counts["new" if state == after else "old"] += 1
+        is_new = state is not None and Store(work / "g").pointer()["version"] == version
+        counts["new" if is_new else "old"] += 1
         try:
             command(verb, work)
         except UserError:  # a build that was complete says so

@@ -14,6 +14,7 @@ waits for a matrix product to be shared out and gathered, and the metrics of one
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -95,9 +96,13 @@ def rank_features(queries: Any, gallery: Any, labels: Labels) -> Iterator[Block]
     gallery_order, copies, originals = _gallery_order(gallery, labels.gallery)
     photos = gallery[gallery_order].T
     content = _content_order(queries)
+    kept = threading.local()  # each thread writes its scores over its last ones: fresh memory costs time
 
     def similarity(rows: np.ndarray) -> np.ndarray:
-        scores = queries[rows] @ photos
+        space = getattr(kept, "scores", None)
+        if space is None or len(space) < len(rows):
+            space = kept.scores = np.empty((len(rows), photos.shape[1]), photos.dtype)
+        scores = np.matmul(queries[rows], photos, out=space[: len(rows)])
         if len(copies):
             scores[:, copies] = scores[:, originals]
         return scores

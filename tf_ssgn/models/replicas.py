@@ -19,10 +19,26 @@ def count() -> int:
     return among.num_replicas_in_sync if among else 1
 
 
-def gather(rows: Any) -> Any:
-    """The rows `[B, ...]` of all replicas in order, on each; gradients flow back to the replica of each row."""
+def gather(values: dict[str, Any]) -> dict[str, Any]:
+    """The rows `[B, ...]` of all replicas in order, on each; gradients flow back to the replica of each row.
+
+    Each adds its rows to zeros where those of the others belong: `all_gather` wants to know the device of a tensor,
+    which a replica of several workers does not tell (TensorFlow 2.20).
+    """
     among = context()
-    return among.all_gather(ops.convert_to_tensor(rows), axis=0) if among else rows
+    if not among:
+        return values
+    import tensorflow as tf
+
+    mine = ops.one_hot(among.replica_id_in_sync_group, among.num_replicas_in_sync, dtype="float32")
+    shares = [
+        ops.reshape(mine, (-1,) + (1,) * len(rows.shape)) * ops.cast(rows, "float32")[None] for rows in values.values()
+    ]
+    wholes = among.all_reduce(tf.distribute.ReduceOp.SUM, shares)
+    return {
+        key: ops.cast(ops.reshape(whole, (-1, *rows.shape[1:])), rows.dtype)
+        for (key, rows), whole in zip(values.items(), wholes, strict=True)
+    }
 
 
 def normal(shape: Any, seed: keras.random.SeedGenerator, parts: int = 1) -> Any:

@@ -15,6 +15,7 @@ import numpy as np
 
 from tf_ssgn.errors import UserError
 from tf_ssgn.progress import Progress
+from tf_ssgn.training.devices import Devices
 from tf_ssgn.training.optimizer import averaged
 from tf_ssgn.training.run_folder import Run, append_history, save_state, save_weights
 
@@ -33,7 +34,7 @@ class EpochEnd(keras.callbacks.Callback):
         validate: () -> mAP@all on the validation classes, or None for a phase that does not choose.
         keep: whether better weights are written; not for a phase whose weights nobody will use.
         patience: epochs without a better value after which to stop; 0 never stops.
-        chief: whether this process writes the run folder.
+        devices: whose chief writes.
     """
 
     def __init__(
@@ -43,11 +44,11 @@ class EpochEnd(keras.callbacks.Callback):
         validate: Callable[[], float] | None,
         keep: bool,
         patience: int,
-        chief: bool = True,
+        devices: Devices,
     ):
         super().__init__()
         self.run, self.state, self.validate, self.keep = run, state, validate, keep
-        self.patience, self.chief = patience, chief
+        self.patience, self.devices = patience, devices
         self._start = time.monotonic()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
@@ -62,11 +63,11 @@ class EpochEnd(keras.callbacks.Callback):
                 row["validation_map_all"] = value = self.validate()
                 if value > self.state["best"]:
                     self.state |= {"best": value, "best_epoch": epoch + 1}
-                    if self.keep and self.chief:
-                        self.state["weights"] = save_weights(self.run, self.model)
+                    if self.keep:
+                        self.state["weights"] = save_weights(self.run, self.model, self.devices.chief)
         self.state |= {"epoch": epoch + 1, "step": 0}
         row["seconds"] = round(time.monotonic() - self._start, 3)
-        if self.chief:
+        if self.devices.chief:
             append_history(self.run, row)
         if self.validate and self.patience and epoch + 1 - self.state["best_epoch"] >= self.patience:
             self.model.stop_training = True
@@ -94,7 +95,7 @@ class Checkpoint(keras.callbacks.Callback):
         metrics: those of them that `fit` resets when an epoch begins, which it must not in the middle of one.
         steps: of a whole epoch.
         interrupted: see `ctrl_c`.
-        chief: whether this process writes the run folder.
+        devices: several workers write after every epoch and at no other time, as they must agree on when.
     """
 
     def __init__(
@@ -105,11 +106,11 @@ class Checkpoint(keras.callbacks.Callback):
         metrics: list,
         steps: int,
         interrupted: threading.Event,
-        chief: bool = True,
+        devices: Devices,
     ):
         super().__init__()
         self.run, self.state, self.variables, self.metrics, self.steps = run, state, variables, metrics, steps
-        self.interrupted, self.chief = interrupted, chief
+        self.interrupted, self.devices = interrupted, devices
         self._begun = values(metrics)
         self._saved, self._cost = time.monotonic(), 0.0
 
@@ -121,14 +122,15 @@ class Checkpoint(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs=None) -> None:
         self.state["step"] += 1
         if self.state["step"] < self.steps:  # after the last one the epoch's end is still to come
-            self._save_if(self._due(STEP_CHECKPOINT_SECONDS))
+            self._save_if(self.devices.workers == 1 and self._due(STEP_CHECKPOINT_SECONDS))
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
-        self._save_if(self._due(0.0) or self.model.stop_training or epoch + 1 == self.params["epochs"])
+        last = self.model.stop_training or epoch + 1 == self.params["epochs"]
+        self._save_if(last or self.devices.workers > 1 or self._due(0.0))
 
     def _save_if(self, due: bool) -> None:
         interrupted = self.interrupted.is_set()
-        if self.chief and (due or interrupted):
+        if due or interrupted and self.devices.workers == 1:
             self.save()
         if interrupted:
             raise KeyboardInterrupt
@@ -148,7 +150,8 @@ class Checkpoint(keras.callbacks.Callback):
                     f"{variable.path} is no longer finite in epoch {self.state['epoch']}; the state before it is kept "
                     f"in {self.run.path}; lower --training.learning_rate or set --training.clip_norm"
                 )
-        save_state(self.run, self.state, arrays)
+        if self.devices.chief:
+            save_state(self.run, self.state, arrays)
         self._saved = time.monotonic()
         self._cost = self._saved - start
 

@@ -20,10 +20,13 @@ class Devices:
 
     Attributes:
         strategy: a `tf.distribute.Strategy`, or None for one device.
-        chief: whether this process writes the run folder; with several workers one does, and all read it.
+        workers: processes that train together. What they read from variables some of them sum up across all, so
+            all must read the same at the same time, also where only one of them writes it down.
+        chief: whether this process writes the run folder; one of the workers does, and all read it.
     """
 
     strategy: Any = None
+    workers: int = 1
     chief: bool = True
 
     @property
@@ -59,21 +62,23 @@ def open_devices(name: str | None) -> Devices:
         devices = gpus or tf.config.list_logical_devices("CPU")
         return Devices(tf.distribute.MirroredStrategy([device.name for device in devices]))
     try:
-        task = json.loads(os.environ["TF_CONFIG"])["task"]
-        chief = task["type"] == "chief" or (task["type"] == "worker" and int(task["index"]) == 0)
+        content = json.loads(os.environ["TF_CONFIG"])
+        cluster, task = content["cluster"], content["task"]
+        workers = sum(len(cluster.get(kind, [])) for kind in ("chief", "worker"))
+        chief = task["type"] == "chief" or ("chief" not in cluster and int(task["index"]) == 0)
     except (KeyError, TypeError, ValueError):
         raise UserError(
             "--strategy multiworker needs TF_CONFIG in the environment of every worker, such as "
             '{"cluster": {"worker": ["host1:12345", "host2:12345"]}, "task": {"type": "worker", "index": 0}}'
         ) from None
-    return Devices(tf.distribute.MultiWorkerMirroredStrategy(), chief)
+    return Devices(tf.distribute.MultiWorkerMirroredStrategy(), workers, chief)
 
 
 def distributed_step(trainer, strategy) -> Callable[[Any], Any]:
     """A training step over all replicas, for `Trainer.make_train_function`: an iterator of batches to the logs."""
     import tensorflow as tf
 
-    @tf.function
+    @tf.function(autograph=False)
     def step(iterator):
         logs = strategy.run(trainer.train_step, args=(next(iterator),))
         # The metrics behind them are kept equal on all replicas.

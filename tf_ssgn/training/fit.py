@@ -104,10 +104,10 @@ def _phase(
                     (lambda: validation_map(trainer, *held_out)) if held_out else None,
                     keep=choosing and not training.refit,
                     patience=training.patience if choosing else 0,
-                    chief=devices.chief,
+                    devices=devices,
                 ),
                 *([Scalars(run, state)] if devices.chief else []),
-                Checkpoint(run, state, variables, metrics, sampler.steps, interrupted, devices.chief),
+                Checkpoint(run, state, variables, metrics, sampler.steps, interrupted, devices),
                 StepProgress(bar),
             ]
             _fit(trainer, feed, state, epochs, callbacks)
@@ -118,9 +118,8 @@ def _phase(
             show_embedding(run, codes, held_out)
     if not choosing:
         state["best_epoch"] = state["epoch"]
-        if devices.chief:
-            with averaged(trainer):
-                state["weights"] = save_weights(run, trainer)
+        with averaged(trainer):
+            state["weights"] = save_weights(run, trainer, devices.chief)
 
 
 def _fit(trainer: Trainer, feed: Feed, state: State, epochs: int, callbacks: list) -> None:

@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -169,8 +170,15 @@ def load_state(run: Run, with_arrays: bool = False) -> tuple[dict[str, Any], lis
         raise UserError(f"{run.state_file} is damaged ({reason(error)}); delete it to train from the start") from None
 
 
-def save_weights(run: Run, trainer) -> str:
-    """Writes `best.weights.h5`; returns its sha256, which belongs into the state."""
+def save_weights(run: Run, trainer, chief: bool = True) -> str:
+    """Writes `best.weights.h5`; returns its sha256, which belongs into the state.
+
+    A worker that is not the chief reads the variables just the same (`devices.Devices`) and writes nothing: "".
+    """
+    if not chief:
+        with tempfile.TemporaryDirectory() as folder:
+            trainer.save_weights(Path(folder) / run.weights_file.name)
+        return ""
     try:
         with writing(run.weights_file) as temporary:
             trainer.save_weights(temporary)

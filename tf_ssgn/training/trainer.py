@@ -85,7 +85,7 @@ class Trainer(keras.Model):
         Over several devices it is that of the whole batch, on each of them, divided by their number, since the
         optimiser adds up what they have.
         """
-        y_pred = {key: replicas.gather(value) for key, value in y_pred.items()}
+        y_pred = replicas.gather(y_pred)
         if training:
             self._update_centres(y_pred["photo"], y_pred["label"])
         terms = self.terms(y_pred)

@@ -1,0 +1,266 @@
+"""Speed and memory of training, each against the floor that any implementation pays in the same run.
+
+Times on a shared machine mean little, so both sides of a ratio alternate in one process and the medians are compared.
+`run(True)` takes the published sizes; `run(False)` the same code on a small part with a fixed seed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tf_ssgn import config as configuration
+from tf_ssgn.cli import quiet_tensorflow
+from tf_ssgn.config import Config
+from tf_ssgn.data.datasets import Item
+from tf_ssgn.progress import track
+
+SIDES = (500, 375)  # of the JPEG that the input pipeline is measured on
+SIZE = 224  # side of what it makes
+BATCH = 32
+CLASSES, SEMANTIC = 100, 300
+# The whole of Sketchy-Extended as the published lists count it.
+SKETCHY_PHOTOS, SKETCHY_SKETCHES = 73_002, 75_471
+
+
+def run(full: bool, data: str | None = None) -> dict[str, Any]:
+    """Measures and prints.
+
+    Args:
+        data: a folder of JPEG photos to measure on, in place of generated ones.
+
+    Returns:
+        part -> its figures; `ratio` is what has a target, given as `target`.
+    """
+    quiet_tensorflow()
+    with tempfile.TemporaryDirectory() as folder:
+        if data:
+            paths = sorted(str(path) for kind in ("*.jpg", "*.JPEG") for path in Path(data).rglob(kind))[:512]
+        else:
+            paths = _photos(Path(folder) / "photos", 512 if full else 64)
+        results = {
+            "input pipeline against bare tf.io": _pipeline(paths, rounds=7 if full else 3),
+            "extraction against bare forward pass": _extraction(
+                paths[: 256 if full else 32], Path(folder), rounds=5 if full else 1
+            ),
+            "cached epoch against uncached": _epoch(paths[: 2 * 128 if full else 16], rounds=3 if full else 1),
+            "VGG16 step, mixed_bfloat16 against float32": _mixed(
+                size=SIZE if full else 64, batch=8, rounds=3 if full else 1
+            ),
+            "memory of a run": _memory(
+                Path(folder) / "many", *((SKETCHY_PHOTOS, SKETCHY_SKETCHES) if full else (400, 400))
+            ),
+        }
+    for name, figures in results.items():
+        shown = ", ".join(
+            f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}" for key, value in figures.items()
+        )
+        print(f"{name}: {shown}", flush=True)
+    return results
+
+
+def _pipeline(paths: Sequence[str], rounds: int) -> dict[str, Any]:
+    """Guards, decode, resize and batch against reading, decoding and resizing just as accurately, without guards."""
+    import tensorflow as tf
+
+    from tf_ssgn.data.pipeline import image_batches
+
+    @tf.autograph.experimental.do_not_convert
+    def bare(path: tf.Tensor) -> tf.Tensor:
+        image = tf.io.decode_jpeg(tf.io.read_file(path), channels=3, dct_method="INTEGER_ACCURATE")
+        return tf.image.resize(image, [SIZE, SIZE], method="bilinear", antialias=True)
+
+    floor = tf.data.Dataset.from_tensor_slices(list(paths)).map(bare, num_parallel_calls=tf.data.AUTOTUNE)
+    floor = floor.batch(BATCH).prefetch(2)
+    ours = image_batches(paths, "photo", SIZE, 0, BATCH)
+    times = _alternate(rounds, lambda: _exhaust(floor), lambda: _exhaust(ours))
+    rates = [len(paths) / seconds for seconds in times]
+    return {"images_per_s": rates[1], "bare_images_per_s": rates[0], "ratio": times[0] / times[1], "target": 0.95}
+
+
+def _extraction(paths: Sequence[str], folder: Path, rounds: int) -> dict[str, Any]:
+    """Files to a feature cache on disk, against the forward pass of as many images that are in memory already."""
+    from tf_ssgn.models.backbones import build_backbone
+    from tf_ssgn.runtime.features import FeatureCache
+
+    backbone = build_backbone("mobilenet_v2", SIZE)
+    items = [Item(path, "photo", "x") for path in paths]
+    images = np.random.default_rng(0).uniform(0, 255, (BATCH, SIZE, SIZE, 3)).astype(np.float32)
+    turn = iter(range(10**6))
+
+    def forward() -> None:
+        for _ in range(len(paths) // BATCH):
+            backbone.predict_on_batch(images)
+
+    def extract() -> None:
+        FeatureCache(folder / f"cache{next(turn)}", backbone, "mobilenet_v2").taps(items, 0)
+
+    times = _alternate(rounds, forward, extract)
+    rates = [len(paths) / seconds for seconds in times]
+    return {"images_per_s": rates[1], "forward_images_per_s": rates[0], "ratio": times[0] / times[1], "target": 0.9}
+
+
+def _epoch(paths: Sequence[str], rounds: int) -> dict[str, Any]:
+    """A step on taps from the cache, against one whose pairs go through the frozen MobileNetV2 first.
+
+    An epoch is as many such steps on either side; the default config, but for the weights.
+    """
+    from tf_ssgn.data.pipeline import image_batches
+
+    config = configuration.override(configuration.preset("sketchy-mini"), {"model.weights": "none"})
+    trainer = _trainer(config)
+    batch = config.training.batch_classes * config.training.batch_per_class
+    taps = int(trainer.backbone.output_shape[-1])
+    batches = _batches((taps,), (taps * (2 if config.model.contours else 1),), batch)
+
+    def cached(steps: int = 10) -> None:
+        trainer.fit(batches(), steps_per_epoch=steps, epochs=1, shuffle=False, verbose=0)
+
+    def uncached() -> None:
+        for images, _ in image_batches(paths, "photo", SIZE, 0, BATCH).as_numpy_iterator():
+            trainer.backbone.predict_on_batch(images[:, 0])
+
+    seconds = _alternate(rounds, cached, uncached)
+    step = seconds[0] / 10
+    pictures = batch * (3 if config.model.contours else 2)
+    without = seconds[1] * pictures / len(paths) + step
+    return {
+        "step_s": step,
+        "uncached_step_s": without,
+        "pictures_per_step": pictures,
+        "ratio": without / step,
+        "target": 50,
+    }
+
+
+def _mixed(size: int, batch: int, rounds: int) -> dict[str, Any]:
+    """A training step of SSGN with all of VGG16, in both precisions."""
+    steps = []
+    for precision in ("float32", "mixed_bfloat16"):
+        fields = {
+            "model.weights": "none", "model.contours": 0, "training.finetune_from": "all",
+            "training.precision": precision, "data.image_size": size,
+        }  # fmt: skip
+        trainer = _trainer(configuration.override(configuration.preset("sketchy"), fields))
+        batches = _batches((size, size, 3), (size, size, 3), batch)
+        steps.append(lambda t=trainer, b=batches: t.fit(b(), steps_per_epoch=1, shuffle=False, verbose=0))
+    times = _alternate(rounds, *steps)
+    return {
+        "amx": "amx_bf16" in Path("/proc/cpuinfo").read_text(encoding="ascii"),
+        "float32_step_s": times[0],
+        "mixed_bfloat16_step_s": times[1],
+        "ratio": times[0] / times[1],
+        "target": "4 with AMX",
+    }
+
+
+def _memory(folder: Path, photos: int, sketches: int) -> dict[str, Any]:
+    """Peak resident memory of `train` with the tiny backbone on that many files, in a process of its own."""
+    flags = _many_files(folder, photos, sketches)
+    start = time.perf_counter()
+    process = subprocess.Popen([sys.executable, "-m", "tf_ssgn.train", *flags], stderr=subprocess.PIPE, text=True)
+    assert process.stderr
+    errors = process.stderr.read()
+    _, code, usage = os.wait4(process.pid, 0)
+    if code:
+        raise RuntimeError(f"the run ended with {code}: {errors[-500:]}")
+    return {
+        "photos": photos,
+        "sketches": sketches,
+        "seconds": time.perf_counter() - start,
+        "peak_gib": usage.ru_maxrss / 2**20,
+        "target": "below 8 GiB",
+    }
+
+
+def _many_files(folder: Path, photos: int, sketches: int) -> list[str]:
+    """A dataset of that many small pictures, all different; returns the flags of a run of one epoch on it."""
+    from PIL import Image
+
+    random = np.random.default_rng(0)
+    names = [f"class_{number:03d}" for number in range(min(125, photos // 4))]
+    for modality, count in (("photo", photos), ("sketch", sketches)):
+        for name in names:
+            (folder / modality / name).mkdir(parents=True)
+        for index in track(range(count), count, f"{modality} files"):
+            pixels = random.integers(0, 256, (16, 16, 3), np.uint8)
+            Image.fromarray(pixels).save(folder / modality / names[index % len(names)] / f"{index:06d}.jpg", quality=70)
+    unseen = max(2, len(names) // 5)
+    (folder / "split.json").write_text(json.dumps({"seen": names[unseen:], "unseen": names[:unseen]}))
+    np.savez(
+        folder / "semantics.npz",
+        names=np.array(names),
+        vectors=random.standard_normal((len(names), SEMANTIC)).astype(np.float32),
+    )
+    places = {"data": folder, "run": folder / "run", "cache": folder / "cache"}
+    fields = {"training.epochs": 1, "training.finetune_from": "", "data.image_size": 32, "training.refit": "off"}
+    return [
+        "--preset",
+        "demo",
+        *(str(word) for key, value in (places | fields).items() for word in (f"--{key}", value)),
+    ]
+
+
+def _trainer(config: Config):
+    """A compiled trainer of the config over made-up class vectors."""
+    from tf_ssgn.training.trainer import build_trainer, compile_trainer
+
+    vectors = np.random.default_rng(0).standard_normal((CLASSES, SEMANTIC)).astype(np.float32)
+    trainer = build_trainer(config, vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+    compile_trainer(trainer, 1000)
+    return trainer
+
+
+def _batches(sketch: tuple[int, ...], photo: tuple[int, ...], batch: int) -> Callable[[], Any]:
+    """() -> a dataset without end of one made-up batch."""
+    import tensorflow as tf
+
+    random = np.random.default_rng(0)
+    made = {
+        "sketch": random.uniform(0, 1, (batch, *sketch)).astype(np.float32),
+        "photo": random.uniform(0, 1, (batch, *photo)).astype(np.float32),
+        "label": np.arange(batch, dtype=np.int32) % CLASSES,
+    }
+    return lambda: tf.data.Dataset.from_tensors((made,)).repeat()
+
+
+def _photos(folder: Path, count: int) -> list[str]:
+    """JPEG files of `SIDES` with about as much detail as photos have: 40 to 50 KB each."""
+    from PIL import Image
+
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    paths = []
+    for index in range(count):
+        coarse = Image.fromarray(random.integers(0, 256, (30, 40, 3), np.uint8)).resize(SIDES, Image.Resampling.BICUBIC)
+        noise = random.normal(0, 6, (SIDES[1], SIDES[0], 1))
+        pixels = np.clip(np.asarray(coarse) + noise, 0, 255).astype(np.uint8)
+        paths.append(str(folder / f"{index:04d}.jpg"))
+        Image.fromarray(pixels).save(paths[-1], quality=88)
+    return paths
+
+
+def _exhaust(dataset) -> None:
+    for _ in dataset:
+        pass
+
+
+def _alternate(rounds: int, *sides: Callable[[], Any]) -> list[float]:
+    """Median seconds of each side; the first round of all is not counted, as graphs are traced in it."""
+    times: list[list[float]] = [[] for _ in sides]
+    for _ in range(1 + rounds):
+        for side, seconds in zip(sides, times, strict=True):
+            start = time.perf_counter()
+            side()
+            seconds.append(time.perf_counter() - start)
+    return [statistics.median(seconds[1:]) for seconds in times]
