@@ -168,9 +168,9 @@ class Model:
         "shared", "the mixing projection: one for both modalities, or one each", ("shared", "private")
     )
     contours: float = _option(
-        0.4, "weight of a contour drawing's code in a photo's; contours train as sketches too; 0: none", most=10
+        0.0, "weight of a contour drawing's code in a photo's; contours train as sketches too; 0: none", most=10
     )
-    code: int = _option(1024, "size d of a fused code", least=2, most=65536)
+    code: int = _option(512, "size d of a fused code", least=2, most=65536)
     hidden: int = _option(512, "width of the decoders' and encoders' hidden layer", least=1, most=65536)
     latent: int = _option(64, "size of z1 and z2", least=1, most=65536)
     dropout: float = _option(0.0, "dropout on the standardised taps while training", most=0.95)
@@ -247,7 +247,7 @@ def _demo() -> Config:
     return Config(
         preset="demo",
         data=Data(image_size=64, validation_classes=0),
-        model=Model(backbone="tiny", weights="none", contours=0.0, code=128, hidden=128, latent=16),
+        model=Model(backbone="tiny", weights="none", code=128, hidden=128, latent=16),
         training=Training(epochs=16, batch_classes=12, learning_rate=2e-3, finetune_from="all"),
         evaluation=Evaluation(k=(10, 20)),
     )

@@ -94,7 +94,7 @@ def _extraction(paths: Sequence[str], folder: Path, rounds: int) -> dict[str, An
     from tf_ssgn.runtime.features import FeatureCache
 
     backbone = build_backbone("mobilenet_v2", SIZE)
-    items = [Item(path, "photo", "x") for path in paths]
+    items = [Item(path, "x", "photo", "") for path in paths]
     images = np.random.default_rng(0).uniform(0, 255, (BATCH, SIZE, SIZE, 3)).astype(np.float32)
     turn = iter(range(10**6))
 

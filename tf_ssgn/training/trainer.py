@@ -75,7 +75,7 @@ class Trainer(keras.Model):
         """Keras's own, except on several devices, where it cannot bring together the logs of several workers (3.15)."""
         if keras.backend.backend() != "tensorflow" or self.distribute_strategy.num_replicas_in_sync == 1:
             return super().make_train_function(force)
-        if self.train_function is None or force:
+        if force or getattr(self, "train_function", None) is None:
             self.train_function = distributed_step(self, self.distribute_strategy)
         return self.train_function
 
