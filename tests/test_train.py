@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tf_ssgn import config
-from tf_ssgn.benchmarks import crash
+from tf_ssgn.benchmarks import resume
 from tf_ssgn.errors import UserError
 from tf_ssgn.evaluate import evaluate_run
 from tf_ssgn.train import train
@@ -63,9 +63,9 @@ def test_the_same_seed_gives_the_same_model_and_metrics(chain, tiny_config, cach
 
 
 def test_a_killed_run_resumes_to_the_same_end(drawn, tmp_path):
-    """kill -9 at random moments; the end equals that of a run nobody killed (`bench crash --full`: 20 kills)."""
-    result = crash.measure(crash.small_config(), drawn, tmp_path, kills=2)
-    assert len(result["kills"]) == 2
+    """kill -9 at random moments; the end equals that of a run nobody killed (`bench resume --full`: 20 kills)."""
+    result = resume.measure(resume.small_config(), drawn, tmp_path, kills=1)
+    assert len(result["kills"]) == 1
     assert result["largest_difference"] <= 1e-6
     assert result["history_equal"]
 

@@ -36,7 +36,8 @@ h3 { font-size: 15px; margin: 20px 0 8px; } p { margin: 8px 0; max-width: 78ch; 
 .facts b { font-variant-numeric: tabular-nums; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { padding: 7px 8px; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
-th { color: var(--soft); font-weight: 600; font-size: 13px; } th:first-child, td:first-child { text-align: left; }
+th { color: var(--soft); font-weight: 600; font-size: 13px; }
+th:first-child, td:first-child { text-align: left; white-space: normal; }
 .text th, .text td { text-align: left; white-space: normal; }
 td small, td small span { display: block; } td small { color: var(--soft); font-size: 11.5px; }
 .warn { border-left: 4px solid var(--miss); background: var(--card); padding: 8px 14px; border-radius: 4px; }

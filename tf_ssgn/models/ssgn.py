@@ -41,9 +41,9 @@ class SSGN(keras.Model):
         self.config = config
         code, hidden, latent = config.code, config.hidden, config.latent
         self.taps = taps
-        self.fuse_sketch, self.fuse_photo, self.fuse_contour = build_fusion(
-            taps, code, config.fusion, config.dropout, moving
-        )
+        self.fuse_sketch, self.fuse_photo, contour = build_fusion(taps, code, config.fusion, config.dropout, moving)
+        if config.contours:
+            self.fuse_contour = contour
         self.project = build_projector("semantic_projector", code, hidden, semantic)
         self.regress = build_projector("semantic_regressor", code, 0, semantic)
         if config.coarse:
