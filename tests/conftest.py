@@ -58,7 +58,7 @@ def tiny_config():
     return dataclasses.replace(
         demo,
         data=dataclasses.replace(demo.data, image_size=32, validation_classes=4),
-        model=dataclasses.replace(demo.model, code=32, hidden=24, latent=4, contours=0.4),
+        model=dataclasses.replace(demo.model, code=32, hidden=24, latent=4),
         training=dataclasses.replace(demo.training, epochs=3, finetune_from="", batch_classes=8),
     )
 

@@ -185,3 +185,14 @@ def test_mistakes_are_one_line(run: Path, tmp_path: Path) -> None:
         with pytest.raises(UserError, match=message):
             evaluate.main(words)
     assert not (run / "evaluations").exists()
+
+
+def test_a_target_that_cannot_be_a_folder_is_refused_before_the_work(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    arrays = {"queries": rng.random((4, 3)), "gallery": rng.random((5, 3))}
+    np.savez(tmp_path / "f.npz", query_labels=[0, 1, 0, 1], gallery_labels=[0, 1, 0, 1, 1], **arrays)
+    (tmp_path / "taken").write_text("")
+    for target in (tmp_path / "taken", tmp_path / "taken" / "below"):
+        with pytest.raises(UserError, match="--to: cannot make the folder"):
+            evaluate.main(["--features", str(tmp_path / "f.npz"), "--to", str(target)])
+    assert (tmp_path / "taken").read_text() == ""

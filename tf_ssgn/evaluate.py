@@ -157,6 +157,8 @@ def evaluate_features(
 
     cuts = tuple(k or preset("sketchy").evaluation.k)
     features = read_features(file)
+    if to:
+        _make_folder(Path(to))
     result = protocol.evaluate_zero_shot(*features, k=cuts, progress=True)
     metrics: dict[str, Any] = {"dataset": file, **result.metrics}
     if against:
@@ -175,6 +177,16 @@ def evaluate_features(
         atomic.write_json(Path(to) / "metrics.json", metrics)  # last: what it says is then beside it
         cli.log(f"wrote {Path(to) / 'metrics.json'} and {Path(to) / 'report.html'}")
     return metrics
+
+
+def _make_folder(folder: Path) -> None:
+    """Before minutes are spent on what could not be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"--to: cannot make the folder {folder} ({error.strerror}); expected a new or an own folder"
+        ) from None
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ def measure(config: Config, data: Path, folder: Path, kills: int, seed: int = 0)
     settings = folder / "config.json"
     settings.write_text(json.dumps(to_dict(config)))
     seconds = _train(settings, data, folder / "whole", None)
-    moments = []
+    moments: list[str] = []
     while len(moments) < kills:
         # The folder is trained to its end with the kills that it takes; then another one has the next.
         run = folder / f"killed-{len(moments)}"
