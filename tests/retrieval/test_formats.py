@@ -101,7 +101,7 @@ def test_an_index_of_format_1_answers(tmp_path: Path, monkeypatch: pytest.Monkey
     for module in (gallery, compaction, scann_index):
         monkeypatch.setattr(module, "GALLERY", small)
     vectors = units(2000, 0)
-    chosen = {"kind": "tree", "k": 10, "reorder": 100, "leaves": 45, "search": 45}
+    chosen = {"kind": "tree", "k": 10, "reorder": 300, "leaves": 45, "search": 45}
     write_format_1(tmp_path / "old", vectors, chosen)
     shutil.move(tmp_path / "old", tmp_path / "g")
     opened = Gallery.open(tmp_path / "g")
