@@ -322,6 +322,7 @@ def test_one_class_and_a_class_without_photos(mistakes, tiny_config, tmp_path):
     shutil.rmtree(data / "photo/cup")
     (tmp_path / "s.json").write_text(json.dumps({"seen": ["cup", "giraffe"], "unseen": []}))
     check(small(tiny_config, data__validation_classes=0), "no photos: cup", split=tmp_path / "s.json")
+    shutil.rmtree(data / "sketch/cup")
     (tmp_path / "s.json").write_text(json.dumps({"seen": ["giraffe"], "unseen": ["apple"]}))
     check(small(tiny_config, data__validation_classes=0), "at least 2", split=tmp_path / "s.json")
 
