@@ -93,6 +93,17 @@ def test_a_bug_keeps_its_traceback():
         cli.run(bug, [])
 
 
+def test_an_argument_with_nul_is_one_line():
+    from tf_ssgn import evaluate, prepare
+
+    for command, words in (
+        (evaluate.main, ["--features", "a\0b"]),
+        (prepare.main, ["check", "a\0", "--dataset", "folder"]),
+    ):
+        with pytest.raises(UserError, match="received the argument 'a.x00b?', expected text without NUL"):
+            command(words)
+
+
 def test_json_is_one_line_without_nan(capsys):
     cli.print_json({"a": float("nan"), "b": np.float32(0.5), "c": np.array([1, 2]), "d": (np.inf, "é\n")})
     line = capsys.readouterr().out

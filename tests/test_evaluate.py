@@ -54,7 +54,7 @@ def test_own_data(run: Path, drawn: Path, cache: str, capsys: pytest.CaptureFixt
     assert set(metrics["generalized"]) == {"unseen", "seen", "harmonic", "counts"} and "16" in metrics["binary"]
     assert metrics["counts"]["queries"] == 6 * len(unseen) == metrics["counts"]["gallery"]
     assert (run / "report.html").exists() and (run / "figures" / "map.svg").exists()
-    assert "oracle (conditioned on the true class vector)" in metrics["stages"]
+    assert "oracle: conditioned on the true class vector; never a result" in metrics["stages"]
     kept = per_query.load(run)
     assert len(kept.queries) == 6 * len(unseen) and kept.queries[0].startswith("sketch/")
     found = kept.per_query.mean()["cvae"]["map_at_7"]
@@ -165,7 +165,8 @@ def test_one_run_against_another(
     assert evaluate.main([theirs, "--cache", cache]) == 0
     capsys.readouterr()
     assert evaluate.main([ours, "--against", theirs, "--cache", cache]) == 0
-    assert f"against {theirs}, paired over queries" in capsys.readouterr().out
+    words = f"difference = {ours} minus {theirs}, paired over queries: above 0 where {ours} is better"
+    assert words in capsys.readouterr().out
     entry = read(Path(ours))["against"]["families"]["sake"]["map_all"]
     means = [read(Path(run))["families"]["sake"]["map_all"] for run in (ours, theirs)]
     assert entry["difference"] == pytest.approx(means[0] - means[1], abs=1e-6)

@@ -44,6 +44,8 @@ def test_help_is_quick_and_exit_codes_are_those_of_the_design(tmp_path: Path) ->
     mistake = shell("check", tmp_path / "absent", "--dataset", "sketchy")
     assert mistake.returncode == 2 and mistake.stderr.startswith("error: ") and mistake.stderr.count("\n") == 1
     assert shell("check", plain(tmp_path), "--dataset", "folder").returncode == 0
+    a_file = shell("check", Path(__file__), "--dataset", "folder")
+    assert a_file.returncode == 2 and "is a file; expected the folder that holds the dataset" in a_file.stderr
     assert shell("check", tmp_path, "--dataset", "sketchy").returncode == 1
     assert shell("check", tmp_path, "--dataset", "skechy").returncode == 2
     assert shell("nonsense").returncode == 2
@@ -189,9 +191,14 @@ def test_semantics(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ]  # fmt: skip
     with pytest.raises(UserError, match="no vector for 1 of 2 classes: dog"):
         prepare.main(["semantics", "--vectors", source, "--names", "cat", "dog"])
-    for names in ([], ["--names", "cat", "--split", "sketchy-21"]):
-        with pytest.raises(UserError, match="--names and --split; expected one"):
+    for names, received in (
+        ([], "neither --names nor"),
+        (["--names", "cat", "--split", "sketchy-21"], "both --names and"),
+    ):
+        with pytest.raises(UserError, match=f"received {received} --split; expected one of them"):
             prepare.main(["semantics", "--vectors", source, *names])
+    with pytest.raises(UserError, match="no vector for 1 of 2 classes: %FF"):
+        prepare.main(["semantics", "--vectors", source, "--names", "cat", "\udcff"])
     with pytest.raises(UserError, match="-k: received '0', expected a whole number"):
         prepare.main(["semantics", "--vectors", source, "--names", "cat", "-k", "0"])
 
@@ -201,6 +208,20 @@ def test_strokes(tmp_path: Path) -> None:
     options = ["--size", "64", "--line-width", "3", "--padding", "4", "--per-class", "1"]
     assert prepare.main(["strokes", str(tmp_path / "cat.ndjson"), "--to", str(tmp_path / "sketch"), *options]) == 0
     assert Image.open(tmp_path / "sketch" / "cat" / "7.png").size == (64, 64)
+
+
+@pytest.mark.parametrize("option", [["--line-width", "inf"], ["--size", "100000"], ["--padding", "128"]])
+def test_impossible_strokes_leave_nothing_behind(tmp_path: Path, option: list[str]) -> None:
+    (tmp_path / "cat.ndjson").write_text('{"key_id": "7", "drawing": [[[0, 9], [0, 9]]]}\n')
+    with pytest.raises(UserError, match="expected 1 to 2,048 pixels"):
+        prepare.main(["strokes", str(tmp_path / "cat.ndjson"), "--to", str(tmp_path / "sketch"), *option])
+    assert not (tmp_path / "sketch").exists()
+
+
+def test_a_folder_of_ones_own_is_not_held_against_published_counts(tmp_path: Path) -> None:
+    plain(tmp_path, classes_of("sketchy"))
+    report = check(str(tmp_path), "folder", "sketchy-21")
+    assert report.problems == [] and report.counts["queries"]["published"] is None
 
 
 @pytest.mark.shared

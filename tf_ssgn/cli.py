@@ -56,7 +56,13 @@ def jsonable(value: Any) -> Any:
 
 
 class Parser(argparse.ArgumentParser):
-    """An argparse parser whose errors are one line, like all others."""
+    """An argparse parser whose errors are one line, like all others; it takes no argument that holds a NUL."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        for word in sys.argv[1:] if args is None else args:
+            if "\0" in word:  # no shell can pass one, but a caller of `main` can, and `open` raises ValueError
+                raise UserError(f"received the argument {word!r:.80}, expected text without NUL")
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> Any:
         raise UserError(f"{message}; see {self.prog} --help")

@@ -58,6 +58,8 @@ class Raster:
 
 
 RASTER = Raster()
+FEATURES_BYTES = 8 * 2**30  # unpacked arrays of one `evaluate --features`: four million vectors of 512 float32
+LARGEST_RASTER = 2048  # side in pixels; a drawing takes 16 bytes a pixel while it is drawn
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ class Synthetic:
 SYNTHETIC = Synthetic()
 
 
+LARGEST_K = 10**9  # cut-off of a metric; beyond any gallery, and every integer type of the sums holds it
 LEADING_FAMILY = "sem_pcyc"  # whose figures stand where there is room for one family, and which validation uses
 
 

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from tf_ssgn import atomic, cli
-from tf_ssgn.config import LEADING_FAMILY, preset
+from tf_ssgn.config import LARGEST_K, LEADING_FAMILY, preset
+from tf_ssgn.data.names import listed, printable
 from tf_ssgn.errors import UserError
 from tf_ssgn.run_evaluation import evaluate_run
 
@@ -62,8 +63,10 @@ def _cuts(text: str) -> tuple[int, ...]:
         cuts = tuple(sorted({int(part) for part in text.split(",")}))
     except ValueError:
         cuts = (0,)
-    if cuts[0] < 1:
-        raise argparse.ArgumentTypeError(f"received {text!r}, expected whole numbers of 1 or more, like 100,200")
+    if not 1 <= cuts[0] <= cuts[-1] <= LARGEST_K:
+        raise argparse.ArgumentTypeError(
+            f"received {text!r:.80}, expected whole numbers of 1 or more, up to {LARGEST_K:,}, like 100,200"
+        )
     return cuts
 
 
@@ -97,6 +100,8 @@ def main(argv: list[str] | None = None) -> int | None:
 def _refuse_wrong_flags(arguments: argparse.Namespace, made: cli.Parser) -> None:
     if bool(arguments.runs) == bool(arguments.features):
         raise UserError("expected either run folders or --features FILE; see python -m tf_ssgn.evaluate --help")
+    if files := [run for run in arguments.runs if run.lower().endswith(".npz")]:
+        raise UserError(f"{files[0]} is a file of features, not a run folder; evaluate it with --features {files[0]}")
     given = [f"--{name}" for name in OF_A_RUN if getattr(arguments, name) != made.get_default(name)]
     if arguments.features and given:
         raise UserError(f"{', '.join(given)}: received with --features, which has no model or dataset; leave it out")
@@ -109,20 +114,20 @@ def _refuse_wrong_flags(arguments: argparse.Namespace, made: cli.Parser) -> None
 
 
 def _print(metrics: dict[str, Any]) -> None:
-    from tf_ssgn.evaluation import report, tables
+    from tf_ssgn.evaluation import tables
 
-    print(report.format_table(metrics))
+    print(tables.format_table(metrics))
     if variants := tables.variants(metrics, LEADING_FAMILY):
         print(f"\nby the {LEADING_FAMILY} definition\n{variants}")
     if "against" in metrics:
         other = metrics["against"]
-        print(f"\nagainst {other['name']}, paired over queries: difference, 95% interval, two-sided p")
+        print(f"\nagainst {other['name']}\n{tables.direction(other)}")
         print(tables.comparison(other["families"]))
 
 
 def _print_spread(runs: Sequence[str], found: Sequence[dict[str, Any]], as_json: bool) -> int:
     """Mean and spread over runs, as training seeds differ; they must have been measured alike."""
-    from tf_ssgn.evaluation import report, statistics, tables
+    from tf_ssgn.evaluation import statistics, tables
 
     measured = [(one["split"]["checksum"], one["counts"]["queries"], one["counts"]["gallery"]) for one in found]
     if len(set(measured)) > 1:
@@ -133,13 +138,17 @@ def _print_spread(runs: Sequence[str], found: Sequence[dict[str, Any]], as_json:
         cli.log(f"note: the runs have the seeds {', '.join(map(str, seeds))}; a spread over equal seeds means little")
     across = statistics.across_seeds([one["families"] for one in found])
     if as_json:
-        named = {run: {"seed": one["seed"], "families": one["families"]} for run, one in zip(runs, found, strict=True)}
+        named = {
+            printable(run): {"seed": one["seed"], "families": one["families"]}
+            for run, one in zip(runs, found, strict=True)
+        }
         alike = {key: found[0][key] for key in ("dataset", "split", "duplicates", "counts", "ties")}
         cli.print_json({**alike, "runs": named, "across_runs": across})
         return 0
     for run, one in zip(runs, found, strict=True):
-        print(f"{run}, seed {one['seed']}\n{report.format_table(one)}\n")
-    print(f"{len(found)} runs: mean, sample standard deviation, smallest and largest\n{tables.spread(across)}")
+        print(f"{printable(run)}, seed {one['seed']}\n{tables.format_table(one)}\n")
+    print(f"{len(found)} runs: mean and its 95% interval (Student's t), sample standard deviation, smallest, largest")
+    print(tables.spread(across))
     return 0
 
 
@@ -152,28 +161,39 @@ def evaluate_features(
         against: another such file with the same queries in the same order, to compare with.
         to: a folder for `metrics.json`, `report.html` and the figures.
     """
-    from tf_ssgn.evaluation import inspection, protocol, report, statistics
+    import numpy as np
+
+    from tf_ssgn.evaluation import figures, inspection, protocol, report, statistics
     from tf_ssgn.evaluation.feature_files import read_features
 
     cuts = tuple(k or preset("sketchy").evaluation.k)
-    features = read_features(file)
+    features, unused = read_features(file)
+    other = read_features(against)[0] if against else None
+    if other and not np.array_equal(other.query_labels, features.query_labels):
+        raise UserError(f"{against} has other query_labels than {file}; expected the same queries in the same order")
     if to:
         _make_folder(Path(to))
     result = protocol.evaluate_zero_shot(*features, k=cuts, progress=True)
-    metrics: dict[str, Any] = {"dataset": file, **result.metrics}
-    if against:
-        other = read_features(against)
-        if list(other.query_labels) != list(features.query_labels):
-            raise UserError(
-                f"{against} has other query_labels than {file}; expected the same queries in the same order"
-            )
+    metrics: dict[str, Any] = {"dataset": printable(str(file)), **result.metrics, "notes": []}
+    if unused:
+        metrics["notes"].append(f"the file also holds {listed(unused)}, which no figure uses")
+        cli.log(f"note: {metrics['notes'][-1]}")
+    if lacking := [name for name, entry in result.metrics["per_class"].items() if not entry["photos"]]:
+        held = result.metrics["confusion"]["columns"]
+        metrics["notes"].append(
+            f"{len(lacking)} of {metrics['counts']['classes']} query classes have no photo in the gallery: "
+            f"{listed(lacking, 5)}; it holds {listed(held, 5)}"
+        )
+        cli.log(f"warning: {metrics['notes'][-1]}")
+    if other:
         theirs = protocol.per_query_features(*other, cuts, progress=True)
-        metrics["against"] = {"name": against, "families": statistics.compare(result.per_query, theirs)}
+        sides = {"of": printable(str(file)), "name": printable(str(against))}
+        metrics["against"] = {**sides, "families": statistics.compare(result.per_query, theirs)}
     metrics = cli.jsonable(metrics)
     if to:
         points = inspection.code_map(*features)
         report.write_report(Path(to) / "report.html", metrics, title=Path(file).name, points=points)
-        report.write_figures(Path(to) / "figures", metrics, points)
+        figures.write_figures(Path(to) / "figures", metrics, points)
         atomic.write_json(Path(to) / "metrics.json", metrics)  # last: what it says is then beside it
         cli.log(f"wrote {Path(to) / 'metrics.json'} and {Path(to) / 'report.html'}")
     return metrics

@@ -179,6 +179,7 @@ def describe(report: Report) -> str:
 
 
 def _semantics(args: argparse.Namespace) -> int:
+    from tf_ssgn.data.names import printable
     from tf_ssgn.data.semantics import fingerprint, neighbours
     from tf_ssgn.data.splits import read_split
     from tf_ssgn.data.vector_cache import cached_vectors
@@ -186,7 +187,9 @@ def _semantics(args: argparse.Namespace) -> int:
 
     if bool(args.names) == bool(args.split):
         raise UserError(
-            "received " + ("both" if args.names else "neither") + " --names and --split; expected one of them"
+            "received "
+            + ("both --names and --split" if args.names else "neither --names nor --split")
+            + "; expected one of them: the classes to find vectors for"
         )
     names = args.names
     if args.split:
@@ -195,7 +198,7 @@ def _semantics(args: argparse.Namespace) -> int:
         cli.log(f"split {split.name}, sha256 {split.checksum}")
     vectors = cached_vectors(names, args.vectors, Path(args.cache) if args.cache else default_folder())
     for name, near in zip(names, neighbours(vectors, names, args.k), strict=True):
-        print(f"{name:22}" + "  ".join(f"{other} {cosine:.2f}" for other, cosine in near))
+        print(f"{printable(name):22}" + "  ".join(f"{printable(other)} {cosine:.2f}" for other, cosine in near))
     cli.log(f"{len(names)} vectors of {vectors.shape[1]} dimensions; source sha256 {fingerprint(args.vectors)}")
     return 0
 

@@ -13,11 +13,12 @@ import numpy as np
 from tf_ssgn import atomic, cli
 from tf_ssgn.config import LEADING_FAMILY
 from tf_ssgn.data.datasets import Dataset, open_dataset
-from tf_ssgn.data.names import match, normalise
+from tf_ssgn.data.names import match, normalise, printable
 from tf_ssgn.data.splits import Split, checksum, load_split
 from tf_ssgn.errors import UserError
-from tf_ssgn.evaluation import hashing, inspection, per_query, protocol, report, score_features, statistics
-from tf_ssgn.evaluation.report import Grid, Picture
+from tf_ssgn.evaluation import figures, hashing, inspection, per_query, protocol, report, score_features, statistics
+from tf_ssgn.evaluation.facts import ORACLE
+from tf_ssgn.evaluation.pictures import Grid, Picture
 from tf_ssgn.training.run_folder import Run, open_run
 
 STAGES = {"sketch": "sketch_code", "coarse": "coarse", "fine": "fine"}
@@ -73,7 +74,7 @@ def evaluate_run(
     stages |= {name: families(sketch_codes[key]) for key, name in STAGES.items() if key in sketch_codes}
     if run.semantics.knows(chosen.unseen):
         true = run.semantics.of(tuple(labels[0]))
-        stages["oracle (conditioned on the true class vector)"] = families(encoder.codes(queries, true)["code"])
+        stages[ORACLE] = families(encoder.codes(queries, true)["code"])
     known = {normalise(name) for name in run.classes}
     trained_on = sorted(name for name in chosen.unseen if normalise(name) in known)
     notes = [*dataset.notes, *chosen.notes]
@@ -125,7 +126,8 @@ def evaluate_run(
     names = [[os.path.relpath(item.path, dataset.root) for item in side.items] for side in (queries, gallery)]
     if other:
         ours = per_query.Kept(result.per_query, names[0], per_query.digest(names[1]))
-        metrics["against"] = {"name": str(against), "families": per_query.paired(ours, other)}
+        sides = {"of": printable(str(folder)), "name": printable(str(against))}
+        metrics["against"] = {**sides, "families": per_query.paired(ours, other)}
     metrics = cli.jsonable(metrics)
     per_query.save(target, result.per_query, *names)
     points = inspection.code_map(*arrays)
@@ -133,7 +135,7 @@ def evaluate_run(
         target / "report.html", metrics, _grids(result, arrays, queries, gallery),
         title=f"{run.path.name} on {dataset.name}, {chosen.name}", points=points,
     )  # fmt: skip
-    report.write_figures(target / "figures", metrics, points)
+    figures.write_figures(target / "figures", metrics, points)
     atomic.write_json(target / "metrics.json", metrics)  # last: what it says is then beside it
     return metrics, target
 

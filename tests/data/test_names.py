@@ -8,8 +8,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tf_ssgn.data.datasets import Dataset
 from tf_ssgn.data.names import ALIASES, listed, match, normalise, printable, spellings, words
 from tf_ssgn.data.published import DATASETS, classes_of
+from tf_ssgn.data.splits import load_split
+from tf_ssgn.errors import UserError
 
 
 @pytest.mark.parametrize(
@@ -85,3 +88,17 @@ def test_names_that_are_not_utf8_can_be_printed() -> None:
 def test_long_lists_are_cut() -> None:
     assert listed(["a", "b", "c"], 2) == "a, b and 1 more"
     assert listed(["a", "b"], 2) == "a, b"
+
+
+def test_what_no_terminal_or_json_can_hold_is_escaped() -> None:
+    assert printable("caf\udce9 \ud800 猫\n") == "caf%E9 %ED%A0%80 猫\n"
+    printable("".join(map(chr, range(0xD800, 0xE000)))).encode("utf-8")
+
+
+def test_a_text_is_no_list_of_names() -> None:
+    for call in (
+        lambda: load_split("sketchy-21", "cup"),
+        lambda: Dataset("d", "/", [], [], ["cup"], []).of("cup"),
+    ):
+        with pytest.raises(UserError, match="classes: received the text 'cup', expected a list"):
+            call()

@@ -38,10 +38,10 @@ def binary(path: Path, newline: bytes = b"\n") -> str:
     return str(path)
 
 
-def text(path: Path, header: bool = True, tail: str = "") -> str:
+def text(path: Path, header: bool = True, tail: str = "", between: str = " ", start: str = "") -> str:
     lines = [f"{len(WORDS)} 5\n"] if header else []
-    lines += [f"{word} {' '.join(repr(float(x)) for x in vector)}{tail}\n" for word, vector in TABLE.items()]
-    path.write_text("".join(lines), encoding="utf-8")
+    lines += [between.join([word, *(repr(float(x)) for x in vector)]) + f"{tail}\n" for word, vector in TABLE.items()]
+    path.write_text(start + "".join(lines), encoding="utf-8")
     return str(path)
 
 
@@ -63,6 +63,9 @@ FORMATS: dict[str, Callable[[Path], str]] = {
     "word2vec.txt": lambda folder: text(folder / "v.txt"),
     "fasttext.vec": lambda folder: text(folder / "v.vec", tail=" "),
     "glove.txt": lambda folder: text(folder / "v.TXT", header=False),
+    "tabs.vec": lambda folder: text(folder / "v.vec", between="\t"),
+    "bom.txt": lambda folder: text(folder / "v.txt", header=False, start="\ufeff"),
+    "bom.vec": lambda folder: text(folder / "v.vec", start="\ufeff"),
     "bin.gz": packed(lambda folder: binary(folder / "v.bin")),
     "txt.gz": packed(lambda folder: text(folder / "v.txt")),
 }
@@ -98,6 +101,17 @@ def test_unknown_words_are_listed(tmp_path: Path, name: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", FORMATS)
+def test_names_that_are_no_text_are_listed(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match="no vector for 2 of 3 classes: %FF, %ED%A0%80; rename"):
+        class_vectors(["\udcff", "cat", "\ud800"], FORMATS[name](tmp_path))
+
+
+def test_a_text_is_no_list_of_classes(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="classes: received the text 'cat', expected a list"):
+        class_vectors("cat", text(tmp_path / "v.txt"))
+
+
 def test_names_of_an_npz_are_matched_as_class_names(tmp_path: Path) -> None:
     source = npz(tmp_path / "v.npz", ["mouse_(animal)", "Palm-Tree", "palm", "tree"], np.eye(4, dtype=np.float32))
     np.testing.assert_array_equal(class_vectors(["palm tree", "mouse"], source), np.eye(4)[[1, 0]])
@@ -130,6 +144,9 @@ FAULTS: dict[str, tuple[str, bytes]] = {
     "bad number": ("v.txt", b"dog 1 2\ncat 1 x\n"),
     "short line": ("v.txt", b"dog 1 2\ncat 1\n"),
     "fewer lines than said": ("v.vec", b"3 2\ncat 1 2\n"),
+    "header of fewer dimensions": ("v.vec", b"1 1\ncat 1 2\n"),
+    "header of more dimensions": ("v.vec", b"1 3\ncat 1 2\n"),
+    "bin header of fewer dimensions": ("v.bin", b"2 1\ncat " + struct.pack("<2f", 1, 2) + b"dog " + bytes(8)),
     "endless line": ("v.txt", b"dog " + b"1 " * (16 * VECTOR_LIMITS.dimension + VECTOR_LIMITS.word_bytes)),
     "damaged gzip": ("v.txt.gz", gzip.compress(b"cat 1 2\n" * 1000)[:-20]),
     "no gzip": ("v.txt.gz", b"cat 1 2\n"),
@@ -159,13 +176,16 @@ def test_faulty_npz(tmp_path: Path) -> None:
         {"names": np.array(["cat"]), "vectors": np.ones((1, 0))},
         {"names": np.array(["cat"]), "vectors": np.ones((1, 2), complex)},
         {"names": np.array(["cat"], object), "vectors": np.ones((1, 2))},  # would need pickle, which runs code
+        {"names": np.array(["cat", "cat"]), "vectors": np.ones((2, 2))},
         {"names": np.array(["cat"]), "vectors": np.array([[np.nan, 1]])},
     ]
     for number, arrays in enumerate(faults):
         path = tmp_path / f"{number}.npz"
         np.savez(path, **arrays)  # type: ignore[arg-type]
-        with pytest.raises(UserError):
+        with pytest.raises(UserError) as caught:
             class_vectors(["cat"], str(path))
+        assert "pickle" not in str(caught.value) and "get the file again" not in str(caught.value)
+        assert "names (text, [N]) and vectors" in str(caught.value) or number == len(faults) - 1
 
 
 def test_an_npz_that_claims_to_be_huge(tmp_path: Path) -> None:

@@ -56,9 +56,10 @@ def test_strokes_are_not_joined_and_a_dot_is_a_dot() -> None:
 
 
 @pytest.mark.parametrize("raster", [Raster(size=0), Raster(padding=128), Raster(line_width=0), Raster(padding=-1),
-                                    Raster(line_width=float("nan"))])  # fmt: skip
+                                    Raster(line_width=float("nan")), Raster(line_width=float("inf")),
+                                    Raster(size=100_000), Raster(line_width=257)])  # fmt: skip
 def test_impossible_rasters(raster: Raster) -> None:
-    with pytest.raises(UserError, match="expected a padding"):
+    with pytest.raises(UserError, match="a padding from 0 to below half"):
         render(strokes([(0, 0), (1, 1)]), raster)
 
 
@@ -209,6 +210,22 @@ def test_folders_of_drawings(tmp_path: Path) -> None:
     assert [name for name, _ in find_drawings(source, per_class=1)] == ["cat", "hot air balloon"]
     with pytest.raises(UserError, match="no drawings; expected <class>.ndjson"):
         write_rasters(tmp_path / "sketch", tmp_path / "other")
+
+
+def test_drawings_of_one_key_are_kept_apart(tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "sketch"
+    (source / "cat").mkdir(parents=True)
+    svg(source / "cat" / "7.svg", '<path d="M0 0L1 1"/>')
+    keys = ("7", "7", "7_2", "A", "a", "7")
+    rows = [{"key_id": key, "drawing": [[[0, 9], [0, 9]]]} for key in keys]
+    (source / "cat.ndjson").write_text("\n".join(map(json.dumps, rows)))
+    (source / "dog.ndjson").write_text(json.dumps(rows[0]))
+    assert write_rasters(source, target) == {"cat": 7, "dog": 1}
+    written = sorted(str(path.relative_to(target)) for path in target.rglob("*.png"))
+    assert written == [*(f"cat/{key}.png" for key in ("7", "7_2", "7_2_2", "7_3", "7_4", "A", "a_2")), "dog/7.png"]
+    assert write_rasters(source, target) == {"cat": 7, "dog": 1}  # again: the same files
+    assert sum(1 for _ in target.rglob("*.png")) == 8
+    assert [name for name, _ in find_drawings(source, per_class=2)] == ["cat", "cat", "dog"]
 
 
 @pytest.mark.shared

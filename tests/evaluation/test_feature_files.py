@@ -13,7 +13,7 @@ import pytest
 
 from tf_ssgn import evaluate
 from tf_ssgn.errors import UserError
-from tf_ssgn.evaluation import score_features
+from tf_ssgn.evaluation import feature_files, score_features
 from tf_ssgn.evaluation.feature_files import read_features
 
 from .conftest import Arrays
@@ -67,9 +67,44 @@ def test_against_other_features(file: Path, tmp_path: Path, arrays: Arrays, caps
     assert evaluate.main(["--features", str(file), "--against", str(tmp_path / "worse.npz"), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)["against"]["families"]["sake"]["map_all"]
     assert found["difference"] > 0.05 and found["low"] > 0 and found["p"] < 0.01
-    np.savez(tmp_path / "other.npz", **(arrays._asdict() | {"query_labels": arrays.query_labels[::-1]}))
-    with pytest.raises(UserError, match="other query_labels"):
-        evaluate.main(["--features", str(file), "--against", str(tmp_path / "other.npz")])
+    labels = arrays.query_labels
+    for other in (labels[::-1], np.tile(labels[:, None], 2), np.array("ant"), np.arange(len(labels))):
+        np.savez(tmp_path / "other.npz", **(arrays._asdict() | {"query_labels": other}))
+        with pytest.raises(UserError, match="other query_labels"):
+            evaluate.main(["--features", str(file), "--against", str(tmp_path / "other.npz")])
+
+
+def test_against_says_whose_difference_it_is(
+    file: Path, tmp_path: Path, arrays: Arrays, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.savez(tmp_path / "worse.npz", **(arrays._asdict() | {"queries": arrays.queries[::-1]}))
+    worse, out = str(tmp_path / "worse.npz"), tmp_path / "out"
+    assert evaluate.main(["--features", str(file), "--against", worse, "--to", str(out)]) == 0
+    words = f"difference = {file} minus {worse}, paired over queries: above 0 where {file} is better"
+    assert words in capsys.readouterr().out and words in (out / "report.html").read_text()
+    assert json.loads((out / "metrics.json").read_text())["against"]["of"] == str(file)
+
+
+def test_classes_without_photos_are_a_warning(
+    tmp_path: Path, arrays: Arrays, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for labels, count in ((np.full(150, "gnu"), 5), (np.where(arrays.gallery_labels == "ant", "gnu", "bat"), 4)):
+        np.savez(tmp_path / "f.npz", **(arrays._asdict() | {"gallery_labels": labels}))
+        assert evaluate.main(["--features", str(tmp_path / "f.npz"), "--json"]) == 0
+        printed = capsys.readouterr()
+        assert f"warning: {count} of 5 query classes have no photo in the gallery: " in printed.err
+        assert json.loads(printed.out)["notes"][0] in printed.err
+
+
+def test_names_that_are_no_text(tmp_path: Path, arrays: Arrays, capfd: pytest.CaptureFixture[str]) -> None:
+    names = [np.where(side == "ant", "\udcffnt", side) for side in (arrays.query_labels, arrays.gallery_labels)]
+    file = tmp_path / "f\udcff.npz"
+    np.savez(file, **(arrays._asdict() | {"query_labels": names[0], "gallery_labels": names[1]}))
+    assert evaluate.main(["--features", str(file), "--to", str(tmp_path / "out")]) == 0
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text(encoding="utf-8"))
+    assert "%FFnt" in metrics["per_class"] and metrics["dataset"] == f"{tmp_path}/f%FF.npz"
+    assert "f%FF.npz" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert f"dataset: {tmp_path}/f%FF.npz" in capfd.readouterr().out
 
 
 def test_other_formats_are_one_line(tmp_path: Path) -> None:
@@ -100,7 +135,7 @@ def test_any_truncation_and_any_flipped_byte_is_one_line(tmp_path: Path, compres
     for at in range(0, len(whole), 11):
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x5A]) + whole[at + 1 :])
         try:
-            found = read_features(path)
+            found, _ = read_features(path)
         except UserError as error:
             assert "\n" not in str(error)
         else:  # a byte of the archive that says nothing about the values
@@ -112,7 +147,8 @@ def test_any_truncation_and_any_flipped_byte_is_one_line(tmp_path: Path, compres
     [
         ({"queries": None}, "lacks queries"),
         ({"queries": np.array([["a", {}], [1, 2]], object)}, "holds Python objects"),
-        ({"query_labels": np.array(["a", "b"], object)}, "labels.astype"),
+        ({"gallery": np.array([{}], object)}, "the array gallery holds Python objects"),
+        ({"query_labels": np.array(["a", "b"], object)}, r"store numbers or text .`.astype.str.`."),
         ({"query_labels": np.array([b"ant"] * 40)}, "query_labels: received .S3 labels"),
         ({"query_labels": np.arange(40)}, "query_labels are int and gallery_labels str"),
         ({"query_labels": np.full(40, 1.5)}, "expected all int or all str"),
@@ -140,8 +176,31 @@ def test_an_array_that_claims_to_be_huge(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "f.npz", "w") as archive:
         for name in ("queries", "query_labels", "gallery", "gallery_labels"):
             archive.writestr(f"{name}.npy", header.getvalue())
-    with pytest.raises(UserError, match="the array queries cannot be read"):
+    with pytest.raises(UserError, match="the array queries takes 4,503,599,627,370,496 bytes"):
         read_features(tmp_path / "f.npz")
+
+
+def test_arrays_together_are_bounded(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    size = sum(array.nbytes for array in read_features(file)[0])
+    monkeypatch.setattr(feature_files, "FEATURES_BYTES", size)
+    read_features(file)
+    monkeypatch.setattr(feature_files, "FEATURES_BYTES", size - 1)
+    with pytest.raises(UserError, match="the array gallery_labels takes .* left of what is allowed"):
+        read_features(file)
+
+
+def test_an_array_that_is_there_twice(file: Path) -> None:
+    with zipfile.ZipFile(file, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+        archive.writestr("gallery.npy", archive.read("queries.npy"))
+    with pytest.raises(UserError, match="holds the array gallery twice"):
+        read_features(file)
+
+
+def test_arrays_that_no_figure_uses_are_named(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate.main(["--features", str(file), "--json"]) == 0
+    captured = capsys.readouterr()
+    assert "note: the file also holds something_else, which no figure uses" in captured.err
+    assert "something_else" in json.loads(captured.out)["notes"][0]
 
 
 @pytest.mark.parametrize(
@@ -154,5 +213,7 @@ def test_flags_that_do_not_go_together(file: Path, words: list[str]) -> None:
         evaluate.main([*words, *(["--features", str(file)] if words else [])])
     with pytest.raises(UserError, match="either run folders"):
         evaluate.main(["run", "--features", str(file)])
+    with pytest.raises(UserError, match=f"a file of features, not a run folder; evaluate it with --features {file}"):
+        evaluate.main([str(file)])
     with pytest.raises(UserError, match="expected whole numbers of 1 or more"):
         evaluate.main(["--features", str(file), "--k", "5,x"])

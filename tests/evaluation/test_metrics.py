@@ -200,6 +200,9 @@ def test_infinite_scores_are_ranked():
         ({"k": 0}, "whole numbers of 1 or more"),
         ({"k": (5, 2.5)}, "whole numbers of 1 or more"),
         ({"k": ()}, "whole numbers of 1 or more"),
+        ({"k": 2**63}, "whole numbers of 1 or more, up to 1,000,000,000"),
+        ({"query_labels": "cat"}, "query_labels: received the text 'cat', expected a list"),
+        ({"query_labels": np.array([2**64 - 1], np.uint64)}, "whole numbers below 2^63"),
     ],
 )
 def test_mistakes_are_one_line(change, message):

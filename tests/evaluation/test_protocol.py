@@ -10,7 +10,7 @@ import pytest
 
 from tf_ssgn.cli import jsonable
 from tf_ssgn.errors import UserError
-from tf_ssgn.evaluation import hashing, protocol, score_features
+from tf_ssgn.evaluation import hashing, inspection, protocol, score_features
 
 from . import naive
 from .conftest import Arrays
@@ -97,6 +97,33 @@ def test_fine_grained_equals_loops(arrays: Arrays):
             ranks.append(1 + sum(scores[i] >= scores[mine].max() for i in np.flatnonzero(mates & ~mine)))
     assert got["queries"] == len(ranks) > 5 and got["skipped"] == 40 - len(ranks)
     assert got["acc_at_1"] == np.mean(np.array(ranks) <= 1) and got["acc_at_5"] == np.mean(np.array(ranks) <= 5)
+
+
+@pytest.mark.parametrize("photos", [17, 33, 101])
+def test_equal_photos_tie_wherever_they_stand(photos: int):
+    """A BLAS rounds the same product differently at another place of a matrix; the own photo stands first and last."""
+    random = np.random.default_rng(photos)
+    gallery = np.repeat(random.standard_normal((1, 512)).astype(np.float32), photos, axis=0)
+    queries = random.standard_normal((5, 512)).astype(np.float32)
+    names = [f"p{i}" for i in range(photos)]
+    for own in (names[0], names[-1]):
+        found = protocol.fine_grained(queries, [0] * 5, [own] * 5, gallery, [0] * photos, names, (1, photos - 1))
+        assert found["acc_at_1"] == 0.0 == found[f"acc_at_{photos - 1}"]
+    hits = np.arange(photos) == 0
+    _, _, right = inspection.nearest(queries, [0] * 5, gallery, np.where(hits, 0, 1), photos)
+    assert right[:, -1].all()  # the only hit comes last
+
+
+def test_lists_given_as_text(arrays: Arrays):
+    with pytest.raises(UserError, match="seen: received the text 'ant', expected a list"):
+        protocol.generalized(*arrays, "ant", 5)
+    with pytest.raises(UserError, match="query_instances: received the text 'a'"):
+        protocol.fine_grained([[1.0]], [0], "a", [[1.0]], [0], ["a"])
+
+
+def test_seen_classes_of_any_text_type(arrays: Arrays):
+    expected = protocol.generalized(*arrays, ["ant", "bat"], 5)
+    assert protocol.generalized(*arrays, np.array(["ant", "bat"], object), 5) == expected
 
 
 def test_fine_grained_ties_copies_and_nothing_known():

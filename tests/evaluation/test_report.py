@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tf_ssgn import atomic
 from tf_ssgn.cli import jsonable
 from tf_ssgn.config import LEADING_FAMILY
-from tf_ssgn.evaluation import hashing, inspection, pictures, protocol, report, tables
+from tf_ssgn.evaluation import figures, hashing, inspection, pictures, protocol, report, tables
 
 from .conftest import Arrays
 
@@ -75,7 +76,7 @@ def test_report_holds_everything_and_asks_for_nothing(tmp_path, metrics, arrays:
     photo = tmp_path / f"{NASTY.replace('/', '')}.jpg"
     photo.write_bytes(image("red", kind="JPEG"))
     answers = [pictures.Picture(photo, NASTY, True), pictures.Picture(b"not an image", "broken", False)]
-    grids = [report.Grid(f"best {NASTY}", [(pictures.Picture(image("white"), NASTY), answers)])]
+    grids = [pictures.Grid(f"best {NASTY}", [(pictures.Picture(image("white"), NASTY), answers)])]
     path = tmp_path / "report.html"
     report.write_report(path, metrics, grids, title=NASTY, points=inspection.code_map(*arrays))
     text = path.read_text(encoding="utf-8")
@@ -112,7 +113,7 @@ def test_one_family_leads_on_the_page_and_in_the_terminal(tmp_path, metrics):
 
 def test_cut_offs_beyond_the_gallery_stay_out_of_the_tables(tmp_path, metrics):
     metrics["counts"]["gallery"] = 12
-    assert "mAP@20" not in report.format_table(metrics) and "P@5" in report.format_table(metrics)
+    assert "mAP@20" not in tables.format_table(metrics) and "P@5" in tables.format_table(metrics)
     report.write_report(tmp_path / "report.html", metrics)
     page = Page((tmp_path / "report.html").read_text()).text
     assert "mAP@20" not in page and "mAP@5" in page
@@ -131,7 +132,7 @@ def test_every_part_has_a_line_in_the_terminal(metrics):
 
 
 def test_charts_are_files_of_their_own(tmp_path, metrics, arrays: Arrays):
-    files = report.write_figures(tmp_path / "figures", metrics, inspection.code_map(*arrays))
+    files = figures.write_figures(tmp_path / "figures", metrics, inspection.code_map(*arrays))
     drawn = sorted(file for file in files if file.suffix == ".svg")
     assert [file.name for file in drawn] == ["classes.svg", "confusion.svg", "curve.svg", "map.svg"]
     for file in drawn:
@@ -143,15 +144,15 @@ def test_charts_are_files_of_their_own(tmp_path, metrics, arrays: Arrays):
 
 def test_charts_as_pdf(tmp_path, metrics, arrays: Arrays, monkeypatch, capsys):
     pytest.importorskip("svglib", reason="the extra `figures` is not installed")
-    files = report.write_figures(tmp_path / "both", metrics, inspection.code_map(*arrays))
+    files = figures.write_figures(tmp_path / "both", metrics, inspection.code_map(*arrays))
     pages = [file.read_bytes() for file in files if file.suffix == ".pdf"]
     assert len(pages) == 4 and all(page.startswith(b"%PDF-") and page.rstrip().endswith(b"%%EOF") for page in pages)
     svg = (tmp_path / "both" / "curve.svg").read_text()
     width, height = (float(re.search(rf' {side}="(\d+)"', svg)[1]) for side in ("width", "height"))
     box = re.search(rb"/MediaBox \[ ?0 0 ([\d.]+) ([\d.]+)", (tmp_path / "both" / "curve.pdf").read_bytes())
     assert float(box[1]) / float(box[2]) == pytest.approx(width / height, rel=0.01)
-    monkeypatch.setattr(report.pdf, "available", lambda: False)
-    assert all(file.suffix == ".svg" for file in report.write_figures(tmp_path / "svg", metrics))
+    monkeypatch.setattr(figures.pdf, "available", lambda: False)
+    assert all(file.suffix == ".svg" for file in figures.write_figures(tmp_path / "svg", metrics))
     assert capsys.readouterr() == ("", "")
 
 
@@ -165,9 +166,12 @@ def test_split_duplicates_and_comparison_are_printed(tmp_path, metrics):
     text = Page((tmp_path / "r.html").read_text(encoding="utf-8")).text
     assert "split sketchy-25 (sha256 0123456789abcdef)" in text and "duplicate photos yes" in text
     assert f"Against {NASTY}" in text and "-0.2500" in text and "p 0.0312" in text and "+0.1250" in text
-    assert "duplicate photos: no" in report.format_table(found | {"duplicates": False})
+    assert "duplicate photos: no" in tables.format_table(found | {"duplicates": False})
     line = tables.comparison(against).splitlines()[2]
     assert line.split() == ["sake", "map_all", "-0.2500", "-0.5000", "+0.1250", "0.0312"]
+    least = {"sake": {"map_all": entry | {"p": 1 / (statistics.SIGN_FLIPS + 1)}}}
+    assert tables.comparison(least).split()[-1] == "≤0.0002" and "no less than 0.0002" in text
+    assert "difference = ours minus" in text and "above 0 where ours is better" in text
     runs = [metrics["families"], metrics["families"]]
     assert "0.0000" in tables.spread(statistics.across_seeds(runs)).splitlines()[2]
 
@@ -179,19 +183,37 @@ def test_undefined_figures_and_missing_parts(tmp_path):
         report.write_report(tmp_path / "r.html", entry)
         text = Page((tmp_path / "r.html").read_text(encoding="utf-8")).text
         assert "nan" not in text.lower() and "None" not in text and "–" in text
-        assert "–" in report.format_table(entry) and "nan" not in report.format_table(entry)
-    assert "queries without a photo of their class: 1" in report.format_table(metrics)
+        assert "–" in tables.format_table(entry) and "nan" not in tables.format_table(entry)
+    assert "queries without a photo of their class: 1" in tables.format_table(metrics)
 
 
 def test_table_for_the_terminal(metrics):
-    lines = report.format_table(metrics).splitlines()
+    lines = tables.format_table(metrics).splitlines()
     assert lines[0].split() == ["family", "mAP@all", "mAP@5", "P@5", "R@5", "mAP@20", "P@20", "R@20"]
-    assert len({len(line) for line in lines[:7]}) == 1
+    assert len({len(line) for line in lines[:17]}) == 1
+    assert [line.split()[0] for line in lines[2:6]] == ["sake", "95%", "to", "zse"]
+    low, high = metrics["intervals"]["sake"]["map_all"]
+    assert lines[3].split()[:3] == ["95%", "from", f"{low:.4f}"] and lines[4].split()[:2] == ["to", f"{high:.4f}"]
     sake = dict(zip(lines[0].split(), lines[2].split(), strict=True))
     assert sake["family"] == "sake" and sake["P@20"] == f"{metrics['families']['sake']['precision_at_20']:.4f}"
     cvae = next(line for line in lines if line.startswith("cvae"))
     assert cvae.split()[1] == "–"
     assert "queries: 40" in lines[-2] and "pessimistic" in lines[-1]
+
+
+@pytest.mark.parametrize("label", ["\udcff", "\ud800x", "a\x01\x1b[31mb", "\x7f\x85\ufffe", "a\nb"])
+def test_labels_that_xml_and_utf8_have_no_place_for(tmp_path, arrays: Arrays, label: str):
+    labels = [np.where(names == "bat", label, names) for names in (arrays.query_labels, arrays.gallery_labels)]
+    sides: tuple[Any, Any, Any, Any] = (arrays.queries, labels[0], arrays.gallery, labels[1])
+    found = protocol.evaluate_zero_shot(*sides, 5, resamples=5).metrics
+    atomic.write_json(tmp_path / "metrics.json", jsonable(found))
+    points = inspection.code_map(*sides)
+    report.write_report(tmp_path / "report.html", found, title=label, points=points)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert not set(page) & {*map(chr, range(9)), "\x1b", "\x7f", "\x85", "\ufffe"}
+    for file in figures.write_figures(tmp_path, found, points):
+        if file.suffix == ".svg":
+            ElementTree.parse(file)
 
 
 def test_thumbnails(tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from tf_ssgn.errors import UserError
 from tf_ssgn.evaluation import per_query_features, per_query_rankings, statistics
@@ -73,8 +74,19 @@ def test_comparison_refuses_what_does_not_pair(arrays: Arrays):
         statistics.compare(scored(arrays), scored(arrays, k=6))
     with pytest.raises(UserError, match="same queries in the same order"):
         statistics.compare(scored(arrays), per_query_rankings([[1.0]], [[True]], 5))
+    fewer = arrays._replace(gallery=arrays.gallery[1:], gallery_labels=arrays.gallery_labels[1:])
+    with pytest.raises(UserError, match="other galleries .150 and 149 photos"):
+        statistics.compare(scored(arrays), scored(fewer))
     with pytest.raises(UserError, match="resamples"):
         statistics.bootstrap(scored(arrays), resamples=0)
+
+
+@pytest.mark.parametrize("runs", [2, 3, 5, 11, 12, 30])
+def test_interval_over_seeds_is_students(runs: int):
+    values = np.random.default_rng(runs).random(runs)
+    entry = statistics.across_seeds([{"sake": {"map_all": value}} for value in values])["sake"]["map_all"]
+    low, high = stats.t.interval(0.95, runs - 1, values.mean(), values.std(ddof=1) / runs**0.5)
+    assert (entry["low"], entry["high"]) == (pytest.approx(low, abs=1e-3), pytest.approx(high, abs=1e-3))
 
 
 def test_across_seeds():
@@ -82,6 +94,8 @@ def test_across_seeds():
     assert statistics.across_seeds(runs)["sake"]["map_all"] == {
         "mean": pytest.approx(0.3),
         "std": pytest.approx(np.std([0.1, 0.2, 0.6], ddof=1)),
+        "low": pytest.approx(-0.3572, abs=1e-4),
+        "high": pytest.approx(0.9572, abs=1e-4),
         "min": 0.1,
         "max": 0.6,
         "runs": 3,

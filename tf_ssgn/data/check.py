@@ -68,9 +68,8 @@ def check(folder: str, name: str, split_name: str = "", *, duplicates: bool = Fa
     if name not in (*DATASETS, FOLDER):
         raise UserError(f"unknown dataset {name!r}; expected one of {', '.join((*DATASETS, FOLDER))}")
     if not os.path.isdir(folder):
-        raise UserError(
-            f"dataset folder {printable(folder)} does not exist; expected the folder that holds the dataset"
-        )
+        what = "is a file" if os.path.exists(folder) else "does not exist"
+        raise UserError(f"dataset folder {printable(folder)} {what}; expected the folder that holds the dataset")
     if split_name:
         read_split(split_name)  # a mistyped split is a mistake now, not after half an hour of reading files
     report = Report(name, printable(os.path.abspath(folder)))
@@ -210,7 +209,7 @@ def _check_split(
     report.split, report.checksum = split.name, split.checksum
     report.notes.extend(split.notes)
     test = dataset.of(split.unseen)
-    public = SPLIT_COUNTS.get(split.name)
+    public = None if report.dataset == FOLDER else SPLIT_COUNTS.get(split.name)
     gallery = (public.gallery_twice if duplicates and public.gallery_twice else public.gallery) if public else None
     report.counts["queries"] = {"found": len(test.sketches), "published": public.queries if public else None}
     report.counts["gallery"] = {"found": len(test.photos), "published": gallery}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tf_ssgn.data.layouts import EXTENSIONS, PLAIN, Files, Found, recognise, unrecognised
-from tf_ssgn.data.names import listed, match, normalise, printable
+from tf_ssgn.data.names import listed, match, normalise, printable, refuse_text
 from tf_ssgn.errors import UserError
 
 _DRAWN_FROM = re.compile(r"(.+)-\d+", re.DOTALL)  # Sketchy: <photo stem>-<number of the drawing>
@@ -46,7 +46,8 @@ class Dataset:
     layout: str = PLAIN
 
     def of(self, classes: Collection[str]) -> Dataset:
-        """The part of it with these classes."""
+        """The part of it with these classes; UserError for a text in place of a list."""
+        refuse_text(classes, "classes")
         kept = set(classes)
         return dataclasses.replace(
             self,

@@ -7,6 +7,8 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
+from tf_ssgn.errors import UserError
+
 # One class, several names. Every spelling of a group meets under the group's first name.
 # A group may hold one class of each dataset at most, or two classes of a dataset would become one (tested).
 ALIASES: tuple[tuple[str, ...], ...] = (
@@ -98,5 +100,24 @@ def listed(names: Sequence[str], limit: int = 12) -> str:
 
 
 def printable(name: str) -> str:
-    """The name for a terminal, JSON or a label: bytes that are not UTF-8 are percent-escaped (`%FF`)."""
-    return "".join(f"%{ord(c) - 0xDC00:02X}" if 0xDC80 <= ord(c) <= 0xDCFF else c for c in name)
+    """The name for a terminal, JSON or a label: bytes that are not UTF-8 are percent-escaped (`%FF`).
+
+    A lone surrogate that stands for no byte of a file name, as JSON can spell it, is escaped as its own three bytes.
+    """
+    return "".join(_escaped(c) if 0xD800 <= ord(c) <= 0xDFFF else c for c in name)
+
+
+def _escaped(surrogate: str) -> str:
+    if 0xDC80 <= ord(surrogate) <= 0xDCFF:
+        return f"%{ord(surrogate) - 0xDC00:02X}"
+    return "".join(f"%{byte:02X}" for byte in surrogate.encode("utf-8", "surrogatepass"))
+
+
+def refuse_text(names: object, what: str) -> None:
+    """A text in place of a list of names would pass for the list of its letters.
+
+    Raises:
+        UserError: `names` is a text.
+    """
+    if isinstance(names, (str, bytes)):
+        raise UserError(f"{what}: received the text {str(names)!r:.80}, expected a list")

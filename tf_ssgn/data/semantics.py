@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from tf_ssgn.data import vector_files
-from tf_ssgn.data.names import listed, match, printable, spellings, words
+from tf_ssgn.data.names import listed, match, printable, refuse_text, spellings, words
 from tf_ssgn.errors import UserError
 
 HUB = "hub:"  # a source that starts so is a text encoder: a TF-Hub handle or a local SavedModel
@@ -36,12 +36,14 @@ def class_vectors(classes: Sequence[str], source: str) -> np.ndarray:
     Raises:
         UserError: an unreadable or malformed source, vectors that are zero or not finite, classes without a vector.
     """
+    refuse_text(classes, "classes")
     if not classes:
         raise UserError("no classes to find vectors for; expected at least one class name")
     if source.startswith(HUB):
         from tf_ssgn.data.text_encoder import encode
 
-        return _checked(encode([" ".join(words(name)) for name in classes], source[len(HUB) :]), classes, source)
+        texts = [printable(" ".join(words(name))) for name in classes]
+        return _checked(encode(texts, source[len(HUB) :]), classes, source)
     if source.startswith(WORDNET):
         return _checked(_taxonomy(classes, source), classes, source)
     if source.lower().endswith(".npz"):

@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from tf_ssgn.data.names import listed, match, normalise
+from tf_ssgn.data.names import listed, match, normalise, refuse_text
 from tf_ssgn.errors import UserError
 
 PUBLISHED_FILE = Path(__file__).with_name("splits.json")
@@ -79,6 +79,7 @@ def load_split(name_or_file: str, classes: Sequence[str], *, need_seen: bool = T
     Raises:
         UserError: unknown split, unreadable or malformed file, a class in two roles, classes the dataset lacks.
     """
+    refuse_text(classes, "classes")
     source = read_split(name_or_file)
     seen, unseen, validation = source.seen, source.unseen, source.validation
     found, missing = match((*seen, *validation, *unseen), classes)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from tf_ssgn.config import RASTER, Raster
+from tf_ssgn.config import LARGEST_RASTER, RASTER, Raster
 from tf_ssgn.data.names import printable
 from tf_ssgn.errors import UserError
 
@@ -36,6 +36,16 @@ class Drawing:
     frame: tuple[float, float, float, float] | None = None
 
 
+def check_raster(raster: Raster) -> None:
+    """UserError for sizes that leave no room to draw in, or that would take the memory of the machine."""
+    size, padding, width = raster.size, raster.padding, raster.line_width
+    if not (1 <= size <= LARGEST_RASTER and 0 <= 2 * padding < size and 0 < width <= size):
+        raise UserError(
+            f"raster of {size} pixels, padding {padding}, line width {width}: expected 1 to {LARGEST_RASTER:,} pixels, "
+            "a padding from 0 to below half of that, and a line width above 0 and at most the size"
+        )
+
+
 def render(drawing: Drawing, raster: Raster = RASTER) -> Image.Image:
     """Black strokes on white, mode L, `[size, size]`.
 
@@ -43,14 +53,10 @@ def render(drawing: Drawing, raster: Raster = RASTER) -> Image.Image:
     keeps its place in it, and the frame fills the whole size: it has a margin of its own.
 
     Raises:
-        UserError: no points, or a padding that leaves no room.
+        UserError: no points, or as `check_raster`.
     """
+    check_raster(raster)
     inner = raster.size - 2 * raster.padding
-    if raster.size < 1 or raster.padding < 0 or inner < 1 or not raster.line_width > 0:
-        raise UserError(
-            f"raster of {raster.size} pixels, padding {raster.padding}, line width {raster.line_width}: expected a "
-            f"padding from 0 to below half the size and a line width above 0"
-        )
     if not drawing.strokes:
         raise UserError(f"drawing {printable(drawing.key)} has no strokes; expected at least one")
     points = np.concatenate(drawing.strokes)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import os
-import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import IO, cast
 
 import numpy as np
 
+from tf_ssgn import npz
 from tf_ssgn.config import VECTOR_LIMITS
-from tf_ssgn.data.names import printable
+from tf_ssgn.data.names import listed, printable
 from tf_ssgn.errors import UserError
 
 FORMATS = ".npz (names, vectors), .bin (word2vec), .txt (word2vec, GloVe), .vec (fastText), the last three also .gz"
@@ -23,8 +25,15 @@ FASTTEXT_MODEL = b"\xba\x16\x4f\x2f"  # first bytes of fastText's own .bin, whic
 _JOINTS = str.maketrans("", "", "_- ")
 
 
+NPZ = "arrays names (text, [N]) and vectors (numbers, [N, s]), as np.savez(FILE, names=..., vectors=...) writes them"
+
+
 class _Malformed(ValueError):
-    """What is wrong with the file, for the one line of the UserError."""
+    """What is wrong with the file, for the one line of the UserError, and what was `expected` where that is known."""
+
+    def __init__(self, fault: str, expected: str = f"{FORMATS}, so get the file again"):
+        super().__init__(fault)
+        self.expected = expected
 
 
 def read_words(path: str, wanted: Collection[str]) -> dict[str, np.ndarray]:
@@ -55,8 +64,8 @@ def _one_line_errors(path: str) -> Iterator[None]:
     try:
         yield
     except _Malformed as error:
-        raise UserError(f"vectors {printable(path)}: {error}; expected {FORMATS}, so get the file again") from None
-    except (EOFError, RuntimeError, zlib.error, zipfile.BadZipFile, gzip.BadGzipFile) as error:
+        raise UserError(f"vectors {printable(path)}: {error}; expected {error.expected}") from None
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(f"vectors {printable(path)}: damaged ({error}); get the file again") from None
     except OSError as error:
         raise UserError(f"vectors {printable(path)}: {error.strerror or error}; expected a readable file") from None
@@ -77,27 +86,27 @@ def _choose(pairs: Iterator[tuple[bytes, np.ndarray]]) -> dict[str, np.ndarray]:
 
 def read_npz(path: str) -> dict[str, np.ndarray]:
     """`{name: float32 [s]}` of a file with `names` [N] and `vectors` [N, s]; errors as `read_words`."""
-    with _one_line_errors(path):
-        return _read_npz(path)
-
-
-def _read_npz(path: str) -> dict[str, np.ndarray]:
-    with zipfile.ZipFile(path) as archive:
-        size = sum(member.file_size for member in archive.infolist())
-    if size > VECTOR_LIMITS.npz_bytes:
-        raise _Malformed(f"{size:,} bytes unpacked, the limit is {VECTOR_LIMITS.npz_bytes:,}")
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            if not {"names", "vectors"} <= set(arrays.files):
-                raise _Malformed(f"found the arrays {', '.join(sorted(arrays.files)) or 'none'}")
-            names, vectors = arrays["names"], arrays["vectors"]
-    except (ValueError, KeyError, MemoryError) as error:
-        raise error if isinstance(error, _Malformed) else _Malformed(f"unreadable arrays ({error})") from None
+        found = npz.read_npz(path, ("names", "vectors"), VECTOR_LIMITS.npz_bytes)
+        if len(found) < 2:
+            raise UserError(f"{printable(path)} holds the arrays {listed(sorted(npz.names(path))) or 'none'}")
+    except UserError as error:
+        raise UserError(f"vectors {error}; expected the {NPZ}") from None
+    with _one_line_errors(path):
+        return _table(**found)
+
+
+def _table(names: np.ndarray, vectors: np.ndarray) -> dict[str, np.ndarray]:
     if names.ndim != 1 or names.dtype.kind not in "US" or vectors.ndim != 2 or vectors.dtype.kind not in "fiu":
-        raise _Malformed(f"names {names.dtype} {list(names.shape)}, vectors {vectors.dtype} {list(vectors.shape)}")
+        shapes = f"names {names.dtype} {list(names.shape)}, vectors {vectors.dtype} {list(vectors.shape)}"
+        raise _Malformed(shapes, NPZ)
     if len(names) != len(vectors) or not vectors.shape[1]:
-        raise _Malformed(f"{len(names)} names for vectors of shape {list(vectors.shape)}")
-    texts = (name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name) for name in names.tolist())
+        raise _Malformed(f"{len(names)} names for vectors of shape {list(vectors.shape)}", NPZ)
+    texts = [name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name) for name in names.tolist()]
+    if twice := [name for name, count in Counter(texts).items() if count > 1]:
+        raise _Malformed(
+            f"{len(twice)} names stand there twice: {listed(twice)}", f"one vector for each name, in {NPZ}"
+        )
     return dict(zip(texts, vectors.astype(np.float32), strict=True))
 
 
@@ -121,7 +130,7 @@ def _read_binary(handle: IO[bytes], wanted: Collection[str]) -> Iterator[tuple[b
     if header is None:
         raise _Malformed(f"no header `<words> <dimension>` but {line[:20]!r}")
     count, dimension = header
-    keys = {key.encode() for key in wanted}
+    keys = _bytes(wanted)
     size = 4 * dimension
     buffer, at = b"", 0
     for index in range(count):
@@ -135,6 +144,13 @@ def _read_binary(handle: IO[bytes], wanted: Collection[str]) -> Iterator[tuple[b
         at = end + 1 + size
         if _compact(word) in keys:
             yield word, np.frombuffer(buffer, "<f4", dimension, end + 1).astype(np.float32)
+    if (buffer[at:] + handle.read(64)).strip():  # the vectors taken from it would be shifted ones
+        raise _Malformed(f"goes on after the {count:,} words of {dimension:,} dimensions of its header")
+
+
+def _bytes(words: Collection[str]) -> set[bytes]:
+    """A name that is no Unicode text is in no file, so any bytes that are not UTF-8 will do for it."""
+    return {word.encode("utf-8", "surrogatepass") for word in words}
 
 
 def compact(word: str) -> str:
@@ -154,7 +170,7 @@ def _read_text(handle: IO[bytes], wanted: Collection[str]) -> Iterator[tuple[byt
 
     GloVe has words with spaces in them; the last `s` tokens are the numbers.
     """
-    keys = {key.encode() for key in wanted}
+    keys = _bytes(wanted)
     beginnings = {key[:length] for key in keys for length in range(1, len(key) + 1)}
     longest_word = VECTOR_LIMITS.word_bytes
     longest = longest_word + 32 * VECTOR_LIMITS.dimension
@@ -164,6 +180,7 @@ def _read_text(handle: IO[bytes], wanted: Collection[str]) -> Iterator[tuple[byt
         if len(line) == longest:
             raise _Malformed(f"line {number:,} has more than {longest:,} bytes")
         if number == 1:
+            line = line.removeprefix(codecs.BOM_UTF8)
             header = _header(line)
             if header:
                 count, dimension = header
@@ -171,7 +188,10 @@ def _read_text(handle: IO[bytes], wanted: Collection[str]) -> Iterator[tuple[byt
             dimension = _trailing_numbers(line.split())
             if not dimension:
                 raise _Malformed(f"line 1 is {line[:40]!r}, not a word with its numbers")
-        if _compact(line[:longest_word].lstrip().split(b" ", 1)[0]) not in beginnings:
+        if number == 2 and count and (numbers := _trailing_numbers(line.split())) not in (0, dimension):
+            raise _Malformed(f"the header says {dimension:,} dimensions, line 2 has {numbers:,} numbers")
+        first = line[:longest_word].split(None, 1)
+        if not first or _compact(first[0]) not in beginnings:
             continue  # a first look at the first token alone: splitting every line takes thirty times as long
         parts = line.rsplit(None, dimension)
         if len(parts) <= dimension:

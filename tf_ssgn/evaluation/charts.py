@@ -10,8 +10,9 @@ import colorsys
 import math
 import re
 from collections.abc import Sequence
-from html import escape
 from typing import Any
+
+from tf_ssgn.evaluation.text import escaped
 
 STYLE = """
 svg.chart { width: 100%; height: auto; font: 12px system-ui, -apple-system, "Segoe UI", sans-serif; }
@@ -72,7 +73,7 @@ def class_bars(values: dict[str, float | None], mean: float | None) -> str:
         if defined(value):
             length = max(1.0, width * value)  # type: ignore[operator]
             parts.append(f'<rect class="bar" x="{left}" y="{y + 3}" width="{length:.1f}" height="{step - 7}" rx="2">')
-            parts.append(f"<title>{escape(name)}: {shown}</title></rect>")
+            parts.append(f"<title>{escaped(name)}: {shown}</title></rect>")
         parts.append(f'<text x="{left + width + 8}" y="{y + 14}">{shown}</text>')
     bottom = top + step * len(order)
     parts.append(f'<line class="axis" x1="{left}" x2="{left}" y1="{top}" y2="{bottom}"/>')
@@ -101,7 +102,7 @@ def confusion(rows: Sequence[str], columns: Sequence[str], shares: Sequence[Sequ
         )
         for j, share in enumerate(shares[i]):
             if share:
-                tip = f"{escape(name)} → {escape(columns[j])}: {share:.0%}"
+                tip = f"{escaped(name)} → {escaped(columns[j])}: {share:.0%}"
                 box = f'x="{left + j * cell}" y="{y}" width="{cell - 1}" height="{cell - 1}" rx="2"'
                 parts.append(f'<rect class="cell" {box} fill-opacity="{share:.3f}"><title>{tip}</title></rect>')
     width, height = cell * len(columns), cell * len(rows)
@@ -123,8 +124,8 @@ def code_map(points: dict[str, Any]) -> str:
     for x, y, label, modality in zip(points["x"], points["y"], points["label"], points["modality"], strict=True):
         spot = f'cx="{margin + size * (x - low_x) / span:.1f}" cy="{margin + size * (1 - (y - low_y) / span):.1f}"'
         paint = f'r="3.2" fill="{colours[label]}"' if modality == "photo" else f'r="4" stroke="{colours[label]}"'
-        tip = f"<title>{escape(modality)}: {escape(label)}</title>"
-        parts.append(f'<circle class="{escape(modality)}" {spot} {paint}>{tip}</circle>')
+        tip = f"<title>{escaped(modality)}: {escaped(label)}</title>"
+        parts.append(f'<circle class="{escaped(modality)}" {spot} {paint}>{tip}</circle>')
     per_column = max(1, (size + 2 * margin) // 18)
     for i, name in enumerate(names):
         x, y = size + 3 * margin + 170 * (i // per_column), margin + 18 * (i % per_column)
@@ -160,11 +161,11 @@ def _frame(left: float, top: float, width: float, height: float) -> str:
 
 
 def _short(name: str, length: int) -> str:
-    return escape(name if len(name) <= length else name[: length - 1] + "…")
+    return escaped(name if len(name) <= length else name[: length - 1] + "…")
 
 
 def _svg(width: float, height: float, title: str, parts: Sequence[str]) -> str:
     box = f'viewBox="0 0 {width:.0f} {height:.0f}"'
     # A chart is drawn at its own size at most: text in a stretched drawing is larger than the page's.
-    head = f'<svg class="chart" role="img" aria-label="{escape(title)}" style="max-width:{width:.0f}px" {box}>'
+    head = f'<svg class="chart" role="img" aria-label="{escaped(title)}" style="max-width:{width:.0f}px" {box}>'
     return f"{head}{''.join(parts)}</svg>"

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tf_ssgn.data.names import refuse_text
 from tf_ssgn.errors import UserError
 
 
@@ -87,8 +88,8 @@ def encode_labels(query_labels: Any, gallery_labels: Any, queries: int, items: i
     Raises:
         UserError: lengths that do not fit the features, other types, or int on one side and str on the other.
     """
-    left = _label_array(query_labels, "query_labels", queries)
-    right = _label_array(gallery_labels, "gallery_labels", items)
+    left = label_array(query_labels, "query_labels", queries)
+    right = label_array(gallery_labels, "gallery_labels", items)
     if left.dtype.kind != right.dtype.kind:
         kinds = {"i": "int", "U": "str"}
         raise UserError(
@@ -99,7 +100,9 @@ def encode_labels(query_labels: Any, gallery_labels: Any, queries: int, items: i
     return Labels(numbers[: len(left)], numbers[len(left) :], names.tolist())
 
 
-def _label_array(labels: Any, name: str, expected: int) -> np.ndarray:
+def label_array(labels: Any, name: str, expected: int) -> np.ndarray:
+    """Labels [expected] as int64 or str; errors as `encode_labels`, which call them `name`."""
+    refuse_text(labels, name)
     array = _array(labels, name)
     if array.dtype.kind == "O" and all(isinstance(label, str) for label in array.flat):
         array = array.astype(str)
@@ -107,4 +110,8 @@ def _label_array(labels: Any, name: str, expected: int) -> np.ndarray:
         raise UserError(f"{name}: received {array.dtype} labels, expected all int or all str")
     if array.shape != (expected,):
         raise UserError(f"{name}: received {list(array.shape)} labels for {expected} items, expected one each")
-    return array.astype(np.int64) if array.dtype.kind == "u" else array
+    if array.dtype.kind == "u":  # beside int64, NumPy would make float64 of it, in which neighbours become equal
+        if array.size and array.max() > np.iinfo(np.int64).max:
+            raise UserError(f"{name}: received {array.max()}, expected whole numbers below 2^63")
+        return array.astype(np.int64)
+    return array

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from tf_ssgn.data.names import printable
 from tf_ssgn.evaluation.inputs import encode_labels, feature_pair
+from tf_ssgn.evaluation.ranking import Cosines, content_order
 from tf_ssgn.evaluation.threads import one_blas_thread
 
 CONFUSION_DEPTH = 10  # photos per query that the confusion matrix counts
@@ -27,8 +29,12 @@ def nearest(
     count = min(count, len(gallery))
     photos, values = np.empty((len(queries), count), np.int64), np.empty((len(queries), count), queries.dtype)
     step = max(1, 2**24 // len(gallery))
+    cosines, content = Cosines(gallery, labels.gallery), content_order(queries)
+    place = np.argsort(cosines.order)
     for start in range(0, len(queries), step):
-        for row, scores in enumerate(queries[start : start + step] @ gallery.T, start):
+        rows = content[start : start + step]
+        for row, by_content in zip(rows, cosines(queries[rows]), strict=True):
+            scores = by_content[place]
             least = np.partition(scores, len(scores) - count)[len(scores) - count]
             close = np.flatnonzero(scores >= least)
             relevant = labels.gallery[close] == labels.queries[row]
@@ -57,8 +63,8 @@ def confusion(
     row, column = np.searchsorted(asked, labels.queries[sample]), np.searchsorted(held, labels.gallery[photos])
     np.add.at(shares, (row[:, None], column), 1.0)
     return {
-        "rows": [str(labels.names[number]) for number in asked],
-        "columns": [str(labels.names[number]) for number in held],
+        "rows": [printable(str(labels.names[number])) for number in asked],
+        "columns": [printable(str(labels.names[number])) for number in held],
         "shares": (shares / shares.sum(axis=1, keepdims=True)).tolist(),
         "depth": photos.shape[1],
     }
@@ -89,7 +95,7 @@ def code_map(
     return {
         "x": flat[:, 0].tolist(),
         "y": flat[:, 1].tolist(),
-        "label": [str(labels.names[number]) for number in (*labels.queries[left], *labels.gallery[right])],
+        "label": [printable(str(labels.names[number])) for number in (*labels.queries[left], *labels.gallery[right])],
         "modality": ["sketch"] * len(left) + ["photo"] * len(right),
         "explained": float(sizes[:2].sum()) / total if total else float("nan"),
     }

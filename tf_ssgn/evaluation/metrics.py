@@ -30,6 +30,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tf_ssgn.config import LARGEST_K
 from tf_ssgn.errors import UserError
 from tf_ssgn.evaluation.inputs import encode_labels, feature_pair
 from tf_ssgn.evaluation.ranking import Block, rank_features, rank_scores
@@ -157,8 +158,8 @@ def per_query_features(
 def check_k(k: int | Sequence[int]) -> tuple[int, ...]:
     """The cut-offs, ascending and distinct."""
     values = np.atleast_1d(np.asarray(k))
-    if values.dtype.kind not in "iu" or values.ndim != 1 or (values < 1).any():
-        raise UserError(f"k: received {k!r}, expected whole numbers of 1 or more")
+    if values.dtype.kind not in "iu" or values.ndim != 1 or (values < 1).any() or (values > LARGEST_K).any():
+        raise UserError(f"k: received {k!r:.80}, expected whole numbers of 1 or more, up to {LARGEST_K:,}")
     return tuple(sorted({int(value) for value in values}))
 
 

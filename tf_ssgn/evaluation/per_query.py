@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 
 from tf_ssgn.atomic import writing
+from tf_ssgn.config import FEATURES_BYTES
 from tf_ssgn.errors import DAMAGED_ARCHIVE, UserError, reason
 from tf_ssgn.evaluation.metrics import PerQuery
 from tf_ssgn.evaluation.statistics import compare
+from tf_ssgn.npz import names, read_npz
 
 FILE = "per_query.npz"
 
@@ -54,14 +56,15 @@ def load(folder: str | os.PathLike[str]) -> Kept:
     """
     path = Path(folder) / FILE
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
+        arrays = read_npz(path, names(path), FEATURES_BYTES)
         values: dict[str, dict[str, np.ndarray]] = {}
         for name in (name for name in arrays if "/" in name):
             family, metric = name.split("/")
             values.setdefault(family, {})[metric] = arrays[name].astype(np.float64)
         per_query = PerQuery(values, arrays["relevant"], int(arrays["items"]), arrays["curve"])
         return Kept(per_query, arrays["queries"].tolist(), str(arrays["gallery"]))
+    except UserError as error:
+        raise UserError(f"{error}; evaluate that run again") from None
     except FileNotFoundError:
         raise UserError(f"{path} is not there; evaluate that run on the same data first") from None
     except DAMAGED_ARCHIVE as error:

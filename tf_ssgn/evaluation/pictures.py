@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 import io
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 
 from PIL import Image, ImageOps
 
 from tf_ssgn.config import PHOTO_LIMITS
+from tf_ssgn.evaluation.text import escaped
 
 SIDE = 112  # pixels; twenty rows of ten stay well below 2 MB
 UNREADABLE = (
@@ -70,12 +70,12 @@ def grid_html(grid: Grid) -> str:
     for query, answers in grid.rows:
         cells = "".join(_figure(answer) for answer in answers)
         rows.append(f'<div class="row">{_figure(query)}<span class="arrow">→</span>{cells}</div>')
-    return f'<section class="grid-block"><h3>{escape(grid.title)}</h3>{"".join(rows)}</section>'
+    return f'<section class="grid-block"><h3>{escaped(grid.title)}</h3>{"".join(rows)}</section>'
 
 
 def _figure(picture: Picture) -> str:
     kind, mark = {None: ("query", ""), True: ("hit", "✓"), False: ("miss", "✗")}[picture.hit]
-    caption = escape(picture.caption, quote=True)
+    caption = escaped(picture.caption)
     image = f'<img src="{thumbnail(picture.image)}" alt="{caption}" loading="lazy">'
     sign = f'<b class="mark">{mark}</b>' if mark else ""
     return f'<figure class="{kind}" title="{caption}">{image}{sign}<figcaption>{caption}</figcaption></figure>'

@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from tf_ssgn.data.names import printable, refuse_text
 from tf_ssgn.errors import UserError
 from tf_ssgn.evaluation.hashing import ITQ, rank_codes
-from tf_ssgn.evaluation.inputs import Labels, encode_labels, feature_pair
+from tf_ssgn.evaluation.inputs import Labels, encode_labels, feature_pair, label_array
 from tf_ssgn.evaluation.inspection import confusion
 from tf_ssgn.evaluation.metrics import RECALL_LEVELS, Families, PerQuery, check_k, measure, per_query_features
+from tf_ssgn.evaluation.ranking import Cosines, content_order
 from tf_ssgn.evaluation.statistics import bootstrap
 
 TIES = "pessimistic (among equal scores irrelevant photos come first)"
@@ -93,14 +95,14 @@ def generalized(
         `unseen`, `seen` (families over the queries of each side; NaN where there are none), `harmonic` (2us / (u + s)
         of each figure, 0 if both are 0) and `counts`.
     """
+    names = label_array(query_labels, "query_labels", len(query_labels))
+    shown = label_array(seen, "seen", len(seen)) if len(seen) else names[:0]
+    if shown.dtype.kind != names.dtype.kind:
+        raise UserError(f"seen holds {shown.dtype} labels; expected the type of the query labels")
     per_query = per_query_features(queries, query_labels, gallery, gallery_labels, k, progress=progress)
-    names = np.asarray(query_labels)
-    kind = np.asarray(seen)
-    if len(seen) and (kind.dtype.kind == "U") != (np.asarray(gallery_labels).dtype.kind in "UO"):
-        raise UserError(f"seen holds {kind.dtype} labels; expected the type of the query labels")
-    known = np.isin(names.astype(str), kind.astype(str))
+    known = np.isin(names, shown)
     sides = {"unseen": per_query.mean(~known), "seen": per_query.mean(known)}
-    items_seen = int(np.isin(np.asarray(gallery_labels).astype(str), kind.astype(str)).sum())
+    items_seen = int(np.isin(label_array(gallery_labels, "gallery_labels", per_query.gallery), shown).sum())
     return {
         **sides,
         "harmonic": {
@@ -140,6 +142,8 @@ def fine_grained(
     cuts = check_k(tuple(k))
     queries, gallery = feature_pair(queries, gallery)
     labels = encode_labels(query_labels, gallery_labels, len(queries), len(gallery))
+    refuse_text(query_instances, "query_instances")
+    refuse_text(gallery_instances, "gallery_instances")
     own, photos = np.asarray(query_instances, str), np.asarray(gallery_instances, str)
     if own.shape != (len(queries),) or photos.shape != (len(gallery),):
         raise UserError(
@@ -153,7 +157,9 @@ def fine_grained(
             continue
         mine = (own[rows, None] == photos[columns]) & (own[rows, None] != "")
         rows, mine = rows[mine.any(axis=1)], mine[mine.any(axis=1)]
-        scores = queries[rows] @ gallery[columns].T
+        by_content = content_order(queries[rows])
+        cosines = Cosines(gallery[columns], labels.gallery[columns])
+        scores, mine = cosines(queries[rows[by_content]]), mine[by_content][:, cosines.order]
         best = np.where(mine, scores, -np.inf).max(axis=1)
         ranks.append(1 + ((scores >= best[:, None]) & ~mine).sum(axis=1))
         candidates.append(np.full(len(rows), len(columns)))
@@ -190,7 +196,7 @@ def _per_class(per_query: PerQuery, labels: Labels) -> dict[str, dict[str, Any]]
     for number, rows in enumerate(np.split(order, ends[:-1])):
         if len(rows):
             families = per_query.mean(rows)
-            result[str(labels.names[number])] = {
+            result[printable(str(labels.names[number]))] = {
                 "queries": len(rows),
                 "photos": int(photos[number]),
                 "families": families,

@@ -89,25 +89,41 @@ def _rank_scores(scores: np.ndarray, relevant: np.ndarray) -> Iterator[Block]:
 def rank_features(queries: Any, gallery: Any, labels: Labels) -> Iterator[Block]:
     """Blocks by cosine similarity; `queries` [Q, d] and `gallery` [N, d] as `unit_rows` returns them.
 
-    Rows are put into an order that depends on their content alone before they are multiplied, and equal photos get the
-    very same score. A BLAS may round the same product differently at another place of the matrix; without this, the
-    order of the files would decide ties.
+    Queries too are taken in an order of content: see `Cosines`.
     """
-    gallery_order, copies, originals = _gallery_order(gallery, labels.gallery)
-    photos = gallery[gallery_order].T
-    content = _content_order(queries)
+    cosines = Cosines(gallery, labels.gallery)
     kept = threading.local()  # each thread writes its scores over its last ones: fresh memory costs time
 
     def similarity(rows: np.ndarray) -> np.ndarray:
         space = getattr(kept, "scores", None)
         if space is None or len(space) < len(rows):
-            space = kept.scores = np.empty((len(rows), photos.shape[1]), photos.dtype)
-        scores = np.matmul(queries[rows], photos, out=space[: len(rows)])
-        if len(copies):
-            scores[:, copies] = scores[:, originals]
-        return scores
+            space = kept.scores = np.empty((len(rows), len(gallery)), gallery.dtype)
+        return cosines(queries[rows], space[: len(rows)])
 
-    yield from rank_by_label(similarity, photos.dtype, labels, gallery_order, content)
+    yield from rank_by_label(similarity, gallery.dtype, labels, cosines.order, content_order(queries))
+
+
+class Cosines:
+    """Scores of unit rows against a gallery's that do not depend on the order of the files.
+
+    A BLAS may round the same product differently at another place of the matrix, and the order of the files would
+    decide ties. So the gallery is put into an order that depends on its content alone, and equal photos get the very
+    same score. Give the queries in `content_order` too.
+
+    Attributes:
+        order: int [N], the gallery's rows as the columns of the scores have them: by class, then by content.
+    """
+
+    def __init__(self, gallery: np.ndarray, classes: np.ndarray):
+        self.order, self._copies, self._originals = _gallery_order(gallery, classes)
+        self._photos = gallery[self.order].T
+
+    def __call__(self, queries: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """Scores [B, N] of queries [B, d], into `out` where that is given."""
+        scores = np.matmul(queries, self._photos, out=out)
+        if len(self._copies):
+            scores[:, self._copies] = scores[:, self._originals]
+        return scores
 
 
 def rank_by_label(
@@ -217,14 +233,14 @@ def _lowest(dtype: np.dtype) -> Any:
     return -np.inf if dtype.kind == "f" else np.iinfo(dtype).min
 
 
-def _content_order(rows: np.ndarray) -> np.ndarray:
+def content_order(rows: np.ndarray) -> np.ndarray:
     """Sorts rows by their bytes: any total order will do that ignores where a row stands."""
     return np.argsort(rows.view(np.dtype((np.void, rows.shape[1] * rows.itemsize))).ravel(), kind="stable")
 
 
 def _gallery_order(gallery: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The gallery by class, then by content; and which columns of that order repeat which earlier vector."""
-    content = _content_order(gallery)
+    content = content_order(gallery)
     repeats = np.zeros(len(content), bool)
     step = max(1, 2**21 // gallery.shape[1])
     for start in range(1, len(content), step):

@@ -13,6 +13,8 @@ import numpy as np
 from tf_ssgn.errors import UserError
 from tf_ssgn.evaluation.metrics import PerQuery, nan_mean
 
+SIGN_FLIPS = 5_000  # of a paired comparison: p is known to one in so many
+T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)  # Student's t, 1 to 10 degrees
 CHUNK_NUMBERS = 2**22  # random numbers drawn at a time
 
 
@@ -32,7 +34,7 @@ def bootstrap(
 
 
 def compare(
-    ours: PerQuery, theirs: PerQuery, *, resamples: int = 5_000, confidence: float = 0.95, seed: int = 0
+    ours: PerQuery, theirs: PerQuery, *, resamples: int = SIGN_FLIPS, confidence: float = 0.95, seed: int = 0
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Paired comparison of two runs on the same queries in the same order.
 
@@ -48,10 +50,15 @@ def compare(
     other_names, right = _table(theirs)
     if names != other_names:
         raise UserError("the two runs were scored at different k; score both with the same cut-offs")
-    if left.shape != right.shape or not np.array_equal(ours.relevant, theirs.relevant):
+    if left.shape != right.shape:
         raise UserError(
-            f"the runs hold {left.shape[1]} and {right.shape[1]} queries, or other galleries; "
+            f"the runs hold {left.shape[1]:,} and {right.shape[1]:,} queries; "
             "expected the same queries in the same order"
+        )
+    if ours.gallery != theirs.gallery or not np.array_equal(ours.relevant, theirs.relevant):
+        raise UserError(
+            f"the runs were scored on other galleries ({ours.gallery:,} and {theirs.gallery:,} photos, or other "
+            "classes of photos); expected the same photos"
         )
     table = left - right
     low, high = _percentiles(table, min(resamples, 1000), confidence, seed)
@@ -68,7 +75,13 @@ def compare(
 
 
 def across_seeds(runs: Sequence[Mapping[str, Mapping[str, float | None]]]) -> dict[str, dict[str, dict[str, float]]]:
-    """family -> metric -> `mean`, `std` (sample standard deviation, NaN for one run), `min`, `max` and `runs`."""
+    """Several runs that differ in their seed.
+
+    Returns:
+        family -> metric -> `mean`, `std` (sample standard deviation), `low` and `high` (95% interval of the mean, by
+        Student's t: a bootstrap of three or five numbers is far too narrow), `min`, `max` and `runs`. NaN where one run
+        cannot say.
+    """
     if not runs:
         raise UserError("received no runs to average, expected the metrics of at least one")
     if any({f: set(m) for f, m in run.items()} != {f: set(m) for f, m in runs[0].items()} for run in runs):
@@ -79,14 +92,27 @@ def across_seeds(runs: Sequence[Mapping[str, Mapping[str, float | None]]]) -> di
         for name in metrics:
             values = np.array([np.nan if run[family][name] is None else run[family][name] for run in runs], float)
             spread = float(values.std(ddof=1)) if len(values) > 1 else float("nan")
+            margin = _student(len(values) - 1) * spread / len(values) ** 0.5
             result[family][name] = {
                 "mean": float(values.mean()),
                 "std": spread,
+                "low": float(values.mean()) - margin,
+                "high": float(values.mean()) + margin,
                 "min": float(values.min()),
                 "max": float(values.max()),
                 "runs": len(values),
             }
     return result
+
+
+def _student(freedom: int) -> float:
+    """The 97.5% point of Student's t, by its expansion for large degrees of freedom beyond the table (to 0.002)."""
+    if freedom < 1:
+        return float("nan")
+    z = 1.959964  # of the normal distribution
+    if freedom <= len(T_975):
+        return T_975[freedom - 1]
+    return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
 
 
 def extremes(values: np.ndarray, count: int) -> dict[str, np.ndarray]:

@@ -126,8 +126,8 @@ class SSGN(keras.Model):
         """The deterministic codes of sketches from their taps `[B, D]`.
 
         Args:
-            semantics: class vectors `[B, s]` in place of a_hat. The true vector of a query gives away its
-                class: only for the oracle, an upper bound that is labelled so.
+            semantics: class vectors `[B, s]` in place of a_hat. The true vector of a query gives away its class:
+                for the oracle (conditioned on the true class vector; never a result) and nothing else.
 
         Returns:
             `sketch` h, `coarse` and `fine` (unit means of the K decoded draws) `[B, d]`, `semantics` `[B, s]`, and
