@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
         "--path", action="append", default=[], metavar="P", help="a photo, or a folder with all below it"
     )
     which.add_argument("--id", action="append", default=[], metavar="I", help="an item's id")
-    which.add_argument("--where", default="", metavar="EXPR", help="SQL over the items' columns: \"label = 'cat'\"")
+    which.add_argument("--where", metavar="EXPR", help="SQL over the items' columns: \"label = 'cat'\"")
 
     for name, do, text in (
         ("compact", _compact, "merge additions, drop deleted items, rebuild the index"),
@@ -105,9 +105,10 @@ def _model_of(options: argparse.Namespace) -> Embedder:
     """The model given, else the one that the gallery was made with."""
     if options.model:
         return _model(options.model, options.runtime)
+    from tf_ssgn.retrieval.files import to_file
     from tf_ssgn.retrieval.store import Store
 
-    path = Store(options.to).manifest()["model"]["path"]
+    path = to_file(Store(options.to).manifest()["model"]["path"])
     if not Path(path).exists():
         raise UserError(f"the gallery's model is no longer at {path}; say where it is with --model")
     return _model(path, options.runtime)
@@ -117,7 +118,10 @@ def _build(options: argparse.Namespace) -> None:
     from tf_ssgn.retrieval import builder
     from tf_ssgn.retrieval.store import Store
 
-    Store(options.to).refuse_foreign()  # before the model takes its seconds to load
+    Store(options.to).refuse_foreign()  # this and the next before the model takes its seconds to load
+    for folder in options.folders:
+        if not Path(folder).is_dir():
+            raise UserError(f"no folder {folder!a}; expected a folder of photos")
     _report(
         options,
         options.to,
@@ -140,7 +144,9 @@ def _sync(options: argparse.Namespace) -> None:
 def _delete(options: argparse.Namespace) -> None:
     from tf_ssgn.retrieval import changes
 
-    report = changes.delete(options.gallery, ids=options.id, paths=options.path, where=options.where)
+    if options.where is not None and not options.where.strip():
+        raise UserError("--where: received nothing; expected an SQL expression, as \"label = 'cat'\"")
+    report = changes.delete(options.gallery, ids=options.id, paths=options.path, where=options.where or "")
     if not report.removed:
         cli.log("nothing matched; the gallery is unchanged")
     _report(options, options.gallery, report)

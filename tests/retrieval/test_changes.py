@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,9 @@ import pytest
 
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval import builder, changes
+from tf_ssgn.retrieval.files import to_file
 from tf_ssgn.retrieval.gallery import Gallery
+from tf_ssgn.retrieval.store import Store
 
 from .embedder import TinyEmbedder, draw_folder
 
@@ -34,7 +37,7 @@ def test_delete_by_id_path_and_condition(gallery: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("where", ["label = giraffe", "1); DROP TABLE items --", "(", "nothing.like = 1", "\0"])
 def test_delete_refuses_what_is_no_condition(gallery: Path, where: str) -> None:
-    with pytest.raises(UserError, match="expected SQL over id, path"):
+    with pytest.raises(UserError, match="received the condition"):
         changes.delete(gallery, where=where)
     assert len(Gallery.open(gallery)) == 12
 
@@ -54,7 +57,7 @@ def save(path: Path, **columns) -> Path:
         ({"vectors": np.ones((2, D)), "ids": np.array(["a", "a"])}, "more than once"),
         ({"vectors": np.ones((2, D)), "labels": np.array(["a"])}, "expected one each"),
         ({"vectors": np.array(["x"])}, "not numbers"),
-        ({"vectors": np.ones((2, D)), "ids": np.array(["a", "\udc80"])}, "not valid Unicode"),
+        ({"vectors": np.ones((2, D)), "ids": np.array(["a", "\udc80"])}, "expected valid Unicode"),
         ({"other": np.ones(3)}, "at least `vectors`"),
     ],
 )
@@ -71,11 +74,11 @@ def test_import_refuses_bad_files(tmp_path: Path, gallery: Path) -> None:
     (tmp_path / "bad.npy").write_bytes(b"\x93NUMPY not really")
     save(tmp_path / "pickled.npz", vectors=np.array([{}], object))
     for name, words in (
-        ("bad.npz", "readable"),
+        ("bad.npz", "no .npz file"),
         ("bad.csv", r"expected \.npy, \.npz or \.parquet"),
         ("bad.npy", "readable"),
         ("none.npz", "no file"),
-        ("pickled.npz", "readable"),
+        ("pickled.npz", "Python objects"),
     ):
         with pytest.raises(UserError, match=words):
             changes.import_vectors(tmp_path / name, tmp_path / "new", TinyEmbedder())
@@ -127,3 +130,47 @@ def test_add_vectors(gallery: Path) -> None:
             changes.add_vectors(gallery, fingerprint, vectors, ids)
         assert Gallery.open(gallery).version == after.version
     assert not (gallery / "journal.json").exists()
+
+
+@pytest.mark.parametrize("ids", [[1, 2], [None, "a"], [b"a", b"b"], "ab"])
+def test_ids_that_are_no_text_are_refused(gallery: Path, ids) -> None:
+    with pytest.raises(UserError, match="expected"):
+        changes.add_vectors(gallery, "tiny-1", np.eye(D, dtype=np.float32)[:2], ids)
+    assert len(Gallery.open(gallery)) == 12
+
+
+@pytest.mark.parametrize("dead", [[12], [-1], [3, 3]])
+def test_no_version_has_impossible_deletions(gallery: Path, dead: list[int]) -> None:
+    store = Store(gallery)
+    manifest = store.manifest()
+    with store.writing(), pytest.raises(UserError, match="deleted rows"):
+        store.commit(manifest, np.array(dead), manifest)
+    assert store.manifest() == manifest
+
+
+@pytest.mark.parametrize("journal", ["{}", '{"kind": "add"}', '{"kind": "add", "part": "../x"}', "[]", "{"])
+def test_a_broken_journal_blocks_nothing(gallery: Path, journal: str) -> None:
+    (gallery / "journal.json").write_text(journal)
+    assert changes.add_vectors(gallery, "tiny-1", np.eye(D, dtype=np.float32)[:1], ["a"]).count == 13
+
+
+def test_rows_are_named_as_the_file_has_them(tmp_path: Path) -> None:
+    vectors = np.ones((3, D))
+    vectors[0] = 0
+    with pytest.raises(UserError, match="row 0 is zero"):
+        file = save(tmp_path / "v.npz", vectors=vectors, ids=["c", "b", "a"])
+        changes.import_vectors(file, tmp_path / "g", TinyEmbedder())
+
+
+@pytest.mark.parametrize("content", [b"", b"\x93NUMPY", b"PK\x05\x06" + bytes(18)])
+def test_broken_plain_arrays(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "v.npy").write_bytes(content)
+    with pytest.raises(UserError, match="not a readable"):
+        changes.import_vectors(tmp_path / "v.npy", tmp_path / "g", TinyEmbedder())
+
+
+def test_a_model_path_that_is_not_utf8(tmp_path: Path) -> None:
+    model = TinyEmbedder()
+    model.path = os.fsdecode(b"/models/\xff")  # type: ignore[misc]
+    changes.import_columns(tmp_path / "g", model, "test", np.eye(D, dtype=np.float32))
+    assert to_file(Gallery.open(tmp_path / "g").manifest["model"]["path"]) == model.path

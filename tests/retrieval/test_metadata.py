@@ -10,6 +10,7 @@ import pytest
 
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval import builder, changes, compaction, metadata
+from tf_ssgn.retrieval.compaction import compact
 from tf_ssgn.retrieval.gallery import Gallery
 from tf_ssgn.retrieval.options import Options
 from tf_ssgn.retrieval.verify import verify
@@ -47,7 +48,7 @@ def test_columns_are_typed_and_found_by_conditions(photo: Path, tmp_path: Path) 
     assert extra(opened, "photo/class1/0.png") == {"zip": "999", "title": "x"}
     assert extra(opened, "photo/class1/1.png") == {}
     labels = [item_of(opened, f"photo/{name}.png").label for name in ("class0/0", "class0/1", "class1/0", "class1/1")]
-    assert labels == ["cat", "", "dog", "class1"]
+    assert labels == ["cat", "class0", "dog", "class1"], "an empty cell says nothing"
     query = opened.vectors[0]
     for where, count in (("price > 0", 1), ("price < 0", 1), ("zip = '007'", 1), ("title IS NULL", 4), ("1", 6)):
         assert len(opened.search(query, 10, options=Options(where=where))) == count, where
@@ -185,3 +186,16 @@ def test_a_killed_build_is_resumed_with_the_same_table_only(photo: Path, tmp_pat
         builder.build(tmp_path / "g", [photo], TinyEmbedder())
     report = builder.build(tmp_path / "g", [photo], TinyEmbedder(), table)
     assert report.resumed == 32 and extra(Gallery.open(tmp_path / "g"), "photo/class0/0.png") == {"n": 1}
+
+
+def test_tables_are_merged_and_capitals_tell_no_columns_apart(photo: Path, tmp_path: Path) -> None:
+    g, model = tmp_path / "g", TinyEmbedder()
+    builder.build(g, [photo], model, write(tmp_path / "a.csv", "id,Price,n\nphoto/class0/0.png,3,1\n"))
+    table = write(tmp_path / "b.csv", "id,price\nphoto/class0/0.png,4\nphoto/class0/1.png,1e999\n")
+    builder.add(g, [photo], model, table)
+    assert builder.add(g, [photo], model, table).version == 2, "nothing is new"
+    compact(g)
+    opened = Gallery.open(g)
+    assert opened.columns == ["Price", "n"]
+    assert extra(opened, "photo/class0/0.png") == {"Price": "4", "n": 1}
+    assert extra(opened, "photo/class0/1.png") == {"Price": "1e999"}

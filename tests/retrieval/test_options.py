@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tf_ssgn.errors import UserError
-from tf_ssgn.retrieval import builder, changes, compaction, gallery, scann_index, segment
+from tf_ssgn.retrieval import builder, changes, compaction, gallery, grouping, scann_index, segment
 from tf_ssgn.retrieval.gallery import Gallery
 from tf_ssgn.retrieval.options import Options
 
@@ -90,7 +90,7 @@ def test_k_for_each_query_and_threshold(opened: Gallery) -> None:
     [
         {"threshold": float("nan")}, {"threshold": 1.5}, {"threshold": "0.5"}, {"threshold": True}, {"group": -2},
         {"labels": "cat"}, {"labels": [3]}, {"exclude": "x"}, {"where": 1}, {"path_prefix": None},
-        {"exclude": ["x"] * 10_001},
+        {"exclude": ["x"] * 10_001}, {"labels": 5},
     ],
 )  # fmt: skip
 def test_bad_options(bad: dict) -> None:
@@ -101,6 +101,7 @@ def test_bad_options(bad: dict) -> None:
 @pytest.mark.parametrize(
     "where",
     [
+        "0) UNION SELECT 1000 /*", "1) OR (1", "1) LIMIT 2 --", "label = ?", "(SELECT 1)", " ", "'a", "1 LIMIT 1",
         "nothing = 1", "(", "1; DROP TABLE items", "label = giraffe", "load_extension('x')", "\0", "\udc80",
         "EXISTS (SELECT 1 FROM sqlite_master)", "length(randomblob(2000000000)) > 1",
         "id IN (SELECT name FROM pragma_table_info('items'))", "(" * 300 + "1" + ")" * 300,
@@ -113,8 +114,8 @@ def test_conditions_that_are_refused(opened: Gallery, where: str) -> None:
 
 
 def test_a_condition_that_takes_too_long(opened: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segment, "GALLERY", dataclasses.replace(segment.GALLERY, filter_seconds=0.2))
-    slow = "(SELECT count(*) FROM items a, items b, items c, items d WHERE a.id || b.id || c.id <> d.id) > 1"
+    monkeypatch.setattr(segment, "GALLERY", dataclasses.replace(segment.GALLERY, filter_seconds=0.05))
+    slow = f"replace(hex(zeroblob(40000)), '0', 'a') || id LIKE '%{'a' * 150}b%'"
     start = time.monotonic()
     with pytest.raises(UserError, match="it took too long"):
         opened.search(units(1, 1)[0], options=Options(where=slow))
@@ -170,3 +171,41 @@ def test_filters_over_a_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             assert all(len(hits) == 10 and {hit.label for hit in hits} <= set(options.labels) for hits in found)
             same = [len(set(a) & set(b)) / 10 for a, b in zip(truth, found, strict=True)]
             assert np.mean(same) >= (1 if kept == 1 and method == "auto" else 0.95)
+
+
+@pytest.mark.parametrize("where", ["label = 'a ) -- ; /* select'", "label <> 'it''s (' AND (1)"])
+def test_quoted_text_may_hold_anything(opened: Gallery, where: str) -> None:
+    opened.search(units(1, 1)[0], options=Options(where=where))
+
+
+def test_a_duplicate_reaches_a_threshold_of_1(opened: Gallery) -> None:
+    for id, vector in zip(opened.ids, opened.vectors, strict=True):
+        hits = opened.search(vector, 1, options=Options(threshold=1.0))
+        assert [hit.id for hit in hits] == [id] and hits[0].score <= 1
+
+
+def test_groups_equal_a_naive_loop_for_every_k() -> None:
+    vectors = np.random.default_rng(0).normal(size=(300, 4))
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    expected: list[list[int]] = []
+    for place, vector in enumerate(vectors):
+        near = [group for group in expected if vectors[group[0]] @ vector >= 0.8 - 1e-5]
+        near[0].append(place) if near else expected.append([place])
+    for k in (1, 3, 10, 300):
+        assert grouping.groups(vectors, [None] * 300, k, 0.8) == expected[:k]
+    assert grouping.groups(vectors[:3], ["a", "b", "a"], 3, 1.0) == [[0, 2], [1]]
+
+
+def test_calls_that_no_gallery_can_answer(opened: Gallery) -> None:
+    query = units(1, 1)
+    assert opened.search(np.empty((0, D))) == []
+    assert opened.search_batch(query, np.array([10**13]))[0].shape == (1, 10_000)
+    assert opened.search_batch(query, 3)[2].tolist() == [3]
+    for call in (
+        lambda: opened.search(query, options={"labels": ["a"]}),  # type: ignore[arg-type]
+        lambda: opened.find("\udcff"),
+        lambda: opened.search(query, options=Options(exclude=("\udcff",))),
+        lambda: opened.search_batch(query, "x"),
+    ):
+        with pytest.raises(UserError):
+            call()

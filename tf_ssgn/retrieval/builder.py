@@ -137,6 +137,7 @@ def _plan(gallery: Gallery, found: Walk, remove: bool, about: Metadata) -> _Plan
     found.found = [
         file._replace(label=covered[file.id][1].label) if file.id in covered else file for file in found.found
     ]
+    about.columns = gallery.columns
     if gallery.columns:
         rows = np.array([row for row, _ in covered.values()], np.int64)
         about.known = dict(zip(covered, gallery.extra(rows), strict=True))
@@ -228,7 +229,7 @@ def add_part(store: Store, manifest: dict[str, Any], part: str, rows: int) -> di
 
 
 def first_manifest(model: Embedder) -> dict[str, Any]:
-    about = {"path": os.path.abspath(model.path), "fingerprint": model.fingerprint, "views": model.views}
+    about = {"path": to_text(os.path.abspath(model.path)), "fingerprint": model.fingerprint, "views": model.views}
     about["runtime"] = model.runtime
     return {
         "model": about,

@@ -8,12 +8,14 @@ import sqlite3
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
 
 from tf_ssgn.config import GALLERY
-from tf_ssgn.errors import UserError
+from tf_ssgn.errors import DAMAGED_ARCHIVE, UserError, reason
+from tf_ssgn.npz import read_npz
 from tf_ssgn.retrieval.builder import add_part, first_manifest
 from tf_ssgn.retrieval.compaction import merge
 from tf_ssgn.retrieval.embedding import Embedder, Report
@@ -23,6 +25,9 @@ from tf_ssgn.retrieval.segment import Item, SegmentWriter, unit
 from tf_ssgn.retrieval.store import Store
 
 _CHUNK = 8192
+_TEXTS = ("ids", "labels", "paths")
+_LARGEST = 64 * 2**30  # bytes of the arrays of an .npz, which are read as a whole; a .npy of any size is mapped
+_BAD_HEADER = (SyntaxError, TypeError, OverflowError, MemoryError, RecursionError, TokenError)
 
 
 def delete(folder: str | os.PathLike, *, ids: Sequence[str] = (), paths: Sequence[str] = (), where: str = "") -> Report:
@@ -115,7 +120,8 @@ def add_vectors(
         gallery = Gallery.open(folder)
         gallery.require_model(fingerprint)
         items = _items("vectors", gallery.dimension, vectors, ids, labels, paths)
-        dead = np.concatenate([store.dead_rows(gallery.manifest), gallery.rows_of_ids(ids)])
+        gone = gallery.rows_of_ids([item.id for item in items])
+        dead = np.concatenate([store.dead_rows(gallery.manifest), gone])
         store.collect()
         journal = store.new_part(kind="add", fingerprint=fingerprint, dimension=gallery.dimension)
         try:
@@ -147,12 +153,29 @@ def _items(
     columns = {"ids": ids, "paths": [""] * count if paths is None else paths}
     columns["labels"] = [""] * count if labels is None else labels
     for key, values in columns.items():
+        if isinstance(values, (str, bytes)) or np.ndim(values) != 1:
+            raise UserError(f"{what}: {key}: received {str(values)[:64]!r}, expected a list of texts")
         if len(values) != count:
             raise UserError(f"{what}: {len(values):,} {key} for {count:,} vectors; expected one each")
+        for row, value in enumerate(values):
+            if not isinstance(value, str) or not _is_text(value):
+                raise UserError(
+                    f"{what}: {key}: row {row} is {str(value)[:64]!a} ({type(value).__name__}); "
+                    "expected valid Unicode text"
+                )
     if len(set(ids)) != count:
         (twice, _), *_ = Counter(ids).most_common(1)
         raise UserError(f"{what}: the id {twice!r} comes more than once; expected one for each vector")
     return [Item(*values) for values in zip(ids, columns["paths"], columns["labels"], strict=True)]
+
+
+def _is_text(value: str) -> bool:
+    """Whether it can be stored: without half of a surrogate pair."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _append(store: Store, journal: dict[str, Any], items: list[Item], vectors: np.ndarray, what: str) -> None:
@@ -161,7 +184,7 @@ def _append(store: Store, journal: dict[str, Any], items: list[Item], vectors: n
     order = np.array(sorted(range(len(items)), key=lambda row: items[row].id), np.int64)
     for low in range(0, len(items), _CHUNK):
         rows = order[low : low + _CHUNK]
-        writer.append([items[row] for row in rows.tolist()], unit(vectors[rows], writer.dimension, what))
+        writer.append([items[row] for row in rows.tolist()], unit(vectors[rows], writer.dimension, what, rows))
     writer.finish()
 
 
@@ -179,31 +202,45 @@ def read_columns(file: Path) -> dict[str, Any]:
         raise UserError(f"no file {file}; expected .npy, .npz or .parquet")
     if file.suffix == ".npy":
         try:
-            columns: dict[str, Any] = {"vectors": np.load(file, mmap_mode="r", allow_pickle=False)}
-        except (OSError, ValueError) as error:
-            raise UserError(f"{file} is not a readable .npy of a plain array ({error})") from None
+            columns: dict[str, Any] = {"vectors": np.lib.format.open_memmap(file, mode="r")}
+        except (*DAMAGED_ARCHIVE, *_BAD_HEADER) as error:
+            raise UserError(f"{file} is not a readable .npy of a plain array ({reason(error)})") from None
     elif file.suffix == ".npz":
-        try:
-            with np.load(file, allow_pickle=False) as archive:
-                columns = {name: archive[name] for name in archive.files}
-        except Exception as error:  # zipfile, zlib and NumPy each have their own types for a damaged file
-            raise UserError(f"{file} is not a readable .npz of plain arrays ({error})") from None
+        columns = dict(read_npz(file, ("vectors", *_TEXTS), _LARGEST))
     elif file.suffix == ".parquet":
         parquet = require_parquet()
-        table = parquet.read_table(file)
-        columns = {name: table.column(name).to_pylist() for name in table.column_names}
+        try:
+            table = parquet.read_table(file)
+            wanted = [name for name in ("vectors", *_TEXTS) if name in table.column_names]
+            columns = {name: table.column(name).to_pylist() for name in wanted}
+        except (OSError, ValueError, KeyError) as error:
+            raise UserError(f"{file} cannot be read as parquet ({reason(error)})") from None
     else:
         raise UserError(f"{file}: expected .npy, .npz or .parquet")
     if "vectors" not in columns:
         raise UserError(f"{file} has {', '.join(sorted(columns)) or 'nothing'}; expected at least `vectors` [n, d]")
     try:
-        vectors = np.asarray(columns["vectors"], np.float32)
+        vectors = np.asarray(columns["vectors"])
+        if vectors.dtype.kind not in "fiu":
+            raise TypeError
+        vectors = np.asarray(vectors, np.float32)
     except (TypeError, ValueError):
         raise UserError(f"{file}: `vectors` are not numbers of one length; expected float32 [n, d]") from None
-    texts: dict[str, Any] = {
-        key: [str(value) for value in list(columns[key])] for key in ("ids", "labels", "paths") if key in columns
-    }
-    return {"vectors": vectors, **texts}
+    return {"vectors": vectors, **{key: _texts(file, key, columns[key]) for key in _TEXTS if key in columns}}
+
+
+def _texts(file: Path, key: str, values: Any) -> list[str]:
+    """A column as text: of texts, whole numbers or UTF-8 bytes."""
+    if np.ndim(values) != 1:
+        raise UserError(f"{file}: `{key}` has shape {list(np.shape(values))}; expected [n]")
+    texts = []
+    for row, value in enumerate(values):
+        if isinstance(value, bytes):
+            value = value.decode("utf-8", "surrogateescape")  # refused as no text by `_items`
+        if isinstance(value, (bool, np.bool_)) or not isinstance(value, (str, int, np.integer)):
+            raise UserError(f"{file}: `{key}`: row {row} is a {type(value).__name__}; expected text or whole numbers")
+        texts.append(str(value))
+    return texts
 
 
 def require_parquet() -> Any:

@@ -104,10 +104,11 @@ def compact(folder: str | os.PathLike) -> dict[str, Any]:
         tidy = len(manifest["segments"]) <= 1 and not manifest["dead"] and not wants_index
         if tidy and all(entry["in_id_order"] for entry in manifest["segments"]):
             return manifest
-        changed, dead = merge(store, manifest, store.dead_rows(manifest), 0)
-        changed = store.commit(changed, dead, manifest)
-        store.collect()
-        return changed
+        try:
+            changed, dead = merge(store, manifest, store.dead_rows(manifest), 0)
+            return store.commit(changed, dead, manifest)
+        finally:  # also what a full disk left half-written
+            store.collect()
 
 
 def advice(manifest: dict[str, Any]) -> str:

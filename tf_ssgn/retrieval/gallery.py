@@ -15,12 +15,14 @@ import numpy as np
 
 from tf_ssgn.config import GALLERY
 from tf_ssgn.errors import UserError
-from tf_ssgn.retrieval import exact, scann_index
+from tf_ssgn.retrieval import condition, exact, grouping, scann_index
 from tf_ssgn.retrieval.options import NO_OPTIONS, Options
-from tf_ssgn.retrieval.segment import Item, Segment, unit
+from tf_ssgn.retrieval.segment import Item, Segment, spelled, unit
 from tf_ssgn.retrieval.store import Store
 
+_ROUNDING = 1e-6  # of a cosine in float32
 METHODS = ("auto", "exact", "scann")
+_WIDEST = 10_000  # answers of a batch that are padded to where the gallery has fewer
 _BLOCK = 8192  # rows gathered at a time; 16 MiB at d = 512
 
 
@@ -151,16 +153,21 @@ class Gallery:
     def search_batch(
         self, vectors: np.ndarray, k: Any, method: str = "auto", options: Options = NO_OPTIONS
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Answers a request: (ids object [B, K], scores float32 [B, K], count int32 [B]) of vectors [B, d] and k [B].
+        """Answers a request: (ids object [B, K], scores float32 [B, K], count int32 [B]) of vectors [B, d].
 
-        K is the largest k. Row i has `count[i]` answers, then empty ids and NaN scores. A row whose vector is zero or
-        not finite, or whose k is below 1, has count 0.
+        `k` is one number, or [B].
+
+        K is the largest k, but at most 10,000, or the gallery's size where that is more. Row i has `count[i]` answers,
+        then empty ids and NaN scores. A row whose vector is zero or not finite, or whose k is below 1, has count 0.
         """
         vectors = np.asarray(vectors, np.float32)
-        wanted = np.asarray(k).astype(np.int64)
+        wanted = _whole(k)
+        if wanted.ndim == 0:
+            wanted = np.full(vectors.shape[:1], wanted)
         if vectors.ndim != 2 or vectors.shape[1] != self.dimension or wanted.shape != vectors.shape[:1]:
             shapes = f"{list(vectors.shape)} and {list(wanted.shape)}"
             raise UserError(f"vectors and k: received shapes {shapes}, expected [B, {self.dimension}] and [B]")
+        wanted = np.minimum(wanted, max(len(self), _WIDEST))
         width = max(int(wanted.max(initial=0)), 0)
         ids = np.full((len(vectors), width), "", object)
         scores = np.full((len(vectors), width), np.nan, np.float32)
@@ -182,11 +189,13 @@ class Gallery:
         self, queries: np.ndarray, wanted: list[int], method: str, options: Options
     ) -> list[tuple[list[int], list[float], list[list[int]]]]:
         """(rows, scores, rows grouped with each of them; empty where nothing is grouped) of unit queries [Q, d]."""
+        if not isinstance(options, Options):
+            raise UserError(f"options: received {type(options).__name__}, expected tf_ssgn.retrieval.options.Options")
         kept = self._kept(options)
         if options.group is None:
             answers: list[tuple[list[int], list[float], list[list[int]]]] = []
-            for (rows, scores), k in zip(self.rows(queries, max(wanted), method, kept), wanted, strict=True):
-                near = k if options.threshold is None else int(np.sum(scores[:k] >= options.threshold))
+            for (rows, scores), k in zip(self.rows(queries, max(wanted, default=1), method, kept), wanted, strict=True):
+                near = _near(scores, k, options)
                 answers.append((rows[:near].tolist(), scores[:near].tolist(), []))
             return answers
         return [self._grouped(query[None], k, method, kept, options) for query, k in zip(queries, wanted, strict=True)]
@@ -194,41 +203,20 @@ class Gallery:
     def _grouped(
         self, query: np.ndarray, k: int, method: str, kept: _Kept | None, options: Options
     ) -> tuple[list[int], list[float], list[list[int]]]:
-        """The k best groups of a query, from as many candidates as that takes, up to `GALLERY.grouped`."""
+        """The k best groups of a query among its `GALLERY.grouped` best items, or more where they make fewer."""
         assert options.group is not None
-        ask = min(4 * k, GALLERY.grouped)
+        ask = GALLERY.grouped
         while True:
             ((rows, scores),) = self.rows(query, ask, method, kept)
-            near = rows if options.threshold is None else rows[scores >= options.threshold]
-            groups = self._groups(near, options.group)
-            if len(groups) > k or len(near) < ask or ask == GALLERY.grouped:  # one more: the k-th is complete
+            near = rows[: _near(scores, len(scores), options)]
+            items = self._items(near)
+            contents = [items[row].sha256 for row in near.tolist()]
+            found = grouping.groups(self._gather(near), contents, k, options.group)
+            if len(found) == k or len(near) < ask:
                 break
-            ask = min(4 * ask, GALLERY.grouped)
-        groups = groups[:k]
-        first = [group[0] for group in groups]
-        return near[first].tolist(), scores[first].tolist(), [near[group[1:]].tolist() for group in groups]
-
-    def _groups(self, rows: np.ndarray, least: float) -> list[list[int]]:
-        """Places in `rows`, best first: each joins the first group whose best has its content or is that near to it."""
-        vectors = self._gather(rows)
-        items = self._items(rows)
-        groups: list[list[int]] = []
-        leaders: list[int] = []
-        of_content: dict[str, int] = {}
-        for place, row in enumerate(rows.tolist()):
-            content = items[row].sha256
-            group = of_content.get(content) if content is not None else None
-            if group is None and leaders:
-                close = vectors[leaders] @ vectors[place] >= least - exact.MARGIN
-                group = int(np.argmax(close)) if close.any() else None
-            if group is None:
-                group = len(groups)
-                groups.append([])
-                leaders.append(place)
-            groups[group].append(place)
-            if content is not None:
-                of_content.setdefault(content, group)
-        return groups
+            ask *= 4
+        first = [group[0] for group in found]
+        return near[first].tolist(), scores[first].tolist(), [near[group[1:]].tolist() for group in found]
 
     def rows(
         self, queries: np.ndarray, k: int, method: str = "auto", kept: _Kept | None = None
@@ -272,8 +260,8 @@ class Gallery:
             if key in self._filters:
                 self._filters.move_to_end(key)
                 return self._filters[key]
-        condition, values = options.condition()
-        rows = self._matching(condition, values, options.where)
+        terms, values = options.condition()
+        rows = self._matching(terms, values, options.where)
         mask = np.zeros(self._starts[-1], bool)
         mask[rows] = True
         kept = _Kept(mask, len(rows), rows)
@@ -398,7 +386,7 @@ class Gallery:
 
     def select(self, expression: str) -> np.ndarray:
         """Living rows, int64 ascending, of which a user's SQL expression is true; UserError where it is not one."""
-        return self._matching(f"({expression}\n)", (), expression)
+        return self._matching(f"({condition.check(expression)}\n)", (), expression)
 
     def _matching(self, condition: str, values: Sequence, expression: str) -> np.ndarray:
         found = [np.empty(0, np.int64)]
@@ -426,14 +414,17 @@ class Gallery:
     @functools.cached_property
     def columns(self) -> list[str]:
         """Names of the columns that users' tables added to the items."""
-        return list(dict.fromkeys(name for segment in self._segments for name in segment.columns))
+        names: list[str] = []
+        for segment in self._segments:
+            names += [name for name in segment.columns if spelled(name, names) not in names]
+        return names
 
     def extra(self, rows: np.ndarray) -> list[dict[str, Any]]:
         """The values of these columns for some rows, counted over all segments; null ones left out."""
         found: list[dict[str, Any]] = [{}] * len(rows)
         for segment, places, local in self._locate(rows):
             for place, values in zip(places.tolist(), self._segments[segment].extra(local.tolist()), strict=True):
-                found[place] = values
+                found[place] = {spelled(name, self.columns): value for name, value in values.items()}
         return found
 
     def items(self) -> Iterator[Item]:
@@ -464,9 +455,34 @@ class Gallery:
     def paths(self) -> list[str]:
         return [item.path for item in self.items()]
 
+    def __enter__(self) -> Gallery:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
         for segment in self._segments:
             segment.close()
+
+
+def _near(scores: np.ndarray, k: int, options: Options) -> int:
+    """How many of the k best reach the threshold, up to the rounding of float32."""
+    if options.threshold is None:
+        return min(k, len(scores))
+    return int(np.sum(scores[:k] >= options.threshold - _ROUNDING))
+
+
+def _whole(k: Any) -> np.ndarray:
+    """int64, as `k` is shaped; what is larger becomes the largest. UserError where it is not of whole numbers."""
+    try:
+        values = np.asarray(k)
+        if values.dtype.kind not in "iuO":
+            raise TypeError
+        # As Python's integers: 2**62 is within the bounds of few of NumPy's.
+        return np.asarray(np.minimum(values.astype(object), 2**62)).astype(np.int64)
+    except (TypeError, ValueError, OverflowError):
+        raise UserError(f"k: received {str(k)[:64]!r}, expected whole numbers, one or one for each vector") from None
 
 
 def _counts(k: Any, queries: int) -> list[int]:

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from tf_ssgn.config import GALLERY
-from tf_ssgn.errors import UserError
+from tf_ssgn.errors import UserError, reason
 from tf_ssgn.retrieval.files import Found, Source, to_text
-from tf_ssgn.retrieval.segment import Item
+from tf_ssgn.retrieval.segment import Item, spelled
 from tf_ssgn.retrieval.store import sha256
 
 _OURS = frozenset({"row", *Item._fields})
@@ -127,8 +127,13 @@ def _csv(path: Path) -> dict[str, list[Any]]:
                     column.append(cell)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path} cannot be read as CSV in UTF-8 ({error})") from None
-    keep = {"id", "path", "label"}
-    return {name: column if name in keep else _typed(column) for name, column in zip(header, cells, strict=True)}
+    columns: dict[str, list[Any]] = {}
+    for name, column in zip(header, cells, strict=True):
+        if name in ("id", "path"):
+            columns[name] = list(column)
+        else:
+            columns[name] = [cell or None for cell in column] if name == "label" else _typed(column)
+    return columns
 
 
 def _typed(cells: list[str]) -> list[Any]:
@@ -137,7 +142,7 @@ def _typed(cells: list[str]) -> list[Any]:
     kind: Any = str
     if filled and all(map(_WHOLE.fullmatch, filled)):
         kind = int
-    elif filled and all(map(_NUMBER.fullmatch, filled)):
+    elif filled and all(_NUMBER.fullmatch(cell) and math.isfinite(float(cell)) for cell in filled):
         kind = float
     return [kind(cell) if cell != "" else None for cell in cells]
 
@@ -148,12 +153,10 @@ def _parquet(path: Path) -> dict[str, list[Any]]:
     parquet = require_parquet()
     try:
         table = parquet.read_table(path)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as parquet ({error})") from None
-    return {
-        name: [_value(path, name, value) for value in table.column(place).to_pylist()]
-        for place, name in enumerate(table.column_names)
-    }
+        columns = {name: table.column(place).to_pylist() for place, name in enumerate(table.column_names)}
+    except (OSError, ValueError) as error:  # also of a time with nanoseconds, which Python has no value for
+        raise UserError(f"{path} cannot be read as parquet ({reason(error)})") from None
+    return {name: [_value(path, name, value) for value in values] for name, values in columns.items()}
 
 
 def _value(path: Path, name: str, value: Any) -> Any:
@@ -178,6 +181,7 @@ class Metadata:
     def __init__(self, table: Table | None, sources: Sequence[Source]):
         self.table, self._sources = table, sources
         self.known: dict[str, Mapping[str, Any]] = {}  # by id: columns of items that the gallery has
+        self.columns: list[str] = []  # that the gallery has
         self._given: dict[str, Mapping[str, Any]] = {}
 
     @property
@@ -193,7 +197,9 @@ class Metadata:
         for file in found:
             row = self.table.of(file, self._sources)
             if row is not None:
-                self._given[file.id] = {name: value for name, value in row.items() if name != "label"}
+                self._given[file.id] = {
+                    spelled(name, self.columns): value for name, value in row.items() if name != "label"
+                }
                 file = file._replace(label=row.get("label", file.label))
             labelled.append(file)
         return labelled
@@ -206,8 +212,8 @@ class Metadata:
         """Whether the table says of a file something else than its item."""
         if file.id not in self._given:
             return False
-        return file.label != item.label or dict(self._given[file.id]) != dict(self.known.get(file.id, {}))
+        return file.label != item.label or self.extra(file.id) != self.known.get(file.id, {})
 
     def extra(self, id: str) -> Mapping[str, Any]:
-        """The further columns of an item."""
-        return self._given.get(id, self.known.get(id, {}))
+        """The further columns of an item: what the table says, and what it does not say as it was."""
+        return {**self.known.get(id, {}), **self._given.get(id, {})}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from tf_ssgn.config import GALLERY
 from tf_ssgn.errors import UserError
+from tf_ssgn.retrieval.condition import check
 
 
 @dataclass(frozen=True)
@@ -15,13 +16,14 @@ class Options:
     """Which items may be an answer, and how near they must be. The default asks for nothing.
 
     Args:
-        labels: only items of one of these labels.
+        labels: only items of one of these labels; none given means all labels.
         path_prefix: only items whose path, as text, begins so.
         where: only items of which this SQL condition is true, over the columns of `items` and those of a user's table.
         exclude: ids that are no answer.
         threshold: the smallest cosine of an answer, -1 to 1.
         group: an answer of the same content as a better one, or with a cosine of at least this to it, is no answer of
-            its own but one of that one's `duplicates`.
+            its own but one of that one's `duplicates`, which are complete among the `config.GALLERY.grouped` nearest
+            items and may lack farther ones.
 
     Raises:
         UserError: a value of another type or out of its bounds.
@@ -37,11 +39,13 @@ class Options:
     def __post_init__(self) -> None:
         for name in ("labels", "exclude"):
             texts = getattr(self, name)
-            if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+            listed = isinstance(texts, Iterable) and not isinstance(texts, (str, bytes))
+            texts = tuple(texts) if listed else texts
+            if not listed or not all(isinstance(text, str) for text in texts):
                 raise UserError(f"{name}: received {texts!r}, expected a list of texts")
             if len(texts) > GALLERY.listed:
                 raise UserError(f"{name}: received {len(texts):,} of them, expected at most {GALLERY.listed:,}")
-            object.__setattr__(self, name, tuple(texts))
+            object.__setattr__(self, name, texts)
         for name in ("path_prefix", "where"):
             if not isinstance(getattr(self, name), str):
                 raise UserError(f"{name}: received {getattr(self, name)!r}, expected text")
@@ -49,10 +53,9 @@ class Options:
             value = getattr(self, name)
             if value is None:
                 continue
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-                raise UserError(f"{name}: received {value!r}, expected a cosine from -1 to 1")
-            if abs(value) > 1:
-                raise UserError(f"{name}: received {value!r}, expected a cosine from -1 to 1")
+            # NaN is within no bounds; an integer may be too large for a float.
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= 1:
+                raise UserError(f"{name}: received {str(value)[:64]}, expected a cosine from -1 to 1")
 
     @property
     def filters(self) -> bool:
@@ -70,7 +73,7 @@ class Options:
             parts.append("substr(path, 1, ?) = ?")
             values += [len(self.path_prefix), self.path_prefix]
         if self.where:
-            parts.append(f"({self.where}\n)")
+            parts.append(f"({check(self.where)}\n)")
         return " AND ".join(parts), values
 
 

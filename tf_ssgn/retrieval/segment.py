@@ -56,6 +56,11 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def spelled(name: str, columns: Sequence[str]) -> str:
+    """The name as one of `columns` writes it; SQLite tells no two columns apart by their capitals."""
+    return next((column for column in columns if column.lower() == name.lower()), name)
+
+
 def columns_of(database: sqlite3.Connection) -> list[str]:
     """Names of the columns that a user added to `items`."""
     ours = {_ROW, *Item._fields}
@@ -73,8 +78,13 @@ def npy_header(rows: int, dimension: int) -> bytes:
     )
 
 
-def unit(vectors: Any, dimension: int, what: str = "vectors") -> np.ndarray:
-    """`vectors` as float32 [B, d] of length 1; UserError where one is zero, not finite or of another size."""
+def unit(
+    vectors: Any, dimension: int, what: str = "vectors", numbers: Sequence[int] | np.ndarray | None = None
+) -> np.ndarray:
+    """`vectors` as float32 [B, d] of length 1; UserError where one is zero, not finite or of another size.
+
+    `numbers` are the rows' numbers in errors, where they are not 0 to B - 1.
+    """
     try:
         array = np.asarray(vectors, dtype=np.float32)
     except (TypeError, ValueError):
@@ -85,9 +95,10 @@ def unit(vectors: Any, dimension: int, what: str = "vectors") -> np.ndarray:
     lengths = np.sqrt(np.einsum("ij,ij->i", array, array, dtype=np.float64))
     bad = np.flatnonzero(~np.isfinite(lengths) | (lengths == 0))
     if bad.size:
+        first = bad[0] if numbers is None else numbers[bad[0]]
         kind = "zero" if lengths[bad[0]] == 0 else "NaN or infinite"
         raise UserError(
-            f"{what}: row {bad[0]} is {kind} ({bad.size} such rows); expected finite vectors that are not zero"
+            f"{what}: row {first} is {kind} ({bad.size} such rows); expected finite vectors that are not zero"
         )
     off = np.abs(lengths - 1) > UNIT_TOLERANCE  # what is a unit vector already stays equal to the bit
     if off.any():
@@ -122,7 +133,10 @@ class SegmentWriter:
         self._vectors.seek(HEADER_BYTES + self.rows * self.dimension * 4)
         _write_all(self._vectors, np.ascontiguousarray(vectors, dtype="<f4").data.cast("B"))
         os.fsync(self._vectors.fileno())
-        names = dict.fromkeys(name for values in extra or () for name in values)
+        spelling: dict[str, str] = {}
+        for name in dict.fromkeys(name for values in extra or () for name in values):
+            spelling[name] = spelled(name, [*self.columns, *spelling.values()])
+        names = list(dict.fromkeys(spelling.values()))
         self._database.execute("BEGIN IMMEDIATE")
         try:
             for name in names:
@@ -132,7 +146,8 @@ class SegmentWriter:
             marks = ",".join("?" * (1 + len(Item._fields) + len(names)))
             rows: list[tuple] = [(self.rows + i, *item) for i, item in enumerate(items)]
             if extra and names:
-                rows = [(*row, *map(values.get, names)) for row, values in zip(rows, extra, strict=True)]
+                folded = [{spelling[name]: value for name, value in values.items()} for values in extra]
+                rows = [(*row, *map(values.get, names)) for row, values in zip(rows, folded, strict=True)]
             self._database.executemany(f"INSERT INTO items ({columns}) VALUES ({marks})", rows)
             self._database.execute("COMMIT")
         except UnicodeEncodeError as error:
@@ -197,8 +212,11 @@ class Segment:
         return sqlite3.connect(uri, uri=True, check_same_thread=False)
 
     def sql(self, query: str, values: Sequence = ()) -> list[tuple]:
-        with self._lock:
-            return self._database.execute(query, values).fetchall()
+        try:
+            with self._lock:
+                return self._database.execute(query, values).fetchall()
+        except UnicodeEncodeError as error:
+            raise UserError(f"received {error.object!a}; expected an id or path, which is valid Unicode text") from None
 
     def matching(self, condition: str, values: Sequence = (), columns: Sequence[str] = ()) -> list[int]:
         """Rows of which a user's SQL condition is true; sqlite3.Error where it is none, asks for more than the items,
@@ -207,14 +225,15 @@ class Segment:
         with self._filter_lock:
             if self._filters is None:  # of its own, so that a slow condition does not hold up answers
                 self._filters = self._connect()
-                self._filters.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 1_000_000)
-                self._filters.setlimit(sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 1000)
+                self._filters.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 100_000)
+                self._filters.setlimit(sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 200)
                 self._filters.setlimit(sqlite3.SQLITE_LIMIT_SQL_LENGTH, 100_000)
                 self._filters.setlimit(sqlite3.SQLITE_LIMIT_EXPR_DEPTH, 200)
                 self._filters.set_authorizer(_only_items)
             stop = time.monotonic() + GALLERY.filter_seconds
-            self._filters.set_progress_handler(lambda: time.monotonic() > stop, 10_000)
-            absent = "".join(f", NULL AS {quoted(name)}" for name in columns if name not in self.columns)
+            self._filters.set_progress_handler(lambda: time.monotonic() > stop, 100)
+            missing = [name for name in columns if spelled(name, self.columns) not in self.columns]
+            absent = "".join(f", NULL AS {quoted(name)}" for name in missing)
             source = f"(SELECT *{absent} FROM items)" if absent else "items"
             return [row for (row,) in self._filters.execute(f"SELECT row FROM {source} WHERE {condition}", values)]
 

@@ -14,6 +14,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 import sqlite3
@@ -34,6 +35,7 @@ FORMAT = 2  # 1 had ScaNN score with a copy of the vectors, and no columns of us
 POINTER, JOURNAL, LOCK, VERSIONS, PARTS = "gallery.json", "journal.json", "lock", "versions", "parts"
 _OUR_NAMES = {POINTER, JOURNAL, LOCK, VERSIONS, PARTS}
 _DISK = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+_PART = re.compile("[0-9a-f]{12}")
 _NEEDED = ("version", "count", "dimension", "model", "segments", "dead", "sources")
 
 
@@ -64,6 +66,8 @@ class Store:
     """One gallery folder. Reading needs no lock; every change happens inside `writing()`."""
 
     def __init__(self, folder: str | os.PathLike):
+        if "\0" in os.fsdecode(folder):
+            raise UserError(f"received the gallery {os.fspath(folder)!r}; expected a path without a zero character")
         self.folder = Path(os.path.abspath(folder))
 
     def exists(self) -> bool:
@@ -128,7 +132,7 @@ class Store:
             with self._lock():
                 yield
         except OSError as error:
-            if error.errno in _DISK or isinstance(error, (FileExistsError, NotADirectoryError)):
+            if error.errno in _DISK or isinstance(error, (FileExistsError, NotADirectoryError, IsADirectoryError)):
                 raise UserError(f"cannot write to {self.folder}: {error.strerror}; nothing in it was changed") from None
             raise
         except sqlite3.OperationalError as error:
@@ -160,6 +164,9 @@ class Store:
     def commit(self, manifest: dict[str, Any], dead: np.ndarray, previous: dict[str, Any] | None) -> dict[str, Any]:
         """Makes `manifest` the current version; it is durable when this returns. Call it inside `writing()`."""
         version = previous["version"] + 1 if previous else 1
+        rows = sum(segment["rows"] for segment in manifest["segments"])
+        if dead.size and (dead.min() < 0 or dead.max() >= rows or np.unique(dead).size != dead.size):
+            raise UserError(f"deleted rows: received a number twice or not of 0 to {rows - 1:,}; nothing was changed")
         (self.folder / PARTS).mkdir(exist_ok=True)
         entry = None
         if dead.size:
@@ -167,7 +174,6 @@ class Store:
             with atomic.writing(path) as temporary, open(temporary, "wb") as handle:
                 np.save(handle, np.unique(dead.astype(np.int64)))
             entry = {"file": path.name, "count": int(np.unique(dead).size), **describe(path)}
-        rows = sum(segment["rows"] for segment in manifest["segments"])
         count = rows - (entry["count"] if entry else 0)
         written = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         manifest = {**manifest, "format": FORMAT, "version": version, "written": written, "count": count, "dead": entry}
@@ -180,9 +186,14 @@ class Store:
         return manifest
 
     def journal(self) -> dict[str, Any] | None:
-        """What the last write that a process did not end was about, or None."""
+        """What the last write that a process did not end was about, or None; a broken one is as good as none."""
         path = self.folder / JOURNAL
-        return _read_json(path) if path.is_file() else None
+        try:
+            journal = _read_json(path) if path.is_file() else {}
+        except UserError:
+            return None
+        sound = isinstance(journal.get("kind"), str) and _PART.fullmatch(str(journal.get("part")))
+        return journal if sound else None
 
     def unfinished(self) -> dict[str, Any] | None:
         """The journal of a write to be resumed; None where its part is already in the current version."""
