@@ -192,7 +192,7 @@ class Losses:
     regression: float = _option(1.0, "distance of the semantics read off the synthesised codes to the class vector")
     classification: float = _option(1.0, "cross-entropy over seen classes of synthesised and real codes")
     semantic: float = _option(1.0, "distance of the projected semantics of the sketch to the class vector")
-    contrastive: float = _option(0.5, "cross-modal contrast between synthesised and real codes of a batch")
+    contrastive: float = _option(0.5, "cross-modal contrast between the codes of sketches and photos of a batch")
     temperature: float = _option(
         0.07, "temperature of the classification and contrastive softmax, on cosines", least=1e-3
     )
@@ -214,6 +214,7 @@ class Training:
     average: float = _option(
         0.0, "momentum of the moving average of the weights that is validated and kept; 0: the weights", most=0.99999
     )
+    ridge: float = _option(0.02, "strength r of the ridge that the decoders' guides are solved with; 0: no guides")
     precision: str = _option("float32", "Keras dtype policy", ("float32", "mixed_bfloat16", "mixed_float16"))
     finetune_from: str = _option("", "train the backbone from this layer on; empty: frozen, taps cached on disk")
     views: int = _option(0, "extra views of each training image in the feature cache, drawn at random", most=15)

@@ -9,6 +9,10 @@ from keras import layers
 
 from tf_ssgn.models.fusion import UnitNorm
 
+# Of the residual's network. Adam moves every weight by about the learning rate whatever its gradient, so that a larger
+# one learns the seen classes by heart long before the shared code is trained (measured: 0.01 to 0.05 mAP lower).
+STEP = 0.03
+
 
 def build_posterior(name: str, sizes: dict[str, int], hidden: int, latent: int) -> keras.Model:
     """q(z | conditions): the named inputs `[B, size]` to mean and log-variance, each float32 `[B, latent]`."""
@@ -22,9 +26,10 @@ def build_posterior(name: str, sizes: dict[str, int], hidden: int, latent: int) 
 def build_decoder(name: str, sizes: dict[str, int], base: str, hidden: int, code: int, residual: bool) -> keras.Model:
     """p(x | conditions): the named inputs `[B, size]` to a unit code `[B, d]`.
 
-    With `residual` the network predicts what to add to the input called `base` (the sketch's code), and its
-    last layer starts at zero: training begins at the sketch's own code and moves away only where that helps.
-    `base` is not seen by the network unless `sizes` names it too.
+    With `residual` it predicts what to add to the input called `base` (the sketch's code), as the sum of the network
+    (`last`, from all of its inputs) and of a linear map (`guide`, from all but the latent). Both start at zero, so
+    that training begins at the sketch's own code and moves away only where that helps. The guide is no work of the
+    gradient: `training.guides` solves it. `base` is not seen by them unless `sizes` names it too.
     """
     conditions = {key: keras.Input((size,), name=key) for key, size in sizes.items()}
     x = _hidden(list(conditions.values()), hidden)
@@ -34,7 +39,10 @@ def build_decoder(name: str, sizes: dict[str, int], base: str, hidden: int, code
     if residual:
         if base not in inputs:
             inputs[base] = keras.Input((code,), name=base)
-        x = layers.Add(dtype="float32")([inputs[base], x])
+        guide = layers.Dense(code, use_bias=False, kernel_initializer="zeros", dtype="float32", name="guide")
+        guide.trainable = False
+        guided = guide(_joined([value for key, value in conditions.items() if key != "z"]))
+        x = layers.Add(dtype="float32")([inputs[base], layers.Rescaling(STEP, dtype="float32")(x), guided])
     return keras.Model(inputs, UnitNorm(name="code")(x), name=name)
 
 
@@ -47,5 +55,8 @@ def build_projector(name: str, code: int, hidden: int, semantic: int) -> keras.M
 
 
 def _hidden(parts: Sequence, width: int):
-    x = layers.Concatenate()(list(parts)) if len(parts) > 1 else parts[0]
-    return layers.Activation("gelu")(layers.Dense(width)(x))
+    return layers.Activation("gelu")(layers.Dense(width)(_joined(parts)))
+
+
+def _joined(parts: Sequence):
+    return layers.Concatenate()(list(parts)) if len(parts) > 1 else parts[0]

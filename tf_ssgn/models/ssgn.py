@@ -79,21 +79,26 @@ class SSGN(keras.Model):
                 that what is returned has `2 B` rows.
 
         Returns:
-            Codes `[B, d]`: `sketch`, `photo`; `coarse` and `fine` decoded as at test time (from prior draws and the
-            predicted semantics); `coarse_reconstruction` and `fine_reconstruction` decoded from the
-            posteriors, whose `..._mean` and `..._log_variance` are `[B, L]`; `semantics` a_hat `[B, s]`.
+            Codes `[B, d]`: `sketch`, `photo`, `target` (what the photo is in a gallery); `coarse` and `fine` decoded as
+            at test time (from prior draws and the predicted semantics); `coarse_reconstruction` and
+            `fine_reconstruction` decoded from the posteriors, whose `..._mean` and `..._log_variance` are `[B, L]`;
+            `semantics` a_hat `[B, s]`.
             Parts that the config switches off are absent.
         """
         sketch = self.fuse_sketch(inputs["sketch"], training=training)
         photo = self.fuse_photo(inputs["photo"][:, : self.taps], training=training)
-        semantics = inputs["semantics"]
+        semantics, target = inputs["semantics"], photo
         if self.config.contours:
             contour = self.fuse_contour(inputs["photo"][:, self.taps :], training=training)
+            target = unit(photo + self.config.contours * contour)
+            target = ops.concatenate([target, target])
             sketch, photo = ops.concatenate([sketch, contour]), ops.concatenate([photo, photo])
             semantics = ops.concatenate([semantics, semantics])
+        # The decoders learn from the codes but do not shape them: through them a code would fit the seen classes.
+        real, sketch = sketch, ops.stop_gradient(sketch)
         predicted = self.project(sketch, training=training)
-        out = {"sketch": sketch, "photo": photo, "semantics": predicted}
-        target = ops.stop_gradient(photo)
+        target = ops.stop_gradient(target)
+        out = {"sketch": real, "photo": photo, "target": target, "semantics": predicted}
 
         # The reconstruction path: posterior draws, the true class vector. It is what makes the model a CVAE.
         hint = {}

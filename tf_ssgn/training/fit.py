@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import keras
@@ -20,6 +21,7 @@ from tf_ssgn.runtime.features import FeatureCache
 from tf_ssgn.training.callbacks import Checkpoint, EpochEnd, State, StepProgress, ctrl_c
 from tf_ssgn.training.devices import Devices
 from tf_ssgn.training.feed import Feed
+from tf_ssgn.training.guides import solve_guides
 from tf_ssgn.training.images import Images, read_images, read_taps
 from tf_ssgn.training.optimizer import averaged
 from tf_ssgn.training.run_folder import FINISHED, Run, load_state, load_weights, save_state, save_weights, trim_history
@@ -91,6 +93,7 @@ def _phase(
         trim_history(run, state["phase"], state["epoch"])
 
     choosing = state["phase"] == SELECT and bool(run.split.validation)
+    trained = (train_sketches, train_photos)
     held_out = (sketches.of(run.split.validation), photos.of(run.split.validation)) if choosing else None
     feed = Feed(sampler, train_sketches, train_photos, run.config.data.image_size if trainer.finetuned else 0)
     total = (epochs - state["epoch"]) * sampler.steps - state["step"]
@@ -101,7 +104,9 @@ def _phase(
                 EpochEnd(
                     run,
                     state,
-                    (lambda: validation_map(trainer, *held_out)) if held_out else None,
+                    functools.partial(_validate, trainer, (train_sketches, train_photos), held_out)
+                    if held_out
+                    else None,
                     keep=choosing and not training.refit,
                     patience=training.patience if choosing else 0,
                     devices=devices,
@@ -119,6 +124,7 @@ def _phase(
     if not choosing:
         state["best_epoch"] = state["epoch"]
         with averaged(trainer):
+            _solve(trainer, *trained)
             state["weights"] = save_weights(run, trainer, devices.chief)
 
 
@@ -209,6 +215,15 @@ def standardise_layer(trainer: Trainer, modality: str):
     return network.get_layer(f"standardise_{modality}")
 
 
+def _solve(trainer: Trainer, sketches: Images, photos: Images) -> None:
+    solve_guides(trainer, *(Images(images.items, _taps_now(trainer, images)) for images in (sketches, photos)))
+
+
+def _validate(trainer: Trainer, trained: tuple[Images, Images], held_out: tuple[Images, Images]) -> float:
+    _solve(trainer, *trained)
+    return validation_map(trainer, *held_out)
+
+
 def validation_map(trainer: Trainer, sketches: Images, photos: Images) -> float:
     """mAP@all (`config.LEADING_FAMILY`) of the retrieval codes on classes held out of training, plain view."""
     queries = encode(trainer, sketches)["code"]
@@ -223,12 +238,15 @@ def encode(trainer: Trainer, images: Images, semantics: np.ndarray | None = None
     Returns:
         For sketches what `SSGN.retrieve` gives; for photos `code`. Arrays of float32, one row an image.
     """
-    taps = images.taps[:, 0]
-    if trainer.finetuned:  # the backbone has moved since these taps were read
-        model = trainer.config.model
-        cache = FeatureCache(None, trainer.backbone, model.backbone)
-        taps = read_taps(cache, images.items, 0, bool(model.contours))[0][:, 0]
-    return encode_taps(trainer, taps, images.modality, semantics)
+    return encode_taps(trainer, _taps_now(trainer, images)[:, 0], images.modality, semantics)
+
+
+def _taps_now(trainer: Trainer, images: Images) -> np.ndarray:
+    """The taps of images; of their plain view alone where the backbone has moved since they were read."""
+    if not trainer.finetuned:
+        return images.taps
+    model = trainer.config.model
+    return read_taps(FeatureCache(None, trainer.backbone, model.backbone), images.items, 0, bool(model.contours))[0]
 
 
 def encode_taps(

@@ -87,7 +87,7 @@ class Trainer(keras.Model):
         """
         y_pred = replicas.gather(y_pred)
         if training:
-            self._update_centres(y_pred["photo"], y_pred["label"])
+            self._update_centres(y_pred["target"], y_pred["label"])
         terms = self.terms(y_pred)
         total = sum(_weights(self.config)[name] * term for name, term in terms.items())
         for tracker in self.trackers:
@@ -99,11 +99,10 @@ class Trainer(keras.Model):
         weights, temperature, labels = _weights(self.config), self.config.losses.temperature, out["label"]
         target = ops.take(ops.convert_to_tensor(self.semantics), labels, axis=0)
         centre = unit(ops.take(ops.convert_to_tensor(self.ssgn.centres), labels, axis=0))
-        photo = ops.stop_gradient(out["photo"])
         synthesised = [out[stage] for stage in ("coarse", "fine") if stage in out]
         terms = {}
         if weights["reconstruction"]:
-            pairs = {"coarse_reconstruction": centre, "fine_reconstruction": photo}
+            pairs = {"coarse_reconstruction": centre, "fine_reconstruction": out["target"]}
             terms["reconstruction"] = _total(losses.reconstruction(out[k], t) for k, t in pairs.items() if k in out)
         if weights["kl"]:
             stages = [stage for stage in ("coarse", "fine") if f"{stage}_mean" in out]
@@ -119,8 +118,7 @@ class Trainer(keras.Model):
         if weights["semantic"]:
             terms["semantic"] = losses.cosine_distance(out["semantics"], target)
         if weights["contrastive"]:
-            code = (synthesised or [out["sketch"]])[-1]
-            terms["contrastive"] = losses.contrastive(code, out["photo"], labels, temperature)
+            terms["contrastive"] = losses.contrastive(out["sketch"], out["photo"], labels, temperature)
         return terms
 
     def _update_centres(self, photo, labels) -> None:
