@@ -19,7 +19,8 @@ from tf_ssgn.errors import UserError
 
 
 def main(argv: list[str] | None = None) -> int | None:
-    subjects = sorted(module.name for module in pkgutil.iter_modules(benchmarks.__path__))
+    names = (module.name for module in pkgutil.iter_modules(benchmarks.__path__))
+    subjects = sorted(name for name in names if not name.startswith("_"))
     parser = cli.Parser(
         prog="python -m tf_ssgn.bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

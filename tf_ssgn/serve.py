@@ -54,7 +54,7 @@ def parser() -> cli.Parser:
 def main(argv: list[str] | None = None) -> int | None:
     args = parser().parse_args(argv)
     require_extra(SERVER_NEEDS)
-    from tf_ssgn.serving import presence
+    from tf_ssgn.serving import presence, tracing
     from tf_ssgn.serving.access import Access, read_tokens
     from tf_ssgn.serving.reload import Reloader
     from tf_ssgn.serving.server import Server, join_address
@@ -66,6 +66,7 @@ def main(argv: list[str] | None = None) -> int | None:
     access = Access(read_tokens(args.tokens) if args.tokens else None, args.rate)
     certificates = _certificates(args)
     service = Service()
+    service.traces = tracing.from_environment()
     if args.log_requests:
         REQUESTS.setLevel(logging.INFO)
         REQUESTS.addHandler(logging.StreamHandler())

@@ -35,6 +35,14 @@ def work(number: Any, key: str = "a", rows: int = 1, size: int = 1, seconds: flo
     return Work(key, rows, size, number, Call(time.monotonic() + seconds, **call))
 
 
+def busy(doubler: Doubler, **options: Any) -> Batcher:
+    """One whose only worker computes a request, until the gate opens: what comes then waits."""
+    batcher = made(doubler, **options)
+    batcher.submit(work(0))
+    wait_until(lambda: doubler.batches)
+    return batcher
+
+
 def wait_until(true: Any) -> None:
     end = time.monotonic() + 20
     while not true():
@@ -70,9 +78,7 @@ def test_one_larger_than_a_batch_is_computed_alone() -> None:
 @pytest.mark.parametrize(("options", "fits"), [({"queue": 3}, 3), ({"queue_bytes": 20}, 2)], ids=["requests", "bytes"])
 def test_a_full_queue_refuses_at_once(options: dict, fits: int) -> None:
     doubler = Doubler()
-    batcher = made(doubler, **options)
-    batcher.submit(work(0))
-    wait_until(lambda: doubler.batches)
+    batcher = busy(doubler, **options)
     waiting = [batcher.submit(work(number, size=10)) for number in range(fits)]
     start = time.monotonic()
     with pytest.raises(Fault) as caught:
@@ -93,9 +99,7 @@ def test_a_request_of_any_size_fits_into_an_empty_queue() -> None:
 def test_those_who_gave_up_make_room_and_are_not_computed() -> None:
     doubler, here = Doubler(), threading.Event()
     here.set()
-    batcher = made(doubler, queue=2)
-    batcher.submit(work(0))
-    wait_until(lambda: doubler.batches)
+    batcher = busy(doubler, queue=2)
     gone = batcher.submit(work(1, alive=here.is_set))
     late = batcher.submit(work(2, seconds=0.01))
     time.sleep(0.02)
@@ -122,9 +126,7 @@ def test_nobody_is_queued_who_does_not_wait(options: dict, code: str) -> None:
 
 def test_a_caller_waits_no_longer_than_its_deadline() -> None:
     doubler = Doubler()
-    batcher = made(doubler)
-    batcher.submit(work(0))
-    wait_until(lambda: doubler.batches)
+    batcher = busy(doubler)
     with pytest.raises(Fault) as caught:
         batcher.wait(work(1, seconds=0.05))
     assert (caught.value.code, batcher.waiting) == ("DEADLINE_EXCEEDED", 0)
@@ -133,9 +135,7 @@ def test_a_caller_waits_no_longer_than_its_deadline() -> None:
 
 def test_a_caller_who_goes_away_leaves_the_queue() -> None:
     doubler = Doubler()
-    batcher = made(doubler)
-    batcher.submit(work(0))
-    wait_until(lambda: doubler.batches)
+    batcher = busy(doubler)
     leave: list[Any] = []
     with ThreadPoolExecutor(1) as pool:
         waiter = pool.submit(batcher.wait, work(1, watch=leave.append))
@@ -149,9 +149,7 @@ def test_a_caller_who_goes_away_leaves_the_queue() -> None:
 
 def test_a_failure_is_of_its_own_request_only() -> None:
     doubler = Doubler()
-    batcher = made(doubler)
-    batcher.submit(work(0))
-    wait_until(lambda: doubler.batches)
+    batcher = busy(doubler)
     answers = [batcher.submit(work(number)) for number in (1, "bad", 3)]
     doubler.gate.set()
     assert (answers[0].result(20), answers[2].result(20)) == (2, 6)

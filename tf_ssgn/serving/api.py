@@ -13,7 +13,7 @@ from tf_ssgn.config import SERVING
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.options import Options
 from tf_ssgn.retrieval.segment import quoted
-from tf_ssgn.serving import rest
+from tf_ssgn.serving import rest, tracing
 from tf_ssgn.serving.batcher import Call
 from tf_ssgn.serving.faults import Fault, invalid
 from tf_ssgn.serving.service import Job, Served, Service, Target
@@ -81,7 +81,7 @@ def from_parameters(image: bytes, parameters: Mapping[str, list[str]]) -> Query:
 
 
 def _checked(query: Query) -> Query:
-    if query.kind not in KINDS:
+    if not isinstance(query.kind, str) or query.kind not in KINDS:
         raise invalid(f"kind: expected one of {', '.join(KINDS)}")
     if not isinstance(query.k, int) or isinstance(query.k, bool):
         raise invalid("k: expected a whole number")
@@ -112,8 +112,9 @@ def search(service: Service, query: Query, call: Call) -> dict[str, Any]:
         raise invalid(str(error)) from None
     out = _one(service, version, KINDS[query.kind], query.image, call)
     try:
-        hits = gallery.search(out["embedding"][0], k=query.k, options=options)
-    except Exception as error:
+        with tracing.stage("search"):
+            hits = gallery.search(out["embedding"][0], k=query.k, options=options)
+    except Exception as error:  # SQLite, NumPy and the disk have each their own for a file that is gone
         current = service.current
         if current is not None and current.gallery is not gallery:  # its files may be gone since a newer one came
             return search(service, query, call)

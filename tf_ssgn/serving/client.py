@@ -11,6 +11,7 @@ import ipaddress
 import random
 import time
 from collections.abc import Generator, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,6 +25,8 @@ from tf_ssgn.serving.calls import Answer, Explanation, Hit, RequestError
 from tf_ssgn.serving.pictures import ImageError
 
 __all__ = ["Answer", "AsyncClient", "Client", "Explanation", "Hit", "ImageError", "RequestError"]
+
+Steps = Generator[Any, Any, Any]
 
 # Seconds before the second, third, ... attempt at a server that is not there (yet); each is stretched at random.
 BACKOFF = (0.1, 0.2, 0.4)
@@ -99,6 +102,23 @@ class _Base:
         }
         return channel, methods
 
+    def _attempts(self, steps: Steps) -> Generator[Any, Any, Any]:
+        """What both clients do, without waiting for anything: yields calls, is sent their answer or, with the pause
+        that it gives back, their error; returns the result."""
+        response: Any = None
+        while True:
+            try:
+                path, request = steps.send(response)
+            except StopIteration as done:
+                return done.value
+            end = time.monotonic() + self.timeout
+            for delay in (*BACKOFF, None):
+                left = max(end - time.monotonic(), 0.001)
+                response = yield partial(self._methods[path], request, timeout=left, metadata=self._metadata)
+                if not isinstance(response, self._grpc.RpcError):
+                    break
+                yield self._pause(response, delay, end)
+
     def _pause(self, error: Any, delay: float | None, end: float) -> float:
         """Seconds until the next attempt after a gRPC error; raises RequestError where there is none."""
         code, wait = error.code(), (delay or 0.0) * random.uniform(1.0, 1.5)
@@ -167,24 +187,20 @@ class Client(_Base):
     ) -> None:
         self.close()
 
-    def _run(self, steps: Generator[Any, Any, Any]) -> Any:
-        response = None
-        while True:
-            try:
-                path, request = steps.send(response)
-            except StopIteration as done:
-                return done.value
-            response = self._call(path, request)
-
-    def _call(self, path: str, request: Any) -> Any:
-        end = time.monotonic() + self.timeout
-        for delay in (*BACKOFF, None):
-            try:
-                left = max(end - time.monotonic(), 0.001)
-                return self._methods[path](request, timeout=left, metadata=self._metadata)
-            except self._grpc.RpcError as error:
-                time.sleep(self._pause(error, delay, end))
-        raise AssertionError("the last attempt returns or raises")
+    def _run(self, steps: Steps) -> Any:
+        attempt = self._attempts(steps)
+        try:
+            call = next(attempt)
+            while True:
+                try:
+                    answer = call()
+                except self._grpc.RpcError as error:
+                    time.sleep(attempt.send(error))
+                    call = next(attempt)
+                else:
+                    call = attempt.send(answer)
+        except StopIteration as done:
+            return done.value
 
 
 class AsyncClient(_Base):
@@ -231,24 +247,20 @@ class AsyncClient(_Base):
     ) -> None:
         await self.close()
 
-    async def _run(self, steps: Generator[Any, Any, Any]) -> Any:
-        response = None
-        while True:
-            try:
-                path, request = steps.send(response)
-            except StopIteration as done:
-                return done.value
-            response = await self._call(path, request)
-
-    async def _call(self, path: str, request: Any) -> Any:
-        end = time.monotonic() + self.timeout
-        for delay in (*BACKOFF, None):
-            try:
-                left = max(end - time.monotonic(), 0.001)
-                return await self._methods[path](request, timeout=left, metadata=self._metadata)
-            except self._grpc.RpcError as error:
-                await asyncio.sleep(self._pause(error, delay, end))
-        raise AssertionError("the last attempt returns or raises")
+    async def _run(self, steps: Steps) -> Any:
+        attempt = self._attempts(steps)
+        try:
+            call = next(attempt)
+            while True:
+                try:
+                    answer = await call()
+                except self._grpc.RpcError as error:
+                    await asyncio.sleep(attempt.send(error))
+                    call = next(attempt)
+                else:
+                    call = attempt.send(answer)
+        except StopIteration as done:
+            return done.value
 
 
 def is_loopback(host: str) -> bool:

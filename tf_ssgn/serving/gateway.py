@@ -30,6 +30,8 @@ from tf_ssgn.serving.tls import Certificates
 
 IMAGE_TYPES = ("image/png", "image/jpeg", "application/octet-stream")
 CONNECTIONS = 256
+HEADER_BYTES = 16 * 2**10
+REQUEST_LINE_BYTES = 8 * 2**10
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +76,7 @@ class Gateway:
                 lifespan="off",
                 server_header=False,
                 limit_concurrency=CONNECTIONS,
-                h11_max_incomplete_event_size=16 * 2**10,
+                h11_max_incomplete_event_size=HEADER_BYTES + REQUEST_LINE_BYTES,
                 timeout_keep_alive=5,
                 timeout_graceful_shutdown=int(settings.grace_seconds),
             )
@@ -114,6 +116,7 @@ class Gateway:
         async def endpoint(request: Request) -> Response:
             start = time.monotonic()
             identity = request_id(request.headers.get("x-request-id"))
+            self._service.begin(request.headers.get("traceparent"))
             code = "OK"
             try:
                 self._guard(request, scope)
@@ -128,7 +131,7 @@ class Gateway:
                 response = replies.refusal(fault)
             except ClientDisconnect:
                 code, response = "CANCELLED", Response(status_code=replies.HTTP_CODES["CANCELLED"])
-            except Exception:
+            except Exception:  # the client learns nothing of it but the request's id
                 logger.exception("request %s failed", identity)
                 code, response = "INTERNAL", replies.error(500, "the server failed; its log says why")
             self._service.answered("http", name, code, time.monotonic() - start, identity)
@@ -138,6 +141,9 @@ class Gateway:
         return Route(path, endpoint, methods=[method], name=name)
 
     def _guard(self, request: Request, scope: str) -> None:
+        # uvicorn's own bound is on what has not arrived yet; what comes in one piece may be larger.
+        if sum(len(name) + len(value) + len(": \r\n") for name, value in request.headers.raw) > HEADER_BYTES:
+            raise invalid(f"the headers have more than {HEADER_BYTES} bytes")
         host = request.headers.get("host", "").rpartition(":")[0] or request.headers.get("host", "")
         if self._hosts is not None and host not in self._hosts:
             # A page of another site whose name was made to point here would otherwise read the gallery.

@@ -108,7 +108,7 @@ class Reloader:
                 model = self._load(folder)
                 made = served(model, self._open(pointer, current), version)
                 warm_up(made, service.settings)
-            except Exception as error:
+            except Exception as error:  # whatever it was, the status tells it; `refresh` decides what follows
                 service.states[version] = State("END", str(error))
                 raise
         else:

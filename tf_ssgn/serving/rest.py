@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,13 +23,18 @@ from tf_ssgn.serving.faults import invalid, not_found
 from tf_ssgn.serving.service import Service, Target
 from tf_ssgn.serving.tensors import BY_NAME, Pending
 
+SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+
 
 def parse(body: bytes) -> dict[str, Any]:
     """The JSON object of a request; Fault INVALID_ARGUMENT for anything else."""
     try:
-        value = json.loads(body)
+        text = body.decode("utf-8")
+        value = json.loads(text)
+        if SURROGATE.search(text):  # "\ud800" alone is JSON, but no text: neither SQLite nor an answer could hold it
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError) as error:
-        raise invalid(f"the body is not JSON: {error}") from None
+        raise invalid(f"the body is not JSON in UTF-8: {error}") from None
     if not isinstance(value, dict):
         raise invalid(f"the body is a JSON {type(value).__name__}, expected an object")
     return value

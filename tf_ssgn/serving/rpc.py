@@ -77,6 +77,7 @@ def _unary(
 
     def handle(request: Any, context: grpc.ServicerContext) -> Any:
         start = time.monotonic()
+        service.begin(_metadata(context, "traceparent"))
         code, message = "OK", ""
         try:
             access.admit(_client(context), _metadata(context, "authorization"), "search")
@@ -85,7 +86,7 @@ def _unary(
             return answer(request, context)
         except Fault as fault:
             code, message = fault.code, str(fault)
-        except Exception:
+        except Exception:  # gRPC would tell the client our exception's text, paths and all
             logger.exception("a request failed")
             code, message = "INTERNAL", "the server failed; its log says why"
         finally:

@@ -142,6 +142,8 @@ class Server:
             stop()
         stopped.wait()
         self.service.batcher.close()
+        if self.service.traces is not None:
+            self.service.traces.close()
 
     def __enter__(self) -> Server:
         return self

@@ -8,14 +8,14 @@ import re
 import secrets
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 
 from tf_ssgn.config import QUERY_LIMITS, SERVING, Serving
 from tf_ssgn.errors import UserError
-from tf_ssgn.serving import contract
+from tf_ssgn.serving import contract, tracing
 from tf_ssgn.serving.batcher import Batcher, Call, Work
 from tf_ssgn.serving.faults import Fault, invalid, not_found
 from tf_ssgn.serving.metrics import Metrics
@@ -94,6 +94,13 @@ class Job:
 
     images: np.ndarray
     k: np.ndarray | None = None
+    trace: tracing.Trace | None = field(default_factory=tracing.current)
+    made: int = field(default_factory=time.time_ns)
+
+    def note(self, name: str, start: int, end: int) -> None:
+        """A stage of the request, in ns."""
+        if self.trace is not None:
+            self.trace.stages.append((name, start, end))
 
 
 class Service:
@@ -102,6 +109,7 @@ class Service:
     def __init__(self, settings: Serving = SERVING):
         self.settings = settings
         self.metrics = Metrics()
+        self.traces: tracing.Traces | None = None
         self.states: dict[int, State] = {}
         self.draining = False
         self.batcher = Batcher(
@@ -199,11 +207,20 @@ class Service:
     def work(self, version: Served, function: str, job: Job, call: Call) -> Work:
         """A request for the queue. Its answer is a dict of arrays: the outputs of `function`, or those of a search."""
         size = sum(map(len, job.images))
+        if job.trace is not None:
+            job.note("decode", job.trace.begun, job.made)
         return Work((version, function), len(job.images), size, job, call)
+
+    def begin(self, parent: str | None) -> None:
+        """A request came, whose caller traces it by that W3C `traceparent`."""
+        if self.traces is not None:
+            self.traces.begin(parent)
 
     def answered(self, transport: str, method: str, code: str, seconds: float, identity: str) -> None:
         """Counts an answered request, and writes a line of JSON about it to the log `tf_ssgn.requests`."""
         self.metrics.request(transport, method, code, seconds)
+        if self.traces is not None:
+            self.traces.end(transport, method, code, identity)
         if REQUESTS.isEnabledFor(logging.INFO):
             about = {"time": time.time(), "id": identity, "transport": transport, "method": method, "code": code}
             REQUESTS.info(json.dumps({**about, "seconds": round(seconds, 6)}))
@@ -211,9 +228,11 @@ class Service:
     def _compute(self, key: tuple[Served, str], jobs: list[Job]) -> list[dict[str, np.ndarray]]:
         """One call of the model and one of the gallery for all jobs. Rows whose k is bad are not even decoded."""
         version, function = key
+        begun = time.time_ns()
         good = [np.ones(len(job.images), bool) if job.k is None else self._good(job.k) for job in jobs]
         images = np.concatenate([job.images[rows] for job, rows in zip(jobs, good, strict=True)])
         outputs = version.model.call(function, {"image_bytes": images}) if len(images) else {}
+        embedded = time.time_ns()
         answers: list[dict[str, np.ndarray]] = []
         searches: list[_Search] = []
         start = 0
@@ -228,6 +247,12 @@ class Service:
                 answers.append(searches[-1].answer)
         if searches:
             _search(version.gallery, searches)
+        done = time.time_ns()
+        for job in jobs:
+            job.note("queue", job.made, begun)
+            job.note("embed", begun, embedded)
+            if job.k is not None:
+                job.note("search", embedded, done)
         return answers
 
     def _good(self, k: np.ndarray) -> np.ndarray:

@@ -1,0 +1,149 @@
+"""A server for the benchmarks that watch one from outside: the real command, over a small model and drawn photos.
+
+The weights are drawn at random and the gallery holds the photo embeddings of the drawings that are asked for, beside
+random vectors. What the server must answer is computed in this process from the same files.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tf_ssgn.errors import UserError
+
+DRAWINGS = 64  # different queries
+TIE = 1e-4  # cosines nearer than this may come in either order
+
+
+@dataclass(frozen=True)
+class Folders:
+    """What is served, and the queries with their true answers: ids [DRAWINGS, 10], scores [DRAWINGS, 10]."""
+
+    model: Path
+    gallery: Path
+    fingerprint: str
+    drawings: list[bytes]
+    ids: list[list[str]]
+    scores: np.ndarray
+
+    def right(self, drawing: int, ids: list[str], scores: list[float]) -> bool:
+        """Whether an answer is the true one, up to the order of items that are as good as one another."""
+        if len(ids) != len(self.ids[drawing]) or np.abs(np.subtract(scores, self.scores[drawing])).max() > TIE:
+            return False
+        true = dict(zip(self.ids[drawing], self.scores[drawing], strict=True))
+        last = self.scores[drawing][-1]
+        return len(set(ids)) == len(ids) and all(
+            abs(true[id] - score) <= TIE if id in true else abs(score - last) <= TIE
+            for id, score in zip(ids, scores, strict=True)
+        )
+
+
+def write(folder: Path, items: int) -> Folders:
+    """Writes `folder/model` and `folder/gallery` of that many items."""
+    import tf_ssgn
+    from tf_ssgn.benchmarks import runtime
+    from tf_ssgn.retrieval.changes import import_vectors
+    from tf_ssgn.retrieval.gallery import Gallery
+    from tf_ssgn.runtime.saved_model import SIGNATURES
+    from tf_ssgn.serving import export
+
+    module, models = runtime.build("tiny", "none")
+    card = next(iter(models.values())).card
+    card = {**card, "semantic_dimension": runtime.SEMANTIC, "name": "drawn", "content": "1", "signatures": []}
+    card |= dict.fromkeys(("backbone", "image_size", "evaluation_views", "dataset", "split", "seed"), "none")
+    functions = {name: getattr(module, name).get_concrete_function() for name in SIGNATURES}
+    export.publish(folder / "model" / "embed", module, functions, {**card, "seen": []}, [])
+    model = tf_ssgn.load(folder / "model")
+    drawings = [drawing(seed) for seed in range(DRAWINGS)]
+    found = model.call("embed_sketch", {"image_bytes": np.array(drawings, object)})["embedding"]
+    random = np.random.default_rng(0)
+    # Around the queries' own mean and spread, so that ten near neighbours are a matter of the code and not of luck.
+    noise = random.standard_normal((items - DRAWINGS, model.dimension), dtype=np.float32)
+    vectors = np.concatenate([found, found[random.integers(0, DRAWINGS, len(noise))] + 0.02 * noise])
+    np.savez(folder / "vectors.npz", vectors=vectors, ids=np.array([f"drawn/{row}" for row in range(items)]))
+    import_vectors(folder / "vectors.npz", folder / "gallery", model)
+    gallery = Gallery.open(folder / "gallery")
+    ids, scores, _ = gallery.search_batch(found, np.full(DRAWINGS, 10, np.int32))
+    plain = [[id.decode() if isinstance(id, bytes) else id for id in row] for row in ids]
+    return Folders(folder / "model", folder / "gallery", model.fingerprint, drawings, plain, scores)
+
+
+def drawing(seed: int) -> bytes:
+    import io
+
+    from PIL import Image, ImageDraw
+
+    random = np.random.default_rng(seed)
+    image = Image.new("L", (96, 96), 255)
+    pen = ImageDraw.Draw(image)
+    for _ in range(6):
+        pen.line([tuple(point) for point in random.integers(0, 96, (3, 2)).tolist()], fill=0, width=3)
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A running server, seen from outside."""
+
+    process: subprocess.Popen[str]
+    grpc: str
+    http: str
+
+    @property
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
+    def resident(self) -> float:
+        """MB of memory that the server holds now."""
+        return self._status("VmRSS")
+
+    def peak(self) -> float:
+        """The most that it held since `forget_peak`, in MB."""
+        return self._status("VmHWM")
+
+    def forget_peak(self) -> None:
+        Path(f"/proc/{self.process.pid}/clear_refs").write_text("5", encoding="ascii")
+
+    def _status(self, name: str) -> float:
+        text = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
+        return next(int(line.split()[1]) for line in text.splitlines() if line.startswith(name)) / 2**10
+
+
+@contextmanager
+def running(folders: Folders, log: Path, *flags: str) -> Iterator[Watched]:
+    """`python -m tf_ssgn.serve` over the folders; its stderr goes to `log`."""
+    words = [sys.executable, "-m", "tf_ssgn.serve", "--port", "0", "--http-port", "0", *flags]
+    words += ["--model", str(folders.model), "--gallery", str(folders.gallery)]
+    with open(log, "w", encoding="utf-8") as errors:
+        process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=errors, text=True)
+    try:
+        assert process.stdout is not None
+        words = process.stdout.readline().split()
+        if words[:1] != ["ready"]:
+            raise UserError(f"the server did not start: {log.read_text(encoding='utf-8')[-500:]}")
+        addresses = dict(word.split("=", 1) for word in words[1:])
+        yield Watched(process, addresses["grpc"], addresses["http"])
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def call_to(address: str, clients: int) -> list[Any]:
+    """As many channels' own Predict, over bytes: what is sent need be no message."""
+    import grpc
+
+    from tf_ssgn.config import SERVING
+    from tf_ssgn.serving import wire
+
+    options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_send_message_length", 2 * SERVING.message_bytes)]
+    channels = [grpc.insecure_channel(address, options=options) for _ in range(clients)]
+    return [channel.unary_unary(wire.PREDICT) for channel in channels]
