@@ -243,7 +243,14 @@ class Config:
 
 
 def _sketchy_mini() -> Config:
-    return Config(preset="sketchy-mini", evaluation=Evaluation(views=7, k=(10, 25, 100, 200)))
+    """25 sketches and photos of each class: few, quick steps, many views and a wide code learn least by heart."""
+    return Config(
+        preset="sketchy-mini",
+        data=Data(pairs="class"),
+        model=Model(code=1024, contours=0.4),
+        training=Training(epochs=9, learning_rate=1e-3, views=7),
+        evaluation=Evaluation(views=7, k=(10, 25, 100, 200)),
+    )
 
 
 def _demo() -> Config:

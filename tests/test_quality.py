@@ -1,0 +1,64 @@
+"""`bench quality`: a run is made once and then remembered, and the table says what the runs said."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tf_ssgn.benchmarks import quality
+from tf_ssgn.errors import UserError
+
+SMALL = {
+    "model.backbone": "tiny", "data.image_size": 32, "model.code": 16, "model.hidden": 8, "model.latent": 4,
+    "training.epochs": 1, "training.views": 1, "evaluation.views": 1, "data.validation_classes": 0,
+    "training.batch_classes": 6,
+}  # fmt: skip
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TF_SSGN_CACHE", str(tmp_path / "cache"))
+    return tmp_path
+
+
+def test_a_run_is_measured_once(drawn: Path, elsewhere: Path) -> None:
+    material = {"data": str(drawn), "weights": "none", "vectors": str(drawn / "semantics.npz")}
+    found = quality.measure("SSGN", SMALL, str(drawn / "split.json"), 0, material)
+    for label in (quality.ONE_VIEW, "views"):
+        assert {*quality.STAGES, "retrieved", "acc_at_1", "acc_at_5"} == set(found[label])
+        assert found[label]["retrieved"] == found[label]["fine"] and 0 < found[label]["untrained"] < 1
+    assert found["views"]["untrained"] != found[quality.ONE_VIEW]["untrained"]
+    assert quality.measure("SSGN", SMALL, str(drawn / "split.json"), 0, {}) == found  # no material is looked at
+    kept = json.loads((elsewhere / "bench-quality/SSGN-split-0.json").read_text())
+    assert kept == found
+
+
+def test_the_table_has_means_and_spreads() -> None:
+    def cell(value: float) -> dict:
+        stages = dict.fromkeys([*quality.STAGES, "retrieved", "acc_at_1", "acc_at_5"], value)
+        return {quality.ONE_VIEW: stages, "views": {key: value + 0.1 for key in stages}}
+
+    without = {label: {"sketch_code": 0.2, "retrieved": 0.2} for label in (quality.ONE_VIEW, "views")}
+    text = quality.table(
+        {"SSGN": {"a": [cell(0.2), cell(0.4)], "b": [cell(0.5)]}, "other": {"a": [without], "b": [without]}}
+    )
+    assert "| SSGN | 2 | 0.300 ± 0.141 / 0.400 ± 0.141 | 0.500 / 0.600 |" in text
+    assert "| other | 1 | 0.200 / 0.200 | 0.200 / 0.200 |" in text
+    assert "| sketch's own code | 0.300 ± 0.141 / 0.400 ± 0.141 | 0.500 / 0.600 |" in text
+
+
+def test_material_that_is_not_there_is_named(elsewhere: Path) -> None:
+    with pytest.raises(UserError, match="sketchy_mini.*--data"):
+        quality.run(False, str(elsewhere))
+
+
+def test_every_variant_is_a_config() -> None:
+    from tf_ssgn import config
+
+    preset = config.preset("sketchy-mini")
+    for name, changes in (quality.MAIN_VARIANTS | quality.ABLATIONS).items():
+        changed = config.override(preset, changes)
+        assert name == quality.MAIN or len(config.differences(changed, preset)) == len(changes), name

@@ -1,0 +1,148 @@
+"""Quality on `sketchy_mini`: SSGN beside its baselines, and what each of its parts adds.
+
+Each run is a folder below `bench-quality/`; a finished one is not trained again, so what was interrupted goes on where
+it stopped. The table goes to `docs/results.md` and grows with every variant. Unseen classes choose nothing: all variants
+are listed here, and all of them are in the table.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tf_ssgn import atomic, cli
+from tf_ssgn import config as configuration
+from tf_ssgn.config import LEADING_FAMILY
+from tf_ssgn.errors import UserError
+from tf_ssgn.evaluation.statistics import across_seeds
+
+RUNS = Path("bench-quality")
+RESULTS = Path("docs/results.md")
+SPLITS = ("sketchy-21", "sketchy-25")
+MAIN = "SSGN"
+ONE_VIEW = "one view"
+# What a run is, as fields of the config that differ from the preset's.
+MAIN_VARIANTS: dict[str, dict[str, Any]] = {
+    MAIN: {},
+    # One stage, no semantics, no fusion, in a fixed space (Yelamarthi et al. 2018).
+    "conditional VAE": {
+        "model.taps": "out_relu", "model.fusion": "private", "model.contours": 0, "model.coarse": False,
+        "model.residual": False, "losses.regression": 0, "losses.classification": 0, "losses.semantic": 0,
+        "losses.contrastive": 0, "training.ridge": 0,
+    },
+}  # fmt: skip
+ABLATIONS: dict[str, dict[str, Any]] = {
+    "one tap instead of three": {"model.taps": "out_relu"},
+    "a projection for each modality": {"model.fusion": "private"},
+    "no contours": {"model.contours": 0},
+    "no coarse stage": {"model.coarse": False},
+    "no fine stage": {"model.fine": False},
+    "no guides": {"training.ridge": 0},
+    "no residual decoders": {"model.residual": False},
+    "no regression loss": {"losses.regression": 0},
+    "no classification loss": {"losses.classification": 0},
+    "no contrastive loss": {"losses.contrastive": 0},
+    "no extra views in training": {"training.views": 0},
+    "own photos as pairs": {"data.pairs": "instance"},
+    "K = 1": {"model.samples": 1},
+    "code of 512": {"model.code": 512},
+}
+STAGES = {"untrained": "untrained backbone", "sketch_code": "sketch's own code", "coarse": "coarse code", "fine": MAIN}
+
+
+def run(full: bool, data: str | None = None) -> dict[str, Any]:
+    """Trains, evaluates, prints and writes the table: three seeds and all ablations, or one seed of the main variants.
+
+    `data` is the folder that holds `sketchy_mini`; weights and class vectors lie in `weights` and `vectors` beside it.
+    """
+    seeds = range(3) if full else range(1)
+    material = _material(data)
+    found: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for name, changes in (MAIN_VARIANTS | (ABLATIONS if full else {})).items():
+        chosen = seeds if name in MAIN_VARIANTS else range(1)
+        for split in SPLITS:
+            found.setdefault(name, {})[split] = [measure(name, changes, split, seed, material) for seed in chosen]
+        if RESULTS.parent.is_dir():  # in a clone
+            atomic.write_text(RESULTS, table(found))
+    print(table(found))
+    return {"runs": found}
+
+
+def _material(data: str | None) -> dict[str, str]:
+    folder = Path(data or os.environ.get("TF_SSGN_SHARED", "../shared") + "/data")
+    shared = folder.parent
+    material = {
+        "data": folder / "sketchy_mini",
+        "weights": shared / "weights" / "mobilenet_v2_1.0_224_notop.weights.h5",
+        "vectors": shared / "vectors" / "sketchy_word2vec.npz",
+    }
+    for path in material.values():
+        if not path.exists():
+            raise UserError(f"received {folder}, expected {path} too; name the folder of sketchy_mini with --data")
+    return {name: str(path.resolve()) for name, path in material.items()}
+
+
+def measure(name: str, changes: dict[str, Any], split: str, seed: int, material: dict[str, str]) -> dict[str, Any]:
+    """One run, or what is known of it: mAP@all of its stages and fine-grained accuracy, with one view and with views."""
+    from tf_ssgn.run_evaluation import evaluate_run
+    from tf_ssgn.train import train
+
+    folder = RUNS / f"{name.replace(' ', '-')}-{Path(split).stem}-{seed}"
+    kept = RUNS / f"{folder.name}.json"
+    if kept.exists():
+        result: dict[str, Any] = json.loads(kept.read_text())
+        return result
+    cli.log(f"{name}, {split}, seed {seed}")
+    own = {"model.weights": material["weights"], "semantics.vectors": material["vectors"], "training.seed": seed}
+    config = configuration.override(configuration.preset("sketchy-mini"), own | changes)
+    train(config, material["data"], split, str(folder))
+    result = {}
+    for label, views in ((ONE_VIEW, 0), ("views", None)):
+        metrics, _ = evaluate_run(folder, views=views)
+        stages = {key: metrics["stages"][key][LEADING_FAMILY]["map_all"] for key in STAGES if key in metrics["stages"]}
+        result[label] = stages | {"retrieved": metrics["families"][LEADING_FAMILY]["map_all"]}
+        result[label] |= {key: metrics["fine_grained"][key] for key in ("acc_at_1", "acc_at_5")}
+    atomic.write_json(kept, result)
+    return result
+
+
+def table(found: dict[str, dict[str, list[dict[str, Any]]]]) -> str:
+    """The results as Markdown."""
+    splits = list(found[MAIN])
+    lines = [
+        "# Results", "",
+        "Written by `python -m tf_ssgn.bench quality --full`. mAP@all in the definition of the `sem_pcyc` family, unseen",
+        "classes only, MobileNetV2 frozen, on a subset of Sketchy with 25 photos and 25 sketches in each class; figures",
+        "published for the full benchmark are no comparison. Each cell: one view / views averaged; mean over the seeds,",
+        "with the sample standard deviation where there are several.", "",
+        f"## Stages of {MAIN}, {len(found[MAIN][splits[0]])} seeds", "",
+        "The sketch's own code is also the discriminative baseline: the same shared projection, classification and",
+        "contrast, which the decoders do not touch.", "",
+        "| | " + " | ".join(splits) + " |", "|---|" + "---|" * len(splits),
+    ]  # fmt: skip
+    for key, name in STAGES.items():
+        lines.append(_row(name, [found[MAIN][split] for split in splits], key))
+    lines += ["", "Fine-grained, a sketch's own photo among those of its class:", ""]
+    lines += ["| | " + " | ".join(splits) + " |", "|---|" + "---|" * len(splits)]
+    for key, name in (("acc_at_1", "acc@1"), ("acc_at_5", "acc@5")):
+        lines.append(_row(name, [found[MAIN][split] for split in splits], key))
+    lines += ["", "## Variants", "", "| | seeds | " + " | ".join(splits) + " |", "|---|---|" + "---|" * len(splits)]
+    for name, cells in found.items():
+        row = _row(name, [cells[split] for split in splits], "retrieved")
+        lines.append(row.replace(f"| {name} |", f"| {name} | {len(cells[splits[0]])} |", 1))
+    return "\n".join(lines) + "\n"
+
+
+def _row(name: str, cells: Sequence[list[dict[str, Any]]], key: str) -> str:
+    texts = []
+    for runs in cells:
+        parts = []
+        for label in (ONE_VIEW, "views"):
+            spread = across_seeds([{"f": {"m": run[label].get(key)}} for run in runs])["f"]["m"]
+            several = f" ± {spread['std']:.3f}" if len(runs) > 1 else ""
+            parts.append(f"{spread['mean']:.3f}{several}")
+        texts.append(" / ".join(parts))
+    return f"| {name} | " + " | ".join(texts) + " |"
