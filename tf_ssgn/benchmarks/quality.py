@@ -1,8 +1,8 @@
 """Quality on `sketchy_mini`: SSGN beside its baselines, and what each of its parts adds.
 
 Each run is a folder below `bench-quality/`; a finished one is not trained again, so what was interrupted goes on where
-it stopped. The table goes to `docs/results.md` and grows with every variant. Unseen classes choose nothing: all variants
-are listed here, and all of them are in the table.
+it stopped. The table goes to `docs/results.md` and grows with every variant. Unseen classes choose nothing: all
+variants are listed here, and all of them are in the table.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def _material(data: str | None) -> dict[str, str]:
 
 
 def measure(name: str, changes: dict[str, Any], split: str, seed: int, material: dict[str, str]) -> dict[str, Any]:
-    """One run, or what is known of it: mAP@all of its stages and fine-grained accuracy, with one view and with views."""
+    """One run, or what is known of it: mAP@all of its stages and fine-grained accuracy, with one view and several."""
     from tf_ssgn.run_evaluation import evaluate_run
     from tf_ssgn.train import train
 
@@ -114,10 +114,10 @@ def table(found: dict[str, dict[str, list[dict[str, Any]]]]) -> str:
     splits = list(found[MAIN])
     lines = [
         "# Results", "",
-        "Written by `python -m tf_ssgn.bench quality --full`. mAP@all in the definition of the `sem_pcyc` family, unseen",
-        "classes only, MobileNetV2 frozen, on a subset of Sketchy with 25 photos and 25 sketches in each class; figures",
-        "published for the full benchmark are no comparison. Each cell: one view / views averaged; mean over the seeds,",
-        "with the sample standard deviation where there are several.", "",
+        "Written by `python -m tf_ssgn.bench quality --full`. mAP@all in the definition of the `sem_pcyc` family,",
+        "unseen classes only, MobileNetV2 frozen, on a subset of Sketchy with 25 photos and 25 sketches in each class;",
+        "figures published for the full benchmark are no comparison. Each cell: one view / views averaged; mean over",
+        "the seeds, with the sample standard deviation where there are several.", "",
         f"## Stages of {MAIN}, {len(found[MAIN][splits[0]])} seeds", "",
         "The sketch's own code is also the discriminative baseline: the same shared projection, classification and",
         "contrast, which the decoders do not touch.", "",
