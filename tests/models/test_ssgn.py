@@ -36,9 +36,9 @@ def numpy(values):
 
 
 def stir(model):
-    """Moves the decoders' last layers away from zero, as training does."""
+    """Moves the decoders' last layers and guides away from zero, as training does."""
     rng = np.random.default_rng(1)
-    for weight in model.trainable_weights:
+    for weight in [*model.trainable_weights, *(weight for weight in model.weights if "guide" in weight.path)]:
         weight.assign(weight + 0.3 * rng.standard_normal(weight.shape).astype("float32"))
 
 

@@ -10,10 +10,13 @@ import socket
 import subprocess
 import sys
 
+import keras
 import pytest
 
 from tf_ssgn.errors import UserError
 from tf_ssgn.training.devices import Devices, open_devices
+
+pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="strategies are TensorFlow's")
 
 TRAIN = """
 import os, pickle, sys

@@ -21,6 +21,9 @@ SMALL = {
 }  # fmt: skip
 
 
+ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
+
+
 def trainer_of(**changes):
     values = SMALL | {name.replace("__", "."): value for name, value in changes.items()}
     config = configuration.override(configuration.preset("sketchy-mini"), values)
@@ -136,6 +139,7 @@ def gradients(trainer, inputs):
     return [np.asarray(part, np.float32) for part in tape.gradient(loss, trainer.trainable_variables)]
 
 
+@pytest.mark.skipif(not ON_TENSORFLOW, reason="takes its gradients with TensorFlow's tape")
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 def test_gradients_of_mixed_precision_are_those_of_float32(precision):
     """The loss takes softmax, norms and KL in float32: only the matrix products are coarse."""
@@ -155,6 +159,7 @@ def test_gradients_of_mixed_precision_are_those_of_float32(precision):
     assert total[0] == pytest.approx(total[1], rel=0.03)
 
 
+@pytest.mark.skipif(not ON_TENSORFLOW, reason="on JAX Keras's loss scaling works within a compiled step only")
 def test_float16_scales_its_loss_and_survives_an_overflow():
     trainer = trainer_of(training__precision="mixed_float16")
     compile_trainer(trainer, 10)

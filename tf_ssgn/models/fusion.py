@@ -7,6 +7,7 @@ import numpy as np
 from keras import layers, ops
 
 MOMENTUM = 0.9  # of the moving statistics
+FLOOR = 1e-3  # of a batch's standard deviations
 
 
 @keras.saving.register_keras_serializable("tf_ssgn")
@@ -38,10 +39,11 @@ class Standardise(layers.Layer):
     def call(self, taps, training=False):
         if not (self.moving and training):
             return (taps - self.mean) / self.scale
-        mean, deviation = ops.mean(taps, axis=0), ops.std(taps, axis=0)
+        # The floor stands below the root: a channel without spread would have an infinite gradient above it.
+        mean, deviation = ops.mean(taps, axis=0), ops.sqrt(ops.maximum(ops.var(taps, axis=0), FLOOR**2))
         self.mean.assign(MOMENTUM * self.mean + (1.0 - MOMENTUM) * ops.stop_gradient(mean))
         self.scale.assign(MOMENTUM * self.scale + (1.0 - MOMENTUM) * ops.stop_gradient(deviation))
-        return (taps - mean) / ops.maximum(deviation, 1e-3)
+        return (taps - mean) / deviation
 
     def get_config(self):
         return super().get_config() | {"moving": self.moving}
