@@ -9,8 +9,9 @@ from keras import layers
 
 from tf_ssgn.models.fusion import UnitNorm
 
-# Of the residual's network. Adam moves every weight by about the learning rate whatever its gradient, so that a larger
-# one learns the seen classes by heart long before the shared code is trained (measured: 0.01 to 0.05 mAP lower).
+# Of the residual's network. Adam moves every weight by about the learning rate whatever its gradient, so that a network
+# of full strength learns the seen classes by heart long before the shared code is trained. mAP@all lost to the sketch's
+# own code on unseen classes, before the guides: 0.024 at 0.03, 0.012 at 0.003, nothing at 3e-4.
 STEP = 3e-4
 
 
