@@ -75,16 +75,17 @@ def write(folder: Path, items: int) -> Folders:
     return Folders(folder / "model", folder / "gallery", model.fingerprint, drawings, plain, scores)
 
 
-def drawing(seed: int) -> bytes:
+def drawing(seed: int, side: int = 96, strokes: int = 6, points: int = 3) -> bytes:
+    """A PNG of that many drawn strokes on white."""
     import io
 
     from PIL import Image, ImageDraw
 
     random = np.random.default_rng(seed)
-    image = Image.new("L", (96, 96), 255)
+    image = Image.new("L", (side, side), 255)
     pen = ImageDraw.Draw(image)
-    for _ in range(6):
-        pen.line([tuple(point) for point in random.integers(0, 96, (3, 2)).tolist()], fill=0, width=3)
+    for _ in range(strokes):
+        pen.line([tuple(point) for point in random.integers(0, side, (points, 2)).tolist()], fill=0, width=3)
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     return buffer.getvalue()

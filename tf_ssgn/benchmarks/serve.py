@@ -23,7 +23,10 @@ from typing import Any
 
 import numpy as np
 
+from tf_ssgn.benchmarks._served import drawing
+
 CLIENTS = 32
+DRAWING = {"side": 256, "strokes": 12, "points": 6}
 OVERLOAD = 5.0
 STEADY = 0.8  # of the capacity: the load whose p99 the overload is compared with
 QUERIES = 16  # different drawings
@@ -53,7 +56,7 @@ def run(full: bool, backbone: str = "") -> dict[str, Any]:
         service = Service()
         with Server(service, port=0) as server, _constant(_reply()) as constant:
             server.publish(served(model, gallery, 1))
-            images = [_drawing(number) for number in range(QUERIES)]
+            images = [drawing(number, **DRAWING) for number in range(QUERIES)]
             direct = _direct(model, gallery, images)
             single = _single(server.address, direct, seconds, 4 if full else 1)
             rates: dict[str, list[float]] = {"direct": [], "constant": [], "served": [], "tensorflow": []}
@@ -90,21 +93,6 @@ def _gallery(folder: Path, model: Any, items: int) -> Path:
     np.savez(folder / "vectors.npz", vectors=vectors)
     import_vectors(folder / "vectors.npz", folder / "gallery", model)
     return folder / "gallery"
-
-
-def _drawing(seed: int) -> bytes:
-    import io
-
-    from PIL import Image, ImageDraw
-
-    random = np.random.default_rng(seed)
-    image = Image.new("L", (256, 256), 255)
-    pen = ImageDraw.Draw(image)
-    for _ in range(12):
-        pen.line([tuple(point) for point in random.integers(0, 256, (6, 2)).tolist()], fill=0, width=3)
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def _direct(model: Any, gallery: Any, images: list[bytes]) -> Callable[[int], None]:
@@ -226,7 +214,7 @@ def generate(address: str, clients: int, seconds: float, rate: float) -> dict[st
     for number in range(QUERIES):
         request = wire.PredictRequest()
         request.model_spec.name = SERVING.name
-        tensors.encode(np.array([_drawing(number)], object), request.inputs["image_bytes"])
+        tensors.encode(np.array([drawing(number, **DRAWING)], object), request.inputs["image_bytes"])
         tensors.encode(np.array([10], np.int32), request.inputs["k"])
         requests.append(request.SerializeToString())
     channels = [grpc.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)]) for _ in range(clients)]
