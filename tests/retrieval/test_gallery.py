@@ -138,6 +138,13 @@ def test_deleted_items_are_gone_from_every_answer(tmp_path: Path) -> None:
     np.testing.assert_array_equal(after.vector(before.ids[2]), vectors[2])
 
 
+def test_a_gallery_made_anew_in_the_same_folder_is_another_one(tmp_path: Path) -> None:
+    before = make(tmp_path / "g", vectors_of(5))
+    shutil.rmtree(tmp_path / "g")
+    after = make(tmp_path / "g", vectors_of(6, seed=1))
+    assert before.version == after.version and not before.is_current() and after.is_current()
+
+
 def test_a_gallery_from_which_everything_was_deleted(tmp_path: Path) -> None:
     opened = make(tmp_path / "g", vectors_of(5))
     changes.delete(tmp_path / "g", ids=opened.ids)

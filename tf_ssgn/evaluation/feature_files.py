@@ -28,11 +28,11 @@ def read_features(file: str | os.PathLike[str]) -> tuple[Features, list[str]]:
     Raises:
         UserError: as `read_npz`, and for arrays that are missing.
     """
-    expected = f"expected an .npz file with the arrays {', '.join(Features._fields)}"
+    needed = f"it needs the arrays {', '.join(Features._fields)}"
     try:
         found = read_npz(file, Features._fields, FEATURES_BYTES)
     except UserError as error:
-        raise UserError(f"{error}; {expected}") from None
+        raise UserError(f"{error}; {needed}") from None
     if missing := [name for name in Features._fields if name not in found]:
-        raise UserError(f"{printable(str(file))} lacks {listed(missing)}; {expected}")
+        raise UserError(f"{printable(str(file))} lacks {listed(missing)}; {needed}")
     return Features(**found), sorted(set(names(file)) - set(found))

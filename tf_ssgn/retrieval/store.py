@@ -88,9 +88,9 @@ class Store:
             raise UserError(f"{self.folder} has gallery format {pointer['format']}; this version reads up to {FORMAT}")
         return pointer
 
-    def manifest(self) -> dict[str, Any]:
-        """The current version's manifest, its checksum verified."""
-        pointer = self.pointer()
+    def manifest(self, pointer: dict[str, Any] | None = None) -> dict[str, Any]:
+        """The manifest that `pointer` names, by default the current version's, its checksum verified."""
+        pointer = pointer or self.pointer()
         path = self.folder / pointer["manifest"]
         if path.is_file() and sha256(path) != pointer.get("sha256"):
             raise UserError(f"{path} is damaged: its SHA-256 is not the one in {POINTER}; restore it from a copy")
