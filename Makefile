@@ -7,7 +7,7 @@ PARALLEL ?= -n 2 --dist loadfile
 # Without it a folder named tf_ssgn in the working directory, such as the clone itself, would hide the package.
 PLAIN_PATH := --config-settings editable_mode=compat
 
-.PHONY: demo test lint unit jax clean
+.PHONY: demo test lint unit jax audit clean
 
 demo: $(VENV)/.serve
 	$(BIN)/python -m tf_ssgn.demo
@@ -25,6 +25,11 @@ unit: $(VENV)/.dev
 # Models, losses and training know no backend but keras.ops: the same tests on JAX.
 jax: $(VENV)/.dev
 	KERAS_BACKEND=jax $(BIN)/python -m pytest $(PARALLEL) tests/models tests/training
+
+# Known vulnerabilities of what the service installs; asks a database on the internet.
+audit: $(VENV)/.serve
+	$(BIN)/pip install --quiet --disable-pip-version-check "pip-audit >=2.7"
+	$(BIN)/pip-audit --local --skip-editable
 
 # A stamp per set of extras, made anew when the dependencies change.
 $(VENV)/.serve: setup.cfg pyproject.toml | $(BIN)/pip

@@ -21,9 +21,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "serving"))
 import serving_tiny as tiny  # noqa: E402
 
 from hostile import corpus  # noqa: E402
-from tf_ssgn.config import PHOTO_LIMITS, QUERY_LIMITS, SERVING  # noqa: E402
-from tf_ssgn.serving import access, api, gateway, items, tensors, wire  # noqa: E402
-from tf_ssgn.serving.server import Server  # noqa: E402
+from tf_ssgn.config import GALLERY, PHOTO_LIMITS, QUERY_LIMITS, SERVING  # noqa: E402
+from tf_ssgn.serving import access, api, connections, gateway, items, tensors, wire  # noqa: E402
+from tf_ssgn.serving.server import METADATA_BYTES, Server  # noqa: E402
 from tf_ssgn.serving.service import Service, served  # noqa: E402
 from tf_ssgn.status import Status  # noqa: E402
 
@@ -259,12 +259,16 @@ def test_the_page_says_what_the_code_has() -> None:
         f"| waiting | {SERVING.queue} requests, {SERVING.queue_bytes // 2**20} MiB |",
         f"| draining | {SERVING.grace_seconds:g} s |",
         f"| HTTP headers | {gateway.HEADER_BYTES // 2**10} KiB |",
-        f"| HTTP connections | {gateway.CONNECTIONS} |",
+        f"| HTTP connections | {connections.CONNECTIONS} |",
+        f"| the head of a request to arrive | {connections.HEAD_SECONDS:g} s |",
+        f"| a client to take its answer | {connections.ANSWER_SECONDS:g} s |",
         f"{items.KEPT_THUMBNAILS} kept",
         f"at most {SERVING.deadline_seconds:g} s",
         f"| values in `columns` of a search | {api.MOST_COLUMNS} |",
         f"| clients whose rate is remembered | {access.CLIENTS:,} |",
         f"| length of a token | {access.SHORTEST_TOKEN} ",
+        f"| ids or labels in one search | {GALLERY.listed:,} |",
+        f"| gRPC metadata | {METADATA_BYTES // 2**10} KiB |",
     ):
         assert value in text, value
     assert re.search(rf"{SERVING.slots} requests, or {SERVING.slots} batches of up to {SERVING.rows} images", text)

@@ -23,13 +23,13 @@ from tf_ssgn.errors import UserError
 from tf_ssgn.serving import api, replies, rest
 from tf_ssgn.serving.access import Access
 from tf_ssgn.serving.batcher import Call
+from tf_ssgn.serving.connections import CONNECTIONS, Connection
 from tf_ssgn.serving.faults import Fault, invalid, not_found
 from tf_ssgn.serving.items import Thumbnails, Uploads
 from tf_ssgn.serving.service import Service, Target, request_id
 from tf_ssgn.serving.tls import Certificates
 
 IMAGE_TYPES = ("image/png", "image/jpeg", "application/octet-stream")
-CONNECTIONS = 256
 HEADER_BYTES = 16 * 2**10
 REQUEST_LINE_BYTES = 8 * 2**10
 
@@ -69,13 +69,12 @@ class Gateway:
         self._server = uvicorn.Server(
             uvicorn.Config(
                 self._application(),
-                http="h11",  # the one whose header limit is ours
+                http=Connection,  # of h11, the one whose header limit is ours
                 ws="none",
                 log_config=None,
                 access_log=False,
                 lifespan="off",
                 server_header=False,
-                limit_concurrency=CONNECTIONS,
                 h11_max_incomplete_event_size=HEADER_BYTES + REQUEST_LINE_BYTES,
                 timeout_keep_alive=5,
                 timeout_graceful_shutdown=int(settings.grace_seconds),

@@ -27,6 +27,7 @@ from tf_ssgn.serving.tls import Certificates
 SERVICES = ("tensorflow.serving.PredictionService", "tensorflow.serving.ModelService")
 # Threads beyond those that wait for an answer: they refuse what does not fit, and answer status and health.
 SPARE_THREADS = 16
+METADATA_BYTES = 8 * 2**10
 
 
 def resolve(host: str, insecure: bool) -> str:
@@ -88,7 +89,8 @@ class Server:
                 ("grpc.so_reuseport", 0),  # else a second server on the same port starts, and they share the clients
                 ("grpc.max_receive_message_length", settings.message_bytes),
                 ("grpc.max_send_message_length", settings.message_bytes),
-                ("grpc.max_metadata_size", 8192),
+                ("grpc.max_metadata_size", METADATA_BYTES),
+                ("grpc.absolute_max_metadata_size", METADATA_BYTES),  # else those between the two are refused at random
             ],
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
