@@ -81,8 +81,9 @@ def _largest(scores: np.ndarray, k: int) -> np.ndarray:
 
 def rescored(vectors: np.ndarray, query: np.ndarray) -> np.ndarray:
     """float32 [n]: cosines, summed in float64 row by row, so that equal rows score equally wherever they are."""
+    query = query.astype(np.float64)
     parts = [
-        np.sum(vectors[low : low + 4096].astype(np.float64) * query.astype(np.float64), axis=1)
+        np.einsum("ij,j->i", vectors[low : low + 4096].astype(np.float64), query)
         for low in range(0, len(vectors), 4096)
     ]
     return np.clip(np.concatenate(parts), -1, 1).astype(np.float32) if parts else np.empty(0, np.float32)

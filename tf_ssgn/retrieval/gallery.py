@@ -135,17 +135,19 @@ class Gallery(Rows):
         queries = unit(queries[None] if single else queries, self.dimension, "query vectors")
         wanted = _counts(k, len(queries))
         found = self._find(queries, wanted, method, options)
-        rows = [row for rows, _, twins in found for row in (*rows, *(twin for group in twins for twin in group))]
-        items = self._items(np.array(rows, np.int64))
+        named = self._names(
+            np.unique(
+                np.fromiter((row for rows, _, twins in found for group in (rows, *twins) for row in group), np.int64)
+            )
+        )
         hits = []
         for rows, scores, twins in found:
-            names = [tuple(items[twin].id for twin in group) for group in twins] or [()] * len(rows)
-            hits.append(
-                [
-                    Hit(items[row].id, score, items[row].path, items[row].label, duplicates)
-                    for row, score, duplicates in zip(rows, scores, names, strict=True)
-                ]
-            )
+            groups = [tuple(named[twin][0] for twin in group) for group in twins] or [()] * len(rows)
+            answers = []
+            for row, score, duplicates in zip(rows, scores, groups, strict=True):
+                id, path, label = named[row]
+                answers.append(Hit(id, score, path, label, duplicates))
+            hits.append(answers)
         return hits[0] if single else hits
 
     def search_batch(

@@ -63,9 +63,17 @@ class Rows:
             found |= {row + start: item for row, item in self._segments[segment].items(local.tolist()).items()}
         return found
 
+    def _names(self, rows: np.ndarray) -> dict[int, tuple[str, str, str]]:
+        """(id, path, label) of rows."""
+        found: dict[int, tuple[str, str, str]] = {}
+        for segment, _, local in self._locate(rows):
+            start = int(self._starts[segment])
+            found |= {row + start: names for row, names in self._segments[segment].names(local.tolist()).items()}
+        return found
+
     def _ids_of(self, rows: np.ndarray) -> list[str]:
-        items = self._items(rows)
-        return [items[row].id for row in rows.tolist()]
+        names = self._names(np.unique(rows))
+        return [names[row][0] for row in rows.tolist()]
 
     def find(self, id: str) -> Item | None:
         """The item of that id, or None."""

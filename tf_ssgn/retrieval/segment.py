@@ -93,6 +93,9 @@ def unit(
         raise UserError(f"{what}: received shape {list(array.shape)}, expected [n, {dimension}]")
     # In float64, so that no finite vector overflows or vanishes when it is squared.
     lengths = np.sqrt(np.einsum("ij,ij->i", array, array, dtype=np.float64))
+    off = ~(np.abs(lengths - 1) <= UNIT_TOLERANCE)  # what is a unit vector already stays equal to the bit
+    if not off.any():
+        return array
     bad = np.flatnonzero(~np.isfinite(lengths) | (lengths == 0))
     if bad.size:
         first = bad[0] if numbers is None else numbers[bad[0]]
@@ -100,10 +103,8 @@ def unit(
         raise UserError(
             f"{what}: row {first} is {kind} ({bad.size} such rows); expected finite vectors that are not zero"
         )
-    off = np.abs(lengths - 1) > UNIT_TOLERANCE  # what is a unit vector already stays equal to the bit
-    if off.any():
-        array = array.copy()
-        array[off] = array[off] / lengths[off, None]
+    array = array.copy()
+    array[off] = array[off] / lengths[off, None]
     return array
 
 
@@ -243,22 +244,24 @@ class Segment:
             return [{} for _ in rows]
         found: dict[int, dict[str, Any]] = {}
         names = ", ".join(map(quoted, self.columns))
-        for start in range(0, len(rows), _CHUNK):
-            part = [int(row) for row in rows[start : start + _CHUNK]]
-            marks = ",".join("?" * len(part))
-            for row, *values in self.sql(f"SELECT row, {names} FROM items WHERE row IN ({marks})", part):
-                found[row] = {key: value for key, value in zip(self.columns, values, strict=True) if value is not None}
+        for row, *values in self._select(names, rows):
+            found[row] = {key: value for key, value in zip(self.columns, values, strict=True) if value is not None}
         return [found[int(row)] for row in rows]
 
     def items(self, rows: Sequence[int]) -> dict[int, Item]:
         """The items of some rows."""
-        found: dict[int, Item] = {}
+        return {row: Item(*values) for row, *values in self._select(_COLUMNS, rows)}
+
+    def names(self, rows: Sequence[int]) -> dict[int, tuple[str, str, str]]:
+        """(id, path, label) of some rows; half the time of `items`."""
+        return {row: (id, path, label) for row, id, path, label in self._select("id, path, label", rows)}
+
+    def _select(self, columns: str, rows: Sequence[int]) -> Iterator[tuple]:
+        """Row and columns of some rows, in no order."""
         for start in range(0, len(rows), _CHUNK):
             part = [int(row) for row in rows[start : start + _CHUNK]]
             marks = ",".join("?" * len(part))
-            for row, *values in self.sql(f"SELECT row, {_COLUMNS} FROM items WHERE row IN ({marks})", part):
-                found[row] = Item(*values)
-        return found
+            yield from self.sql(f"SELECT row, {columns} FROM items WHERE row IN ({marks})", part)
 
     def scan(self, order: str = "row") -> Iterator[tuple[int, Item]]:
         """All (row, item), a chunk at a time; `order` is `row` or `id`."""
