@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tf_ssgn.benchmarks import quality
@@ -34,6 +35,19 @@ def test_a_run_is_measured_once(drawn: Path, elsewhere: Path) -> None:
     assert quality.measure("SSGN", SMALL, str(drawn / "split.json"), 0, {}) == found  # no material is looked at
     kept = json.loads((elsewhere / "bench-quality/SSGN-split-0.json").read_text())
     assert kept == found
+
+
+def test_a_head_without_decoders_retrieves_with_the_sketchs_own_code(drawn: Path, elsewhere: Path) -> None:
+    np.savez("teacher.npz", kernel=np.zeros((16, 1001)), bias=np.zeros(1001))
+    material = {
+        "data": str(drawn),
+        "weights": "none",
+        "vectors": str(drawn / "semantics.npz"),
+        "teacher": "teacher.npz",
+    }
+    changes = SMALL | quality.MAIN_VARIANTS["SAKE-style head"]
+    found = quality.measure("SAKE-style head", changes, str(drawn / "split.json"), 0, material)["views"]
+    assert found["retrieved"] == found["sketch_code"] and "fine" not in found
 
 
 def test_the_table_has_means_and_spreads() -> None:

@@ -193,6 +193,11 @@ class Losses:
     classification: float = _option(1.0, "cross-entropy over seen classes of synthesised and real codes")
     semantic: float = _option(1.0, "distance of the projected semantics of the sketch to the class vector")
     contrastive: float = _option(0.5, "cross-modal contrast between the codes of sketches and photos of a batch")
+    preservation: float = _option(
+        0.0, "keeping what the frozen backbone's own classifier says of a photo (SAKE); needs losses.teacher"
+    )
+    teacher: str = _option("", ".npz of that classifier, over the last tap: kernel [D, classes], bias [classes]")
+    teacher_classes: int = _option(1001, "classes that it tells apart", least=2, most=65536)
     temperature: float = _option(
         0.07, "temperature of the classification and contrastive softmax, on cosines", least=1e-3
     )

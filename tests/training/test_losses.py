@@ -53,6 +53,16 @@ def test_classification():
     assert np.isclose(value(losses.classification(codes, prototypes, labels, 0.1)), expected, rtol=1e-5)
 
 
+def test_preservation():
+    codes, prototypes, soft = unit((7, 5)), unit((4, 5)), np.abs(unit((7, 4)))
+    soft /= soft.sum(axis=1, keepdims=True)
+    expected = 0.0
+    for code, wanted in zip(codes, soft, strict=True):
+        shares = np.exp([float(code @ prototype) / 0.1 for prototype in prototypes])
+        expected -= sum(wanted * np.log(shares / shares.sum())) / 7
+    assert np.isclose(value(losses.preservation(codes, prototypes, soft, 0.1)), expected, rtol=1e-5)
+
+
 def test_contrastive():
     queries, gallery, labels = unit((6, 5)), unit((6, 5)), np.array([0, 0, 1, 1, 1, 2], np.int32)
 

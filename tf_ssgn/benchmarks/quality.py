@@ -34,6 +34,15 @@ MAIN_VARIANTS: dict[str, dict[str, Any]] = {
         "losses.contrastive": 0, "training.ridge": 0,
     },
 }  # fmt: skip
+HEAD = {
+    "model.contours": 0, "model.coarse": False, "model.fine": False, "training.ridge": 0, "losses.reconstruction": 0,
+    "losses.kl": 0, "losses.regression": 0, "losses.semantic": 0,
+}  # fmt: skip
+MAIN_VARIANTS |= {
+    "discriminative head": HEAD,
+    # Knowledge preservation (Liu et al. 2019) in place of the contrast, on the same head.
+    "SAKE-style head": HEAD | {"losses.contrastive": 0, "losses.preservation": 1},
+}
 ABLATIONS: dict[str, dict[str, Any]] = {
     "one tap instead of three": {"model.taps": "out_relu"},
     "a projection for each modality": {"model.fusion": "private"},
@@ -78,6 +87,7 @@ def _material(data: str | None) -> dict[str, str]:
         "data": folder / "sketchy_mini",
         "weights": shared / "weights" / "mobilenet_v2_1.0_224_notop.weights.h5",
         "vectors": shared / "vectors" / "sketchy_word2vec.npz",
+        "teacher": shared / "weights" / "mobilenet_v2_1.0_224_classifier_1001.npz",
     }
     for path in material.values():
         if not path.exists():
@@ -97,6 +107,8 @@ def measure(name: str, changes: dict[str, Any], split: str, seed: int, material:
         return result
     cli.log(f"{name}, {split}, seed {seed}")
     own = {"model.weights": material["weights"], "semantics.vectors": material["vectors"], "training.seed": seed}
+    if "losses.preservation" in changes:
+        own["losses.teacher"] = material["teacher"]
     config = configuration.override(configuration.preset("sketchy-mini"), own | changes)
     train(config, material["data"], split, str(folder))
     result = {}

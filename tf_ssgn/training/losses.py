@@ -47,6 +47,18 @@ def contrastive(queries, gallery, labels, temperature):
     return 0.5 * (one_way(logits) + one_way(ops.transpose(logits)))
 
 
+def preservation(codes, prototypes, soft, temperature):
+    """Cross-entropy of a cosine classifier against a teacher's soft labels (Liu et al. 2019, eq. 5).
+
+    Args:
+        codes: unit codes `[B, d]`.
+        prototypes: unit prototypes of the teacher's classes `[T, d]`.
+        soft: the teacher's probabilities `[B, T]`.
+    """
+    logits = codes @ ops.transpose(prototypes) / temperature
+    return ops.mean(ops.logsumexp(logits, axis=-1) - ops.sum(soft * logits, axis=-1))
+
+
 def _cross_entropy(logits, labels):
     picked = ops.take_along_axis(logits, labels[:, None], axis=-1)[:, 0]
     return ops.mean(ops.logsumexp(logits, axis=-1) - picked)

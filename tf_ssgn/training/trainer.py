@@ -18,6 +18,7 @@ from tf_ssgn.models.ssgn import SSGN
 from tf_ssgn.training import losses
 from tf_ssgn.training.devices import distributed_step
 from tf_ssgn.training.optimizer import AdamW, WarmUpCosine
+from tf_ssgn.training.teacher import Teacher
 
 CENTRE_MOMENTUM = 0.9  # of the running class means; a class comes by about once in three steps
 
@@ -49,6 +50,11 @@ class Trainer(keras.Model):
             name="semantics", shape=semantics.shape, initializer="zeros", trainable=False, dtype="float32"
         )
         self.semantics.assign(semantics)
+        self.preserved = None
+        if config.losses.preservation:  # the code's view of the teacher's classes
+            shape = (config.losses.teacher_classes, config.model.code)
+            self.preserved = self.add_weight(name="preserved", shape=shape, initializer="glorot_uniform")
+        self.teacher: Teacher | None = None
         names = ["loss", *(name for name, weight in _weights(config).items() if weight)]
         self.trackers = [keras.metrics.Mean(name=name) for name in names]
         self.built = True
@@ -63,10 +69,12 @@ class Trainer(keras.Model):
             parts = ops.split(self.backbone(ops.concatenate(pictures), training=training), len(pictures))
             taps = {"sketch": parts[0], "photo": ops.concatenate(parts[1:], axis=-1)}
         semantics = ops.take(self.semantics, inputs["label"], axis=0)
-        label = inputs["label"]
+        rows = {"label": inputs["label"]}
+        if self.teacher is not None:
+            rows["soft"] = self.teacher(taps["photo"])
         if self.config.model.contours:  # each photo makes a second pair, with its contours
-            label = ops.concatenate([label, label])
-        return self.ssgn(taps | {"semantics": semantics}, training=training) | {"label": label}
+            rows = {name: ops.concatenate([row, row]) for name, row in rows.items()}
+        return self.ssgn(taps | {"semantics": semantics}, training=training) | rows
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None) -> None:
         """Nothing: all variables exist, and Keras's own cannot take a dict from several workers (3.15)."""
@@ -119,6 +127,12 @@ class Trainer(keras.Model):
             terms["semantic"] = losses.cosine_distance(out["semantics"], target)
         if weights["contrastive"]:
             terms["contrastive"] = losses.contrastive(out["sketch"], out["photo"], labels, temperature)
+        if weights["preservation"]:
+            prototypes = unit(self.preserved)
+            codes = [out["sketch"], out["photo"]]
+            terms["preservation"] = _total(
+                losses.preservation(code, prototypes, out["soft"], temperature) for code in codes
+            ) / len(codes)
         return terms
 
     def _update_centres(self, photo, labels) -> None:
@@ -149,7 +163,10 @@ def build_trainer(config: Config, semantics: np.ndarray, weights: str | None = N
             config.model.taps,
             config.training.finetune_from,
         )
-        return Trainer(config, backbone, semantics)
+        trainer = Trainer(config, backbone, semantics)
+        if config.losses.preservation and weights is None:
+            trainer.teacher = Teacher(config, trainer.ssgn.taps)
+        return trainer
     finally:
         keras.config.set_dtype_policy("float32")
 
@@ -177,7 +194,7 @@ def compile_trainer(trainer: Trainer, steps: int) -> None:
 
 
 def _weights(config: Config) -> dict[str, float]:
-    names = ("reconstruction", "kl", "regression", "classification", "semantic", "contrastive")
+    names = ("reconstruction", "kl", "regression", "classification", "semantic", "contrastive", "preservation")
     return {name: getattr(config.losses, name) for name in names}
 
 
