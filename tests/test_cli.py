@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 
@@ -145,3 +148,16 @@ def test_importing_the_package_is_light():
         "try:\n    tf_ssgn.nothing\nexcept AttributeError:\n    pass\nelse:\n    raise SystemExit(1)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("module", ["index", "prepare", "query", "serve"])
+def test_examples_of_help_are_command_lines_that_parse(module: str) -> None:
+    command = importlib.import_module(f"tf_ssgn.{module}")
+    parser = command.parser()
+    text = parser.format_help()
+    examples = re.findall(r"^  python -m tf_ssgn\.(.*)$", text, re.MULTILINE)
+    assert examples
+    for example in examples:
+        name, *words = shlex.split(example, comments=True)
+        assert name == module
+        parser.parse_args(words)

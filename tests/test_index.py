@@ -127,5 +127,5 @@ def test_help_is_quick() -> None:
     start = time.monotonic()
     done = subprocess.run([sys.executable, "-m", "tf_ssgn.index", "build", "--help"], capture_output=True, text=True)
     assert done.returncode == 0 and "--model" in done.stdout and time.monotonic() - start < 5
-    imports = "import sys, tf_ssgn.index as i; i._parser(); print('numpy' in sys.modules, 'tensorflow' in sys.modules)"
+    imports = "import sys, tf_ssgn.index as i; i.parser(); print('numpy' in sys.modules, 'tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", imports], capture_output=True, text=True).stdout == "False False\n"

@@ -9,13 +9,14 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tf_ssgn.errors import UserError
 
 EXIT_MISTAKE = 2
 EXIT_INTERRUPTED = 130
+EXAMPLES = "examples:"
 # What a disk does that is full or not ours, wherever it strikes; any other OSError is a bug.
 DISK_ERRORS = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
@@ -55,8 +56,26 @@ def jsonable(value: Any) -> Any:
     return value
 
 
+class _Help(argparse.HelpFormatter):
+    """Keeps the lines of examples as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if text.startswith(EXAMPLES):
+            return "".join(indent + line for line in text.splitlines(keepends=True))
+        return super()._fill_text(text, width, indent)
+
+
 class Parser(argparse.ArgumentParser):
-    """An argparse parser whose errors are one line, like all others; it takes no argument that holds a NUL."""
+    """An argparse parser whose errors are one line, like all others; it takes no argument that holds a NUL.
+
+    `examples` are command lines, without `python -m`, that the end of `--help` shows.
+    """
+
+    def __init__(self, *positional: Any, examples: Sequence[str] = (), **named: Any):
+        if examples:
+            lines = "".join(f"\n  python -m tf_ssgn.{example}" for example in examples)
+            named = {"formatter_class": _Help, **named, "epilog": EXAMPLES + lines}
+        super().__init__(*positional, **named)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         for word in sys.argv[1:] if args is None else args:

@@ -134,6 +134,25 @@ GALLERY = GallerySettings()
 
 
 @dataclass(frozen=True)
+class MilvusSettings:
+    """How a gallery in Milvus is reached and written (docs/scale.md)."""
+
+    connect_seconds: float = 5.0
+    search_seconds: float = 2.0  # of one search; what takes longer is answered with "try again"
+    pause_seconds: float = 1.0  # after one that got no answer, in which none is tried
+    write_seconds: float = 60.0  # of one batch or look-up
+    batch: int = 512  # rows written together; 1 MB at d = 512
+    tries: int = 4  # of a batch whose server did not answer
+    wait_seconds: float = 0.5  # before the second try, then twice as long
+    most: int = 16_384  # answers that Milvus gives to one query
+    leaves: float = 4.0  # of a SCANN index, in multiples of sqrt(items); what Milvus advises
+    searched: int = 64  # of these leaves in one search
+
+
+MILVUS = MilvusSettings()
+
+
+@dataclass(frozen=True)
 class Data:
     """Which images, and how they become training batches."""
 

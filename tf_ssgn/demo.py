@@ -8,6 +8,7 @@ Needs no data, no weights and no network. Every step is the command that it name
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shlex
 import subprocess
@@ -19,7 +20,9 @@ from typing import Any
 from tf_ssgn import cli, config
 from tf_ssgn.errors import UserError
 
+DEFAULT = "demo"
 ANSWERS = 8  # photos per sketch in the picture
+LAST = "answers.png"  # of what the demo makes
 CELL = 96  # pixels of one picture there
 START_SECONDS = 120  # a server that is not ready by then has failed
 
@@ -28,23 +31,35 @@ def main(argv: list[str] | None = None) -> int | None:
     parser = cli.Parser(
         prog="python -m tf_ssgn.demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--to", default="demo", metavar="DIR", help="folder for everything that is made [demo]")
+    parser.add_argument("--to", default=DEFAULT, metavar="DIR", help="folder for everything that is made [%(default)s]")
     parser.add_argument("--seed", type=int, default=0, help="of the drawings and of the training [0]")
+    parser.add_argument(
+        "--serve", action="store_true", help="serve it and open the page to draw on; makes only what is not there yet"
+    )
     arguments = parser.parse_args(argv)
     from tf_ssgn.serving import SERVER_NEEDS, require_extra
 
     require_extra(SERVER_NEEDS)
-    start = time.monotonic()
     folder = Path(arguments.to)
+    if not (arguments.serve and (folder / LAST).exists()):
+        make(folder, arguments.seed)
+    if arguments.serve:
+        step("serve", "--model", folder / "saved_models", "--gallery", folder / "gallery", "--open")
+    return 0
+
+
+def make(folder: Path, seed: int) -> None:
+    """Everything in the folder, and a few words on where to look."""
+    start = time.monotonic()
     data, run, models, gallery = folder / "data", folder / "run", folder / "saved_models", folder / "gallery"
-    step("prepare", "synthetic", data, "--seed", arguments.seed)
-    step("train", "--preset", "demo", "--data", data, "--run", run, "--seed", arguments.seed)
+    step("prepare", "synthetic", data, "--seed", seed)
+    step("train", "--preset", "demo", "--data", data, "--run", run, "--seed", seed)
     metrics = evaluated(run)
     step("export", run, "--to", models)
     if not indexed(gallery, models):
         step("index", "build", data / "photo", "--model", models, "--to", gallery)
     step("export", run, "--to", models, "--gallery", gallery)
-    picture = folder / "answers.png"
+    picture = folder / LAST
     served(models, gallery, data, folder, picture)
 
     sketch = example(data)
@@ -53,11 +68,18 @@ def main(argv: list[str] | None = None) -> int | None:
 done in {time.monotonic() - start:.0f} s. Look at
   {picture}              drawings of classes that no training image showed, and the photos found
   {run / "report.html"}         the whole evaluation
-try next (after `. .venv/bin/activate`, where make demo installed everything)
-  python -m tf_ssgn.serve --model {models} --gallery {gallery} &      wait until it says ready
-  python -m tf_ssgn.query {sketch} --server localhost:{config.SERVING.port} --html out.html
+draw something yourself, in the browser:
+  {draw_command(folder)}
+or try (after `. .venv/bin/activate`, where make demo installed everything)
+  python -m tf_ssgn.query {sketch} --server localhost:{config.SERVING.port} --html out.html      while that runs
   python -m tf_ssgn.train --help       train on sketches and photos of your own""")
-    return 0
+
+
+def draw_command(folder: Path) -> str:
+    """What serves this demo and opens its page, with the interpreter that runs now: no activation is needed."""
+    words = [os.path.relpath(sys.executable), "-m", "tf_ssgn.demo", "--serve"]
+    words += [] if folder == Path(DEFAULT) else ["--to", str(folder)]
+    return shlex.join(words)
 
 
 def step(command: str, *arguments: Any) -> None:

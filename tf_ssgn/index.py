@@ -15,20 +15,41 @@ from tf_ssgn.facade import RUNTIMES
 if TYPE_CHECKING:
     from tf_ssgn.retrieval.embedding import Embedder, Report
 
+EXAMPLES = {
+    "build": [
+        "index build PHOTOS --model saved_models/s21 --to galleries/s21",
+        "index build PHOTOS --model saved_models/s21 --to galleries/s21 --metadata labels.csv",
+    ],
+    "add": ["index add MORE --to galleries/s21"],
+    "sync": ["index sync --to galleries/s21"],
+    "delete": [
+        "index delete galleries/s21 --path PHOTOS/old",
+        "index delete galleries/s21 --where \"label = 'giraffe' AND width < 200\"",
+    ],
+    "compact": ["index compact galleries/s21"],
+    "verify": ["index verify galleries/s21"],
+    "stats": ["index stats galleries/s21 --json"],
+    "export": ["index export galleries/s21 --parquet vectors.parquet"],
+    "import": ["index import vectors.parquet --to galleries/copy --model saved_models/s21"],
+}
 _SHOWN = 10  # skipped files and damages that are listed; --json lists all
 
 
 def main(argv: list[str] | None = None) -> int | None:
-    options = _parser().parse_args(argv)
+    options = parser().parse_args(argv)
     return options.do(options)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = cli.Parser(prog="python -m tf_ssgn.index", description="Make a gallery of photos and keep it in step.")
-    verbs = parser.add_subparsers(title="what to do", required=True, metavar="VERB", parser_class=cli.Parser)
+def parser() -> argparse.ArgumentParser:
+    made = cli.Parser(
+        prog="python -m tf_ssgn.index",
+        description="Make a gallery of photos and keep it in step.",
+        examples=[example for verb in EXAMPLES.values() for example in verb],
+    )
+    verbs = made.add_subparsers(title="what to do", required=True, metavar="VERB", parser_class=cli.Parser)
 
     def verb(name: str, do: Callable[[argparse.Namespace], int | None], text: str) -> argparse.ArgumentParser:
-        sub = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        sub = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", examples=EXAMPLES[name])
         sub.set_defaults(do=do)
         sub.add_argument("--json", action="store_true", help="print one JSON object as the last line of stdout")
         return sub
@@ -48,7 +69,17 @@ def _parser() -> argparse.ArgumentParser:
     build = verb("build", _build, "embed every photo below some folders into a new gallery; run it again to resume")
     build.add_argument("folders", nargs="+", metavar="DIR")
     model(build, required=True)
-    build.add_argument("--to", required=True, metavar="G", help="the gallery's folder, new or empty")
+    build.add_argument(
+        "--to", required=True, metavar="G", help="the gallery's folder, new or empty; with spark, that of the parquet"
+    )
+    build.add_argument(
+        "--engine",
+        default="local",
+        choices=("local", "spark"),
+        help="spark: on a cluster, of folders, a URI prefix or a table of URIs, into parquet that `import` reads; run "
+        "it again for what is new, changed or gone (docs/scale.md)",
+    )
+    build.add_argument("--master", metavar="URL", help="Spark's master, as spark://HOST:7077 [local[*]]")
 
     add = verb("add", _add, "embed new and changed photos; the same call again changes nothing")
     add.add_argument("folders", nargs="+", metavar="DIR")
@@ -85,12 +116,13 @@ def _parser() -> argparse.ArgumentParser:
     load = verb(
         "import",
         _import,
-        "make a gallery of vectors made elsewhere (.npy, or .npz and .parquet with vectors, ids, labels, paths)",
+        "make a gallery of vectors made elsewhere (.npy, or .npz and .parquet with vectors, ids, labels, paths), or of "
+        "what `build --engine spark` wrote",
     )
     load.add_argument("file", metavar="FILE")
     load.add_argument("--to", required=True, metavar="G", help="the gallery's folder, new or empty")
     model(load, required=True)
-    return parser
+    return made
 
 
 def _model(path: str, runtime: str) -> Embedder:
@@ -108,20 +140,40 @@ def _model_of(options: argparse.Namespace) -> Embedder:
     from tf_ssgn.retrieval.files import to_file
     from tf_ssgn.retrieval.store import Store
 
-    path = to_file(Store(options.to).manifest()["model"]["path"])
+    if _in_milvus(options, options.to):
+        from tf_ssgn.retrieval.milvus_index import MilvusGallery
+
+        with MilvusGallery.open(options.to) as gallery:
+            path = to_file(gallery.about["model"]["path"])
+    else:
+        path = to_file(Store(options.to).manifest()["model"]["path"])
     if not Path(path).exists():
         raise UserError(f"the gallery's model is no longer at {path}; say where it is with --model")
     return _model(path, options.runtime)
 
 
 def _build(options: argparse.Namespace) -> None:
+    if options.engine == "spark":
+        from tf_ssgn.scale import job
+
+        options.master = options.master or "local[*]"
+        job.run(options, "folders")
+        return
+    if options.master:
+        raise UserError("--master is Spark's; say --engine spark too")
     from tf_ssgn.retrieval import builder
     from tf_ssgn.retrieval.store import Store
 
-    Store(options.to).refuse_foreign()  # this and the next before the model takes its seconds to load
-    for folder in options.folders:
+    for folder in options.folders:  # this and the next before the model takes its seconds to load
         if not Path(folder).is_dir():
             raise UserError(f"no folder {folder!a}; expected a folder of photos")
+    if _in_milvus(options, options.to, "metadata"):
+        from tf_ssgn.retrieval import milvus_writer
+
+        model = _model(options.model, options.runtime)
+        _report(options, options.to, milvus_writer.build(options.to, options.folders, model))
+        return
+    Store(options.to).refuse_foreign()
     _report(
         options,
         options.to,
@@ -129,13 +181,36 @@ def _build(options: argparse.Namespace) -> None:
     )
 
 
+def _in_milvus(options: argparse.Namespace, gallery: str, *refused: str) -> bool:
+    """Whether a gallery is in Milvus; UserError for options that it does not have."""
+    from tf_ssgn.retrieval.milvus_connection import address, is_address
+
+    if not is_address(gallery):
+        return False
+    address(gallery)
+    for name in refused:
+        if getattr(options, name):
+            raise UserError(f"--{name}: a gallery in Milvus does not take it; leave it out")
+    return True
+
+
 def _add(options: argparse.Namespace) -> None:
+    if _in_milvus(options, options.to, "metadata"):
+        from tf_ssgn.retrieval import milvus_writer
+
+        _report(options, options.to, milvus_writer.add(options.to, options.folders, _model_of(options)))
+        return
     from tf_ssgn.retrieval import builder
 
     _report(options, options.to, builder.add(options.to, options.folders, _model_of(options), options.metadata))
 
 
 def _sync(options: argparse.Namespace) -> None:
+    if _in_milvus(options, options.to, "metadata"):
+        from tf_ssgn.retrieval import milvus_writer
+
+        _report(options, options.to, milvus_writer.sync(options.to, options.folders, _model_of(options)))
+        return
     from tf_ssgn.retrieval import builder
 
     _report(options, options.to, builder.sync(options.to, options.folders, _model_of(options), options.metadata))
@@ -146,13 +221,20 @@ def _delete(options: argparse.Namespace) -> None:
 
     if options.where is not None and not options.where.strip():
         raise UserError("--where: received nothing; expected an SQL expression, as \"label = 'cat'\"")
-    report = changes.delete(options.gallery, ids=options.id, paths=options.path, where=options.where or "")
+    if _in_milvus(options, options.gallery):
+        from tf_ssgn.retrieval import milvus_writer
+
+        report = milvus_writer.delete(options.gallery, ids=options.id, paths=options.path, sql=options.where or "")
+    else:
+        report = changes.delete(options.gallery, ids=options.id, paths=options.path, where=options.where or "")
     if not report.removed:
         cli.log("nothing matched; the gallery is unchanged")
     _report(options, options.gallery, report)
 
 
 def _compact(options: argparse.Namespace) -> None:
+    if _in_milvus(options, options.gallery):
+        raise UserError("a gallery in Milvus is compacted by its server; there is nothing to do")
     from tf_ssgn.retrieval.compaction import compact
     from tf_ssgn.retrieval.embedding import Report
 
@@ -161,9 +243,10 @@ def _compact(options: argparse.Namespace) -> None:
 
 
 def _verify(options: argparse.Namespace) -> None:
-    from tf_ssgn.retrieval.verify import verify
+    from tf_ssgn.retrieval import milvus_check, verify
 
-    result = verify(options.gallery)
+    check = milvus_check if _in_milvus(options, options.gallery) else verify
+    result = check.verify(options.gallery)
     for damage in result["damage"][:_SHOWN]:
         cli.log(f"damaged: {damage}")
     if result["unfinished"]:
@@ -181,9 +264,10 @@ def _verify(options: argparse.Namespace) -> None:
 
 
 def _stats(options: argparse.Namespace) -> None:
-    from tf_ssgn.retrieval.verify import stats
+    from tf_ssgn.retrieval import milvus_check, verify
 
-    result = stats(options.gallery)
+    look = milvus_check if _in_milvus(options, options.gallery) else verify
+    result = look.stats(options.gallery)
     if options.json:
         cli.print_json(result)
         return
@@ -196,7 +280,12 @@ def _export(options: argparse.Namespace) -> None:
     from tf_ssgn.retrieval.changes import export_parquet
     from tf_ssgn.retrieval.gallery import Gallery
 
-    count = export_parquet(Gallery.open(options.gallery), options.parquet)
+    if _in_milvus(options, options.gallery):
+        from tf_ssgn.retrieval.milvus_check import export_parquet as export_rows
+
+        count = export_rows(options.gallery, options.parquet)
+    else:
+        count = export_parquet(Gallery.open(options.gallery), options.parquet)
     cli.log(f"{count:,} items written to {options.parquet}")
     if options.json:
         cli.print_json({"count": count, "file": options.parquet})
@@ -204,6 +293,19 @@ def _export(options: argparse.Namespace) -> None:
 
 def _import(options: argparse.Namespace) -> None:
     from tf_ssgn.retrieval import changes
+    from tf_ssgn.scale.dataset import is_dataset
+
+    if _in_milvus(options, options.to):
+        from tf_ssgn.scale.to_milvus import import_file
+
+        _report(options, options.to, import_file(options.file, options.to, options.model))
+        return
+    if is_dataset(options.file):
+        from tf_ssgn.scale.card import read_card
+        from tf_ssgn.scale.gallery import import_dataset
+
+        _report(options, options.to, import_dataset(options.file, options.to, read_card(options.model)))
+        return
 
     _report(
         options, options.to, changes.import_vectors(options.file, options.to, _model(options.model, options.runtime))
@@ -231,7 +333,7 @@ def _report(options: argparse.Namespace, gallery: str, report: Report) -> None:
     from tf_ssgn.retrieval.compaction import advice
     from tf_ssgn.retrieval.store import Store
 
-    if tip := advice(Store(gallery).manifest()):
+    if not _in_milvus(options, gallery) and (tip := advice(Store(gallery).manifest())):
         cli.log(tip)
     if options.json:
         files = [{"path": path, "reason": reason} for path, reason in report.skipped]

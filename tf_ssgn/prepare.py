@@ -13,11 +13,17 @@ from tf_ssgn.errors import UserError
 if TYPE_CHECKING:
     from tf_ssgn.data.check import Report
 
+EXAMPLES = (
+    "prepare list",
+    "prepare synthetic drawn --photos-per-class 20",
+    "prepare check DATA --dataset sketchy",
+    "prepare semantics --vectors word2vec.npz --names giraffe zebra",
+)
 DATASETS = ("sketchy", "tuberlin", "quickdraw", "folder")
 
 
 def parser() -> cli.Parser:
-    made = cli.Parser(prog="python -m tf_ssgn.prepare", description=__doc__)
+    made = cli.Parser(prog="python -m tf_ssgn.prepare", description=__doc__, examples=EXAMPLES)
     commands = made.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     listing = commands.add_parser("list", help="datasets, folder layouts, splits with their checksums, presets")

@@ -14,11 +14,16 @@ from tf_ssgn.errors import UserError
 if TYPE_CHECKING:
     from tf_ssgn.serving.client import Client, Hit
 
+EXAMPLES = (
+    "query giraffe.png --server localhost:8500 -k 10",
+    "query giraffe.png --html out.html --gallery galleries/s21",
+    "query photo.jpg --photo --json",
+)
 PAUSE = 0.3  # seconds before a server that is not there yet is asked again
 
 
 def parser() -> cli.Parser:
-    made = cli.Parser(prog="python -m tf_ssgn.query", description=__doc__)
+    made = cli.Parser(prog="python -m tf_ssgn.query", description=__doc__, examples=EXAMPLES)
     made.add_argument("sketch", metavar="SKETCH", help="a PNG or JPEG file of a drawing")
     default = f"localhost:{SERVING.port}"
     made.add_argument("--server", default=default, metavar="HOST:PORT", help="default %(default)s")

@@ -1,4 +1,5 @@
-"""Serves a model and its gallery: the TensorFlow Serving API over gRPC and REST, and search with options over HTTP."""
+"""Serves a model and its gallery: the TensorFlow Serving API over gRPC and REST, search with options over HTTP, and a
+page in the browser to draw on."""
 
 from __future__ import annotations
 
@@ -19,13 +20,21 @@ if TYPE_CHECKING:
     from tf_ssgn.serving.tls import Certificates
 
 WEB_NEEDS = ("starlette", "uvicorn", "prometheus_client")
+EXAMPLES = (
+    "serve --model saved_models/s21 --gallery galleries/s21 --open",
+    "serve --model saved_models/s21 --gallery galleries/s21 --port 0 --http-port -1      # gRPC alone, any free port",
+    "serve --model saved_models/s21 --gallery galleries/s21 --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem "
+    "--tokens tokens",
+)
 LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
 
 def parser() -> cli.Parser:
-    made = cli.Parser(prog="python -m tf_ssgn.serve", description=__doc__)
+    made = cli.Parser(prog="python -m tf_ssgn.serve", description=__doc__, examples=EXAMPLES)
     made.add_argument("--model", required=True, metavar="DIR", help="an exported model, saved_models/NAME")
-    made.add_argument("--gallery", metavar="G", help="the gallery to search; without it there are embeddings only")
+    made.add_argument(
+        "--gallery", metavar="G", help="what to search, a folder or milvus://HOST/NAME; without it embeddings only"
+    )
     made.add_argument(
         "--runtime", default="auto", choices=RUNTIMES, help="what computes the model; auto: the faster one installed"
     )
@@ -34,7 +43,7 @@ def parser() -> cli.Parser:
     made.add_argument(
         "--http-port", type=_http_port, default=SERVING.http_port, help="of HTTP; 0 any, -1 off (default %(default)s)"
     )
-    made.add_argument("--open", action="store_true", help=argparse.SUPPRESS)
+    made.add_argument("--open", action="store_true", help="show the page in the browser once it answers")
     made.add_argument(
         "--insecure", action="store_true", help="listen on an address that other machines reach, without encryption"
     )
@@ -54,13 +63,17 @@ def parser() -> cli.Parser:
 def main(argv: list[str] | None = None) -> int | None:
     args = parser().parse_args(argv)
     require_extra(SERVER_NEEDS)
+    from tf_ssgn.retrieval.milvus_connection import address, is_address
     from tf_ssgn.serving import presence, tracing
     from tf_ssgn.serving.access import Access, read_tokens
     from tf_ssgn.serving.reload import Reloader
     from tf_ssgn.serving.server import Server, join_address
     from tf_ssgn.serving.service import REQUESTS, Service
 
-    for flag, folder in (("--model", args.model), ("--gallery", args.gallery)):
+    remote = args.gallery is not None and is_address(args.gallery)
+    if remote:
+        address(args.gallery)  # says what is wrong with it
+    for flag, folder in (("--model", args.model), ("--gallery", None if remote else args.gallery)):
         if folder is not None and not Path(folder).is_dir():
             raise UserError(f"{flag}: there is no folder {folder}; expected what `export` or `index build` wrote")
     access = Access(read_tokens(args.tokens) if args.tokens else None, args.rate)
@@ -76,23 +89,43 @@ def main(argv: list[str] | None = None) -> int | None:
         service, args.host, args.port, args.insecure, access, certificates, lambda: reloader.refresh()
     ) as server:
         reloader = Reloader(service, args.model, args.gallery, lambda folder: _load(folder, args.runtime), server.ready)
-        http = "off"
+        http, page = "off", ""
         if args.http_port != -1 and _web_is_there():
             gateway = _gateway(args, service, access, certificates, reloader)
             server.also_drained.append(gateway.stop)
             http = join_address(args.host, gateway.port)
-        if args.open:
-            cli.log("there is no page to open yet")
+            page = page_address(args.host, gateway.port, certificates is not None)
         cli.log(f"loading {args.model}")
         reloader.first()
         server.stop_on_signals()
         reloader.start(also=certificates.changed if certificates else lambda: None)
         server.also_drained.append(reloader.stop)
-        with nullcontext() if args.gallery is None else presence.announced(server.port, args.gallery):
+        with nullcontext() if args.gallery is None or remote else presence.announced(server.port, args.gallery):
             print(f"ready grpc={server.address} http={http}", flush=True)
+            cli.log(f"draw in the browser: {page}" if page else "there is no page to draw on: HTTP is off")
+            if args.open and page:
+                _show(page)
             server.wait()
             cli.log("draining: requests under way are finished, new ones are refused")
     return 0
+
+
+def page_address(host: str, port: int, encrypted: bool) -> str:
+    """Where a browser on this machine finds the page of a server that listens on `host`."""
+    here = "localhost" if host in ("0.0.0.0", "::", "") else f"[{host}]" if ":" in host else host
+    return f"http{'s' if encrypted else ''}://{here}:{port}/"
+
+
+def _show(page: str) -> None:
+    """Opens the page without waiting for the browser; a machine without one says so."""
+    import threading
+    import webbrowser
+
+    def show() -> None:
+        if not webbrowser.open(page):
+            cli.log(f"no browser could be started here; open {page} yourself")
+
+    threading.Thread(target=show, daemon=True).start()
 
 
 def _load(folder: Path, runtime: str) -> Any:
@@ -124,7 +157,11 @@ def _gateway(args: argparse.Namespace, service: Any, access: Any, certificates: 
     hosts = None
     if ipaddress.ip_address(address.split("%")[0]).is_loopback:
         hosts = frozenset((*LOCAL_NAMES, args.host, *args.allow_host))
-    uploads = None if args.gallery is None else Uploads(args.gallery, args.uploads)
+    from tf_ssgn.retrieval.milvus_connection import is_address
+
+    if args.uploads and args.gallery and is_address(args.gallery):
+        raise UserError("--uploads: a gallery in Milvus is written with `index add` and `index delete`; leave it out")
+    uploads = None if args.gallery is None or is_address(args.gallery) else Uploads(args.gallery, args.uploads)
     return Gateway(service, (address, args.http_port), access, uploads, reloader.refresh, hosts, certificates)
 
 

@@ -7,12 +7,14 @@ import os
 import sqlite3
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from tokenize import TokenError
 from typing import Any
 
 import numpy as np
 
+from tf_ssgn import atomic
 from tf_ssgn.config import GALLERY
 from tf_ssgn.errors import DAMAGED_ARCHIVE, UserError, reason
 from tf_ssgn.npz import read_npz
@@ -81,7 +83,18 @@ def import_columns(
     count = len(vectors)
     if ids is None:
         ids = [f"{row:0{len(str(count))}d}" for row in range(count)]
-    items = _items(what, model.dimension, vectors, ids, labels, paths)
+    return import_items(folder, model, what, vectors, items_of(what, model.dimension, vectors, ids, labels, paths))
+
+
+def import_items(
+    folder: str | os.PathLike,
+    model: Embedder,
+    what: str,
+    vectors: np.ndarray,
+    items: list[Item],
+    sources: Sequence[dict[str, str]] = (),
+) -> Report:
+    """`import_columns` of items with all that is known of them, ids all different; `sources` as a manifest has them."""
     store = Store(folder)
     store.refuse_foreign()
     with store.writing(create=True):
@@ -93,8 +106,8 @@ def import_columns(
         try:
             _append(store, journal, items, vectors, what)
             _forget(vectors)
-            manifest = add_part(store, first_manifest(model), journal["part"], count)
-            manifest = store.commit(manifest, np.empty(0, np.int64), None)
+            first = {**first_manifest(model), "sources": list(sources)}
+            manifest = store.commit(add_part(store, first, journal["part"], len(items)), np.empty(0, np.int64), None)
         except (UserError, OSError, sqlite3.Error):
             store.abandon()
             raise
@@ -119,7 +132,7 @@ def add_vectors(
     with store.writing():
         gallery = Gallery.open(folder)
         gallery.require_model(fingerprint)
-        items = _items("vectors", gallery.dimension, vectors, ids, labels, paths)
+        items = items_of("vectors", gallery.dimension, vectors, ids, labels, paths)
         gone = gallery.rows_of_ids([item.id for item in items])
         dead = np.concatenate([store.dead_rows(gallery.manifest), gone])
         store.collect()
@@ -138,7 +151,7 @@ def add_vectors(
         return Report(manifest["count"], manifest["version"])
 
 
-def _items(
+def items_of(
     what: str,
     dimension: int,
     vectors: np.ndarray,
@@ -236,7 +249,7 @@ def _texts(file: Path, key: str, values: Any) -> list[str]:
     texts = []
     for row, value in enumerate(values):
         if isinstance(value, bytes):
-            value = value.decode("utf-8", "surrogateescape")  # refused as no text by `_items`
+            value = value.decode("utf-8", "surrogateescape")  # refused as no text by `items_of`
         if isinstance(value, (bool, np.bool_)) or not isinstance(value, (str, int, np.integer)):
             raise UserError(f"{file}: `{key}`: row {row} is a {type(value).__name__}; expected text or whole numbers")
         texts.append(str(value))
@@ -253,25 +266,45 @@ def require_parquet() -> Any:
 
 def export_parquet(gallery: Gallery, file: str | os.PathLike) -> int:
     """Writes all items with their vectors as parquet, in chunks; returns their number."""
-    parquet = require_parquet()
-    import pyarrow
-
-    from tf_ssgn import atomic
-
     vectors = gallery.vectors
-    kinds = {"size": pyarrow.int64(), "modified": pyarrow.int64(), "width": pyarrow.int32(), "height": pyarrow.int32()}
-    names = {"id": "ids", "path": "paths", "label": "labels"}  # as `import` reads them
-    columns = [(names.get(name, name), kinds.get(name, pyarrow.string())) for name in Item._fields]
-    schema = pyarrow.schema([*columns, ("vectors", pyarrow.list_(pyarrow.float32(), gallery.dimension))])
-    with atomic.writing(file) as temporary, parquet.ParquetWriter(temporary, schema) as writer:
-        items = gallery.items()
+    items = gallery.items()
+    with ParquetItems(file, gallery.dimension) as writer:
         for low in range(0, len(gallery), _CHUNK):
             block = vectors[low : low + _CHUNK]
-            rows = [next(items) for _ in range(len(block))]
-            flat = pyarrow.array(np.ascontiguousarray(block).reshape(-1), pyarrow.float32())
-            arrays = [
-                pyarrow.array(values, kind) for values, (_, kind) in zip(zip(*rows, strict=True), columns, strict=True)
-            ]
-            arrays.append(pyarrow.FixedSizeListArray.from_arrays(flat, gallery.dimension))
-            writer.write_table(pyarrow.Table.from_arrays(arrays, schema=schema))
+            writer.write([next(items) for _ in range(len(block))], block)
     return len(gallery)
+
+
+class ParquetItems:
+    """A parquet file of items and vectors, as `import` reads it, that is there once it is whole."""
+
+    def __init__(self, file: str | os.PathLike, dimension: int):
+        self._parquet = require_parquet()
+        import pyarrow
+
+        kinds = {"size": pyarrow.int64(), "modified": pyarrow.int64()}
+        kinds |= {"width": pyarrow.int32(), "height": pyarrow.int32()}
+        names = {"id": "ids", "path": "paths", "label": "labels"}
+        self._columns = [(names.get(name, name), kinds.get(name, pyarrow.string())) for name in Item._fields]
+        vectors = ("vectors", pyarrow.list_(pyarrow.float32(), dimension))
+        self._schema, self._dimension = pyarrow.schema([*self._columns, vectors]), dimension
+        self._file = file
+
+    def __enter__(self) -> ParquetItems:
+        self._stack = ExitStack()
+        temporary = self._stack.enter_context(atomic.writing(self._file))
+        self._writer = self._stack.enter_context(self._parquet.ParquetWriter(temporary, self._schema))
+        return self
+
+    def __exit__(self, *about: Any) -> None:
+        self._stack.__exit__(*about)
+
+    def write(self, items: list[Item], vectors: np.ndarray) -> None:
+        """Appends items with their vectors float32 [n, d]."""
+        import pyarrow
+
+        columns = zip(zip(*items, strict=True), self._columns, strict=True)
+        arrays = [pyarrow.array(values, kind) for values, (_, kind) in columns]
+        flat = pyarrow.array(np.ascontiguousarray(vectors).reshape(-1), pyarrow.float32())
+        arrays.append(pyarrow.FixedSizeListArray.from_arrays(flat, self._dimension))
+        self._writer.write_table(pyarrow.Table.from_arrays(arrays, schema=self._schema))

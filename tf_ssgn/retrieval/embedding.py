@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -68,7 +68,7 @@ def embed(
         return lost
     with Progress(len(files), "photos") as bar:
         batch: list[Photo] = []
-        for file, outcome in _read_ahead(files):
+        for file, outcome in read_ahead(files):
             if isinstance(outcome, Skipped):
                 report.skipped.append((to_text(file.path), outcome.reason))
                 if outcome.lost:
@@ -87,12 +87,14 @@ def embed(
     return lost
 
 
-def _read_ahead(files: Sequence[Found]) -> Iterator[tuple[Found, Photo | Skipped]]:
+def read_ahead(
+    files: Sequence[Found], read_one: Callable[[Found], Photo] = photos.read
+) -> Iterator[tuple[Found, Photo | Skipped]]:
     """Reads the next photos in threads while the caller works on one; keeps the order."""
 
     def read(file: Found) -> Photo | Skipped:
         try:
-            return photos.read(file)
+            return read_one(file)
         except Skipped as reason:
             return reason
 
@@ -133,7 +135,7 @@ def _append(
             known[photo.sha256] = vector
         else:
             unknown[photo.sha256] = photo.image
-    fresh, faults = _call(model, unknown)
+    fresh, faults = embed_images(model, unknown)
     report.embedded += len(fresh)
     report.reused += sum(photo.sha256 not in faults for photo in batch) - len(fresh)
     known |= fresh
@@ -148,7 +150,7 @@ def _append(
     return {photo.found.id for photo in bad}
 
 
-def _call(model: Embedder, images: dict[str, bytes]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+def embed_images(model: Embedder, images: dict[str, bytes]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Embeds images by their hash: ({hash: float32 [d]}, {hash: why it could not be embedded})."""
     if not images:
         return {}, {}

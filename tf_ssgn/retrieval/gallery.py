@@ -14,13 +14,12 @@ import numpy as np
 
 from tf_ssgn.config import GALLERY
 from tf_ssgn.errors import UserError
-from tf_ssgn.retrieval import exact, grouping, scann_index
+from tf_ssgn.retrieval import asked, exact, grouping, scann_index
 from tf_ssgn.retrieval.options import NO_OPTIONS, Options
 from tf_ssgn.retrieval.rows import BLOCK, Rows
 from tf_ssgn.retrieval.segment import Segment, unit
 from tf_ssgn.retrieval.store import Store
 
-_ROUNDING = 1e-6  # of a cosine in float32
 METHODS = ("auto", "exact", "scann")
 _WIDEST = 10_000  # answers of a batch that are padded to where the gallery has fewer
 
@@ -133,7 +132,7 @@ class Gallery(Rows):
         queries = np.asarray(vectors)
         single = queries.ndim == 1
         queries = unit(queries[None] if single else queries, self.dimension, "query vectors")
-        wanted = _counts(k, len(queries))
+        wanted = asked.counts(k, len(queries))
         found = self._find(queries, wanted, method, options)
         named = self._names(
             np.unique(
@@ -161,7 +160,7 @@ class Gallery(Rows):
         then empty ids and NaN scores. A row whose vector is zero or not finite, or whose k is below 1, has count 0.
         """
         vectors = np.asarray(vectors, np.float32)
-        wanted = _whole(k)
+        wanted = asked.whole(k)
         if wanted.ndim == 0:
             wanted = np.full(vectors.shape[:1], wanted)
         if vectors.ndim != 2 or vectors.shape[1] != self.dimension or wanted.shape != vectors.shape[:1]:
@@ -195,7 +194,7 @@ class Gallery(Rows):
         if options.group is None:
             answers: list[tuple[list[int], list[float], list[list[int]]]] = []
             for (rows, scores), k in zip(self.rows(queries, max(wanted, default=1), method, kept), wanted, strict=True):
-                near = _near(scores, k, options)
+                near = asked.near(scores, k, options)
                 answers.append((rows[:near].tolist(), scores[:near].tolist(), []))
             return answers
         return [self._grouped(query[None], k, method, kept, options) for query, k in zip(queries, wanted, strict=True)]
@@ -208,7 +207,7 @@ class Gallery(Rows):
         ask = GALLERY.grouped
         while True:
             ((rows, scores),) = self.rows(query, ask, method, kept)
-            near = rows[: _near(scores, len(scores), options)]
+            near = rows[: asked.near(scores, len(scores), options)]
             items = self._items(near)
             contents = [items[row].sha256 for row in near.tolist()]
             found = grouping.groups(self._gather(near), contents, k, options.group)
@@ -330,33 +329,3 @@ class Gallery(Rows):
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _near(scores: np.ndarray, k: int, options: Options) -> int:
-    """How many of the k best reach the threshold, up to the rounding of float32."""
-    if options.threshold is None:
-        return min(k, len(scores))
-    return int(np.sum(scores[:k] >= options.threshold - _ROUNDING))
-
-
-def _whole(k: Any) -> np.ndarray:
-    """int64, as `k` is shaped; what is larger becomes the largest. UserError where it is not of whole numbers."""
-    try:
-        values = np.asarray(k)
-        if values.dtype.kind not in "iuO":
-            raise TypeError
-        # As Python's integers: 2**62 is within the bounds of few of NumPy's.
-        return np.asarray(np.minimum(values.astype(object), 2**62)).astype(np.int64)
-    except (TypeError, ValueError, OverflowError):
-        raise UserError(f"k: received {str(k)[:64]!r}, expected whole numbers, one or one for each vector") from None
-
-
-def _counts(k: Any, queries: int) -> list[int]:
-    """k for each query; UserError unless it is a number of 1 or more, or one such number for each."""
-    each = [k] * queries if np.ndim(k) == 0 else list(k)
-    for value in each or [k]:
-        if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
-            raise UserError(f"k: received {value!r}, expected a whole number of 1 or more")
-    if len(each) != queries:
-        raise UserError(f"k: received {len(each)} numbers for {queries} queries; expected one, or one for each")
-    return [int(value) for value in each]

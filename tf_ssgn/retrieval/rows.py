@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval import condition
-from tf_ssgn.retrieval.segment import Item, Segment, spelled
+from tf_ssgn.retrieval.segment import Item, Segment, quoted, spelled
 
 BLOCK = 8192  # rows gathered at a time; 16 MiB at d = 512
 
@@ -139,6 +140,26 @@ class Rows:
             names += [name for name in segment.columns if spelled(name, names) not in names]
         return names
 
+    def counts(self, column: str, most: int) -> dict[Any, int] | None:
+        """How many living items have each value of a column, nulls left out; None where there are more than `most`."""
+        found: Counter[Any] = Counter()
+        for number, segment in enumerate(self._segments):
+            if column != "label" and spelled(column, segment.columns) not in segment.columns:
+                continue
+            name = quoted(column)
+            distinct = f"SELECT DISTINCT {name} FROM items WHERE {name} IS NOT NULL LIMIT {most + 1}"
+            if sum(1 for _ in segment.sql(distinct)) > most:
+                return None
+            counted = f"SELECT {name}, count(*) FROM items WHERE {name} IS NOT NULL"
+            found.update(dict(segment.sql(f"{counted} GROUP BY 1")))
+            start, end = self._starts[number : number + 2].tolist()
+            dead = (self._dead[(self._dead >= start) & (self._dead < end)] - start).tolist()
+            for low in range(0, len(dead), BLOCK):
+                rows = ",".join(map(str, dead[low : low + BLOCK]))
+                found.subtract(dict(segment.sql(f"{counted} AND row IN ({rows}) GROUP BY 1")))
+        living = {value: number for value, number in found.items() if number > 0}
+        return living if len(living) <= most else None
+
     def extra(self, rows: np.ndarray) -> list[dict[str, Any]]:
         """The values of these columns for some rows, counted over all segments; null ones left out."""
         found: list[dict[str, Any]] = [{}] * len(rows)
@@ -146,6 +167,11 @@ class Rows:
             for place, values in zip(places.tolist(), self._segments[segment].extra(local.tolist()), strict=True):
                 found[place] = {spelled(name, self.columns): value for name, value in values.items()}
         return found
+
+    def sample(self, number: int) -> list[str]:
+        """Ids of some living items, spread over the gallery."""
+        rows = np.unique(np.linspace(0, max(len(self) - 1, 0), number).astype(int)).tolist()
+        return [item.id for _, item in self.where(f"row IN ({','.join('?' * len(rows))})", rows)][:number]
 
     def items(self) -> Iterator[Item]:
         """All living items, in the order of `vectors`, without holding them in memory."""

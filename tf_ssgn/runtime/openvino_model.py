@@ -150,7 +150,10 @@ class Rows:
 
 
 def cores() -> int:
-    return len(os.sched_getaffinity(0))
+    """Those this process may use; fewer where OMP_NUM_THREADS says so, as Spark does for what runs on an executor."""
+    allowed = os.environ.get("OMP_NUM_THREADS", "")
+    most = int(allowed) if allowed.isdecimal() and int(allowed) else len(os.sched_getaffinity(0))
+    return min(most, len(os.sched_getaffinity(0)))
 
 
 def _check(encoder: Encoder, encode: Any) -> None:

@@ -74,6 +74,10 @@ class Access:
         """Whether searching takes a token."""
         return bool(self._scopes)
 
+    def allows(self, scope: str) -> bool:
+        """Whether there is a token that gives a scope."""
+        return any(scope in scopes for scopes in self._scopes.values())
+
     def check(self, authorization: str | None, scope: str) -> None:
         """Raises Fault unless an `Authorization` header gives a scope: UNAUTHENTICATED without a known token,
         PERMISSION_DENIED with one that may not."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -11,16 +11,17 @@ import numpy as np
 
 from tf_ssgn.config import SERVING
 from tf_ssgn.errors import UserError
-from tf_ssgn.retrieval.options import Options
+from tf_ssgn.retrieval.interface import Unreachable
+from tf_ssgn.retrieval.options import NO_OPTIONS, Options
 from tf_ssgn.retrieval.segment import quoted
 from tf_ssgn.serving import rest, tracing
 from tf_ssgn.serving.batcher import Call
-from tf_ssgn.serving.faults import Fault, invalid
-from tf_ssgn.serving.service import Job, Served, Service, Target
+from tf_ssgn.serving.faults import Fault, invalid, not_found
+from tf_ssgn.serving.service import NO_GALLERY_NOW, Job, Served, Service, Target
 from tf_ssgn.status import MEANING, Status
 
 KINDS = {"sketch": "embed_sketch", "photo": "embed_photo"}
-FIELDS = ("image", "kind", "k", "labels", "columns", "exclude", "threshold", "group")
+FIELDS = ("image", "id", "kind", "k", "labels", "columns", "exclude", "threshold", "group")
 MOST_COLUMNS = 8
 OUR_COLUMNS = ("label", "width", "height", "size")  # what may be asked for beside the users' own; never the path
 
@@ -35,9 +36,10 @@ class ImageFault(Fault):
 
 @dataclass(frozen=True)
 class Query:
-    """A search: an image's bytes, what it is, how many answers, and which."""
+    """A search: an image's bytes and what it is, or the id of a photo of the gallery; how many answers, and which."""
 
-    image: bytes
+    image: bytes = b""
+    id: str | None = None
     kind: str = "sketch"
     k: int = SERVING.default_k
     labels: Sequence[str] = ()
@@ -49,11 +51,16 @@ class Query:
 
 def from_json(body: bytes) -> Query:
     """`{"image": base64, "kind": "sketch" or "photo", "k", "labels": [...], "columns": {name: value}, "exclude":
-    [ids], "threshold", "group"}`; all but the image may be left out."""
+    [ids], "threshold", "group"}`; all but the image may be left out. `{"id": ...}` in its place asks for what is like
+    that photo of the gallery, which is no answer itself."""
     given = rest.parse(body)
     unknown = sorted(set(given) - set(FIELDS))
     if unknown:
         raise invalid(f"received the field {unknown[0][:64]!r}, expected some of {', '.join(FIELDS)}")
+    if "id" in given:
+        if not isinstance(given["id"], str) or "image" in given or "kind" in given:
+            raise invalid("id: expected the text that names a photo of the gallery, in place of image and kind")
+        return _checked(Query(**given))
     if not isinstance(given.get("image"), str):
         raise invalid("image: expected the bytes of a PNG or JPEG as base64 text")
     image = rest.from_base64(given["image"], "image")
@@ -66,7 +73,7 @@ def from_parameters(image: bytes, parameters: Mapping[str, list[str]]) -> Query:
     for name, values in parameters.items():
         if name in ("labels", "exclude"):
             given[name] = values
-        elif name in FIELDS and name not in ("image", "columns") and len(values) == 1:
+        elif name in FIELDS and name not in ("image", "id", "columns") and len(values) == 1:
             given[name] = values[0]
         else:
             raise invalid(
@@ -95,62 +102,106 @@ def _checked(query: Query) -> Query:
 def search(service: Service, query: Query, call: Call) -> dict[str, Any]:
     """`{"hits": [{"id", "score", "label", "duplicates", "photo"}], "status", "model_version", "gallery_version"}`."""
     version = service.find(Target(service.settings.name))
-    gallery: Any = version.gallery
-    if gallery is None:
-        raise Fault("FAILED_PRECONDITION", "this server has no gallery, only embeddings; start it with --gallery")
-    if not 1 <= query.k <= service.settings.k:
-        raise ImageFault(Status.BAD_K)
-    try:
-        options = Options(
-            labels=tuple(query.labels),
-            where=_condition(query.columns, gallery),
-            exclude=tuple(query.exclude),
-            threshold=query.threshold,
-            group=query.group,
-        )
-    except UserError as error:
-        raise invalid(str(error)) from None
-    out = _one(service, version, KINDS[query.kind], query.image, call)
-    try:
+    gallery = gallery_of(version)
+    options = _options(service, query, gallery)
+    if query.id is None:
+        vector = _one(service, version, KINDS[query.kind], query.image, call)["embedding"][0]
+
+    def answer() -> list[dict[str, Any]]:
+        found = gallery.vector(query.id) if query.id is not None else vector
+        if found is None:
+            raise not_found("there is no photo of that id")
         with tracing.stage("search"):
-            hits = gallery.search(out["embedding"][0], k=query.k, options=options)
-    except Exception as error:  # SQLite, NumPy and the disk have each their own for a file that is gone
-        current = service.current
-        if current is not None and current.gallery is not gallery:  # its files may be gone since a newer one came
-            return search(service, query, call)
-        if isinstance(error, UserError):
-            raise invalid(str(error)) from None
-        raise
+            return _hits(gallery, found, query.k, options)
+
+    hits = _on_current(service, gallery, answer)
+    if hits is None:
+        return search(service, query, call)
     return {
-        "hits": [
-            {
-                "id": hit.id,
-                "score": hit.score,
-                "label": hit.label,
-                "duplicates": list(hit.duplicates),
-                "photo": f"/api/photo/{quote(hit.id)}",
-            }
-            for hit in hits
-        ],
+        "hits": hits,
         "status": int(Status.OK),
         "model_version": version.version,
         "gallery_version": gallery.version,
     }
 
 
-def explain(service: Service, image: bytes, call: Call) -> dict[str, Any]:
-    """What the model made of a drawing: `{"classes": [{"name", "score"}], "coarse", "fine", "semantics"}`, classes
-    best first."""
+def explain(service: Service, query: Query, call: Call) -> dict[str, Any]:
+    """What the model made of a drawing: `{"classes": [{"name", "score"}], "coarse", "fine", "semantics", "answers"}`,
+    classes best first. `answers` has the hits of each stage's code, `{"coarse": [...], "fine": [...]}`; it is null
+    where there is no gallery."""
     version = service.find(Target(service.settings.name))
-    out = _one(service, version, "explain", image, call)
+    gallery: Any = version.gallery
+    options = NO_OPTIONS if gallery is None else _options(service, query, gallery)
+    out = _one(service, version, "explain", query.image, call)
     names = [name.decode("utf-8", "replace") for name in out["class_names"][0]]
     ranked = sorted(zip(names, out["class_scores"][0].tolist(), strict=True), key=lambda pair: -pair[1])
+    answers = None
+    if gallery is not None:
+        stages = ("coarse", "fine")
+        answers = _on_current(
+            service, gallery, lambda: {stage: _hits(gallery, out[stage][0], query.k, options) for stage in stages}
+        )
+        if answers is None:
+            return explain(service, query, call)
     return {
         "classes": [{"name": name, "score": score} for name, score in ranked],
         **{name: out[name][0].tolist() for name in ("coarse", "fine", "semantics")},
+        "answers": answers,
         "status": int(Status.OK),
         "model_version": version.version,
     }
+
+
+def gallery_of(version: Served) -> Any:
+    """The gallery that a version answers from; Fault FAILED_PRECONDITION where there is none."""
+    if version.gallery is None:
+        raise Fault("FAILED_PRECONDITION", "this server has no gallery, only embeddings; start it with --gallery")
+    return version.gallery
+
+
+def _options(service: Service, query: Query, gallery: Any) -> Options:
+    if not 1 <= query.k <= service.settings.k:
+        raise ImageFault(Status.BAD_K)
+    try:
+        return Options(
+            labels=tuple(query.labels),
+            where=_condition(query.columns, gallery),
+            exclude=(*query.exclude, *(() if query.id is None else (query.id,))),
+            threshold=query.threshold,
+            group=query.group,
+        )
+    except UserError as error:
+        raise invalid(str(error)) from None
+
+
+def _hits(gallery: Any, vector: np.ndarray, k: int, options: Options) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": hit.id,
+            "score": hit.score,
+            "label": hit.label,
+            "duplicates": list(hit.duplicates),
+            "photo": f"/api/photo/{quote(hit.id)}",
+        }
+        for hit in gallery.search(vector, k=k, options=options)
+    ]
+
+
+def _on_current(service: Service, gallery: Any, work: Callable[[], Any]) -> Any:
+    """What `work` gives; None where it failed since a newer version came and took the older one's files away."""
+    try:
+        return work()
+    except Fault:
+        raise
+    except Exception as error:  # SQLite, NumPy and the disk have each their own for a file that is gone
+        current = service.current
+        if current is not None and current.gallery is not gallery:
+            return None
+        if isinstance(error, Unreachable):
+            raise NO_GALLERY_NOW from None
+        if isinstance(error, UserError):
+            raise invalid(str(error)) from None
+        raise
 
 
 def _one(service: Service, version: Served, function: str, image: bytes, call: Call) -> dict[str, np.ndarray]:

@@ -20,12 +20,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from tf_ssgn.errors import UserError
-from tf_ssgn.serving import api, replies, rest
+from tf_ssgn.serving import api, overview, replies, rest
 from tf_ssgn.serving.access import Access
 from tf_ssgn.serving.batcher import Call
 from tf_ssgn.serving.connections import CONNECTIONS, Connection
 from tf_ssgn.serving.faults import Fault, invalid, not_found
 from tf_ssgn.serving.items import Thumbnails, Uploads
+from tf_ssgn.serving.page import Page
 from tf_ssgn.serving.service import Service, Target, request_id
 from tf_ssgn.serving.tls import Certificates
 
@@ -61,6 +62,7 @@ class Gateway:
         self._service, self._access, self._uploads, self._changed = service, access, uploads, changed
         self._hosts = hosts
         self._thumbnails = Thumbnails()
+        self._page, self._overview = Page(), overview.Overview()
         settings = service.settings
         # As many threads as requests that may wait or be computed, and some that find the queue full and say so.
         self._threads = anyio.CapacityLimiter(service.most_under_way + 8)
@@ -99,11 +101,15 @@ class Gateway:
             Route("/healthz", self._healthz),
             Route("/readyz", self._readyz),
             Route("/metrics", self._metrics),
+            Route("/", self._file),
+            Route("/web/{name}", self._file),
             route("GET", "/v1/models/{path:path}", "status", self._model),
             route("POST", "/v1/models/{path:path}", "predict", self._predict),
+            route("GET", "/api/gallery", "gallery", self._about),
             route("POST", "/api/search", "search", self._search),
             route("POST", "/api/explain", "explain", self._explain),
             route("GET", "/api/photo/{id:path}", "photo", self._photo),
+            route("GET", "/api/items/{id:path}", "item", self._item),
             route("POST", "/api/items", "add", self._add, "write"),
             route("DELETE", "/api/items/{id:path}", "delete", self._delete, "write"),
         ]
@@ -143,14 +149,17 @@ class Gateway:
         # uvicorn's own bound is on what has not arrived yet; what comes in one piece may be larger.
         if sum(len(name) + len(value) + len(": \r\n") for name, value in request.headers.raw) > HEADER_BYTES:
             raise invalid(f"the headers have more than {HEADER_BYTES} bytes")
-        host = request.headers.get("host", "").rpartition(":")[0] or request.headers.get("host", "")
-        if self._hosts is not None and host not in self._hosts:
-            # A page of another site whose name was made to point here would otherwise read the gallery.
-            raise Fault("PERMISSION_DENIED", "the Host header names another server")
+        self._check_host(request)
         if self._service.draining:
             raise Fault("UNAVAILABLE", "the server is shutting down")
         client = request.client.host if request.client else ""
         self._access.admit(client, request.headers.get("authorization"), scope)
+
+    def _check_host(self, request: Request) -> None:
+        host = request.headers.get("host", "").rpartition(":")[0] or request.headers.get("host", "")
+        if self._hosts is not None and host not in self._hosts:
+            # A page of another site whose name was made to point here would otherwise read the gallery.
+            raise Fault("PERMISSION_DENIED", "the Host header names another server")
 
     async def _body(self, request: Request) -> bytes:
         """The body, bounded in bytes and in time."""
@@ -195,7 +204,14 @@ class Gateway:
         return api.search(self._service, _query(request, body), call)
 
     def _explain(self, request: Request, body: bytes, call: Call) -> Any:
-        return api.explain(self._service, _query(request, body).image, call)
+        return api.explain(self._service, _query(request, body), call)
+
+    def _about(self, request: Request, body: bytes, call: Call) -> Any:
+        writable = self._uploads is not None and self._uploads.possible and self._access.allows("write")
+        return self._overview.of(self._service, writable)
+
+    def _item(self, request: Request, body: bytes, call: Call) -> Any:
+        return overview.item(self._gallery(), request.path_params["id"])
 
     def _photo(self, request: Request, body: bytes, call: Call) -> Response:
         side = request.query_params.get("side", "256")
@@ -229,6 +245,16 @@ class Gateway:
         if gallery is None:
             raise Fault("FAILED_PRECONDITION", "this server has no gallery; start it with --gallery")
         return gallery
+
+    # -- the page ----------------------------------------------------------------------------------------------------
+
+    async def _file(self, request: Request) -> Response:
+        """A file of the page. It takes no token: it holds no secret, and has to come before one can be asked for."""
+        try:
+            self._check_host(request)
+            return replies.with_headers(self._page.answer(request, request.path_params.get("name", "index.html")))
+        except Fault as fault:
+            return replies.with_headers(replies.refusal(fault))
 
     # -- for whoever runs it -----------------------------------------------------------------------------------------
 

@@ -71,6 +71,11 @@ class Uploads:
         self._gallery, self._folder = gallery, None if folder is None else Path(os.path.abspath(folder))
         self._lock = threading.Lock()
 
+    @property
+    def possible(self) -> bool:
+        """Whether there is a folder for new photos."""
+        return self._folder is not None
+
     def add(self, model: Any, content: bytes, label: str) -> str:
         """The id of the photo, which is durable and in the gallery's newest version when this returns.
 

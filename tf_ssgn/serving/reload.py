@@ -17,8 +17,7 @@ import numpy as np
 
 from tf_ssgn.cli import log
 from tf_ssgn.errors import UserError
-from tf_ssgn.retrieval.gallery import Gallery
-from tf_ssgn.retrieval.store import Store
+from tf_ssgn.retrieval.interface import open_gallery, state_of
 from tf_ssgn.runtime.saved_model import newest_version
 from tf_ssgn.serving.service import Served, Service, State, served, warm_up
 
@@ -97,7 +96,10 @@ class Reloader:
         """The model's newest folder, and what tells one state of the gallery from another."""
         run = (self._model_path / "config.json").exists()
         folder = self._model_path if run else newest_version(self._model_path)
-        return folder, None if self._gallery_path is None else Store(self._gallery_path).pointer()
+        if self._gallery_path is None:
+            return folder, None
+        current = self._service.current
+        return folder, state_of(self._gallery_path, None if current is None else current.gallery)
 
     def _swap(self, folder: Path, pointer: Any) -> Served:
         service, current = self._service, self._service.current
@@ -127,14 +129,13 @@ class Reloader:
             return None
         if current is not None and pointer == self._pointer:
             return current.gallery
-        return Gallery.open(self._gallery_path)
+        return open_gallery(self._gallery_path)
 
 
 def check_gallery(gallery: Any) -> None:
     """Searches for stored vectors, spread over the gallery; this also loads its index. UserError if too few find
     themselves."""
-    rows = np.unique(np.linspace(0, max(len(gallery) - 1, 0), CHECKED_ITEMS).astype(int)).tolist()
-    ids = [item.id for _, item in gallery.where(f"row IN ({','.join('?' * len(rows))})", rows)][:CHECKED_ITEMS]
+    ids = gallery.sample(CHECKED_ITEMS)
     if not ids:
         return
     vectors = np.stack([gallery.vector(id) for id in ids])

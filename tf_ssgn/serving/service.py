@@ -15,6 +15,7 @@ import numpy as np
 
 from tf_ssgn.config import QUERY_LIMITS, SERVING, Serving
 from tf_ssgn.errors import UserError
+from tf_ssgn.retrieval.interface import Unreachable
 from tf_ssgn.serving import contract, tracing
 from tf_ssgn.serving.batcher import Batcher, Call, Work
 from tf_ssgn.serving.faults import Fault, invalid, not_found
@@ -22,6 +23,9 @@ from tf_ssgn.serving.metrics import Metrics
 from tf_ssgn.serving.tensors import Pending, TensorFault
 from tf_ssgn.status import Status
 
+NO_GALLERY_NOW = Fault(
+    "UNAVAILABLE", "the gallery does not answer now, so there are embeddings but no searches; try again soon"
+)
 EMBEDDER = {"search": "embed_sketch", "search_photo": "embed_photo"}
 
 
@@ -284,9 +288,12 @@ def _search(gallery: Any, searches: list[_Search]) -> None:
     searches = [search for search in searches if search.rows.size]
     if not searches:
         return
-    found = gallery.search_batch(
-        np.concatenate([search.vectors for search in searches]), np.concatenate([search.k for search in searches])
-    )
+    try:
+        found = gallery.search_batch(
+            np.concatenate([search.vectors for search in searches]), np.concatenate([search.k for search in searches])
+        )
+    except Unreachable:  # the log says which server; clients need not know
+        raise NO_GALLERY_NOW from None
     start = 0
     for search in searches:
         end = start + len(search.rows)

@@ -1,0 +1,217 @@
+"""Bulk embedding on a real Spark of two executors, against the gallery that one machine builds."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from retrieval.embedder import TinyEmbedder, draw, draw_folder
+
+from scale import poison
+from scale.processes import kill_one
+from tf_ssgn.errors import UserError
+from tf_ssgn.retrieval import builder
+from tf_ssgn.retrieval.gallery import Gallery
+from tf_ssgn.retrieval.verify import verify
+from tf_ssgn.scale.card import Card
+from tf_ssgn.scale.dataset import BAD, open_dataset
+from tf_ssgn.scale.gallery import import_dataset
+from tf_ssgn.scale.spark import embed, session
+
+CARD = Card(TinyEmbedder.path, "tiny-1", TinyEmbedder.dimension, 0)
+
+
+def run(spark: Any, source: Path | str, to: Path, load: Any = poison.load_tiny, card: Card = CARD) -> Any:
+    return embed(spark, [str(source)], card, str(to), load=load)
+
+
+def rows_of(to: Path, *kind: str) -> dict[str, dict[str, Any]]:
+    """The rows of a dataset by id; fails where an id comes twice."""
+    dataset, manifest = open_dataset(str(to))
+    rows = [row for table in dataset.tables(manifest, *kind) for row in table.to_pylist()]
+    assert len({row["id"] for row in rows}) == len(rows) == manifest["rows_bad" if kind else "count"]
+    return {row["id"]: row for row in rows}
+
+
+def assert_same(to: Path, gallery_folder: Path) -> None:
+    rows, gallery = rows_of(to), Gallery.open(gallery_folder)
+    assert sorted(rows) == sorted(gallery.ids)
+    for item, vector in zip(gallery.items(), gallery.vectors, strict=True):
+        row = rows[item.id]
+        assert [row[name] for name in ("uri", *item._fields[2:])] == list(item[1:]), item.id
+        assert np.array_equal(np.array(row["vector"], np.float32), vector)
+
+
+def test_follows_a_folder_as_one_machine_does(spark: Any, tmp_path: Path) -> None:
+    photos, out = draw_folder(tmp_path / "photo", classes=5, each=12), tmp_path / "out"
+    (photos / "class0" / "broken.jpg").write_bytes(b"\xff\xd8\xffbroken")
+    (photos / "class1" / b"caf\xe9 100%.png".decode("utf-8", "surrogateescape")).write_bytes(
+        (photos / "class0" / "0.png").read_bytes()
+    )
+    report = run(spark, photos, out)
+    assert (report.count, report.bad, report.embedded, report.version) == (61, 1, 61, 1)
+    builder.build(tmp_path / "g", [photos], TinyEmbedder())
+    assert_same(out, tmp_path / "g")
+    (bad,) = rows_of(out, BAD).values()
+    assert bad["id"] == "photo/class0/broken.jpg" and bad["status"] > 0 and bad["final"]
+    assert report.skipped == [(bad["uri"], bad["reason"])]
+
+    # Nothing has changed: nothing is embedded or written, what cannot be used is not tried again.
+    report = run(spark, photos, out)
+    assert (report.version, report.embedded, report.unchanged) == (1, 0, 61)
+
+    # Imported, it is the gallery that one machine made, and `sync` goes on with it.
+    import_dataset(str(out), tmp_path / "imported", CARD)
+    assert verify(tmp_path / "imported")["damage"] == []
+    ours, theirs = Gallery.open(tmp_path / "imported"), Gallery.open(tmp_path / "g")
+    assert list(ours.items()) == list(theirs.items()) and np.array_equal(ours.vectors, theirs.vectors)
+    assert ours.manifest["sources"] == theirs.manifest["sources"]
+    synced = builder.sync(tmp_path / "imported", [], TinyEmbedder())
+    assert (synced.unchanged, synced.embedded, synced.removed) == (61, 0, 0)
+
+    # One new, one changed, one gone, one mended.
+    before = {entry["file"] for entry in open_dataset(str(out))[1]["data"]}
+    draw(photos / "class2" / "new.png", 77)
+    draw(photos / "class3" / "1.png", 78, (30, 30))
+    (photos / "class4" / "2.png").unlink()
+    draw(photos / "class0" / "broken.jpg", 79)
+    report = run(spark, photos, out)
+    assert (report.embedded, report.removed, report.count, report.bad, report.version) == (3, 1, 62, 0, 2)
+    builder.sync(tmp_path / "g", [], TinyEmbedder())
+    assert_same(out, tmp_path / "g")
+    assert before & {entry["file"] for entry in open_dataset(str(out))[1]["data"]}, "other files stay as they are"
+
+    with pytest.raises(UserError, match="another model"):
+        run(spark, photos, out, poison.load_other, Card("m", "other", 16, 0))
+    with pytest.raises(UserError, match="fingerprint tiny-1, expected other"):
+        run(spark, photos, tmp_path / "lie", poison.load_tiny, Card("m", "other", 16, 0))
+    shutil.rmtree(photos / "class0")
+    with pytest.raises(UserError, match="another model"):
+        import_dataset(str(out), tmp_path / "no", Card("m", "other", 16, 0))
+
+
+def test_executors_that_are_killed_change_nothing(spark: Any, tmp_path: Path) -> None:
+    photos, out = draw_folder(tmp_path / "photo", classes=4, each=80), tmp_path / "out"
+    killed: list[int] = []
+
+    def kill() -> None:
+        for number in range(2):
+            while len(list(out.glob("runs/*/done/part-*.json"))) < 1 + number:
+                time.sleep(0.02)
+            killed.append(kill_one(number))
+
+    thread = threading.Thread(target=kill, daemon=True)
+    thread.start()
+    report = run(spark, photos, out, poison.load_slow)
+    thread.join(5)
+    assert len(set(killed)) == 2 and report.count == 320
+    builder.build(tmp_path / "g", [photos], TinyEmbedder())
+    assert_same(out, tmp_path / "g")
+    assert not list(out.glob("runs/*")), "nothing is left of the run"
+    named = {entry["file"] for entry in open_dataset(str(out))[1]["data"]}
+    assert {str(path.relative_to(out)) for path in out.glob("data/*/*.parquet")} == named
+
+
+def test_a_run_that_was_cut_off_is_finished(spark: Any, tmp_path: Path) -> None:
+    photos, out = draw_folder(tmp_path / "photo", classes=4, each=80), tmp_path / "out"
+
+    def cut() -> None:
+        while len(list(out.glob("runs/*/done/part-*.json"))) < 2:
+            time.sleep(0.02)
+        spark.sparkContext.cancelAllJobs()
+
+    thread = threading.Thread(target=cut, daemon=True)
+    thread.start()
+    with pytest.raises(UserError, match="Spark gave up"):
+        run(spark, photos, out, poison.load_slow)
+    thread.join(5)
+    with pytest.raises(UserError, match="begun and not finished"):
+        open_dataset(str(out))
+    (half,) = out.glob("data/*")
+    (half / "part-000000-deadbeef.parquet").write_bytes(b"PAR1 half")
+    report = run(spark, photos, out)
+    assert report.count == 320 and 0 < report.resumed < 320
+    builder.build(tmp_path / "g", [photos], TinyEmbedder())
+    assert_same(out, tmp_path / "g")
+    assert not list(out.glob("data/*/*deadbeef.parquet"))
+
+
+def test_a_photo_that_kills_its_reader_is_left_out_and_tried_again(spark: Any, tmp_path: Path) -> None:
+    photos, out = draw_folder(tmp_path / "photo", classes=2, each=10), tmp_path / "out"
+    bad = photos / "class1" / "3.png"
+    bad.write_bytes(bad.read_bytes() + poison.POISON)
+    report = run(spark, photos, out, poison.load)
+    assert (report.count, report.bad) == (19, 1)
+    assert report.skipped == [(str(bad), "the process that read it died, 2 times")]
+    report = run(spark, photos, out)
+    assert (report.count, report.bad, report.embedded) == (20, 0, 1)
+
+
+def test_prefixes_and_tables_of_uris(spark: Any, tmp_path: Path) -> None:
+    photos = draw_folder(tmp_path / "photo", classes=2, each=6)
+    draw(photos / "a b%20#?é" / "1.PNG", 5)
+    draw(photos / "top.png", 6)
+    (photos / "notes.txt").write_text("no photo")
+    prefix = f"file://{photos}"
+    report = run(spark, prefix, tmp_path / "out")
+    builder.build(tmp_path / "g", [photos], TinyEmbedder())
+    rows, gallery = rows_of(tmp_path / "out"), Gallery.open(tmp_path / "g")
+    assert report.count == 14 and sorted(rows) == sorted(gallery.ids)
+    for item, vector in zip(gallery.items(), gallery.vectors, strict=True):
+        row = rows[item.id]
+        assert row["uri"] == f"{prefix}/{item.id.split('/', 1)[1]}"
+        assert (row["label"], row["sha256"], row["size"]) == (item.label, item.sha256, item.size)
+        assert np.array_equal(np.array(row["vector"], np.float32), vector)
+    assert run(spark, prefix, tmp_path / "out").version == 1
+
+    lines = [f"{n},{row['uri']},{'cat' if n % 2 else ''}" for n, row in enumerate(rows.values())]
+    table = tmp_path / "list.csv"
+    table.write_text("\n".join(["id,uri,label", *lines, f"99,file://{tmp_path}/nowhere.png,dog"]) + "\n")
+    report = run(spark, table, tmp_path / "listed")
+    assert (report.count, report.bad) == (14, 1) and report.skipped[0][1] == "No such file"
+    assert {row["label"] for row in rows_of(tmp_path / "listed").values()} == {"cat", ""}
+    for text, said in (
+        ("id,url\n1,x\n", "expected `uri` or `path`"),
+        ("id,uri\n1,x\n1,y\n", "the id '1' comes 2 times"),
+        ("id,uri\n,x\n", "without id or uri"),
+    ):
+        table.write_text(text)
+        with pytest.raises(UserError, match=said):
+            run(spark, table, tmp_path / "no")
+    for source, said in (
+        (f"file://{tmp_path}/nowhere", "cannot list"),
+        ("gopher://host/photos", "cannot open"),
+        ("s3://key:secret@bucket/photos", "credentials"),
+        (tmp_path / "nowhere", "no folder"),
+        (tmp_path / "nowhere.parquet", "no table"),
+    ):
+        with pytest.raises(UserError, match=said):
+            run(spark, source, tmp_path / "no")
+    with pytest.raises(UserError, match="holds other things"):
+        run(spark, photos, photos)
+
+
+def test_a_damaged_file_is_found(spark: Any, tmp_path: Path) -> None:
+    run(spark, draw_folder(tmp_path / "photo", classes=1, each=4), tmp_path / "out")
+    file = next((tmp_path / "out").glob("data/*/*.parquet"))
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(bytes(content))
+    with pytest.raises(UserError, match="missing or damaged"):
+        import_dataset(str(tmp_path / "out"), tmp_path / "g", CARD)
+    assert not (tmp_path / "g").exists()
+
+
+@pytest.mark.parametrize(
+    ("master", "said"),
+    [("spark://127.0.0.1:1", "no Spark master answers"), ("http://127.0.0.1", "expected spark://HOST:PORT")],
+)
+def test_masters_that_are_none(master: str, said: str) -> None:
+    pytest.importorskip("pyspark")
+    with pytest.raises(UserError, match=said), session(master):
+        pass

@@ -1,0 +1,349 @@
+"""Spark beside the single machine, executors that die, a rerun, Milvus beside the exact gallery, a driver's memory.
+
+Both engines embed the same photos on the same cores, with the model loaded and warm: start-up is not counted. Photos
+are a few hundred, repeated with other bytes after their end, so that every file is different and decodes alike.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tf_ssgn.benchmarks.index import Model, _apart
+from tf_ssgn.retrieval.photos import Photo
+from tf_ssgn.scale import sizing
+from tf_ssgn.scale.card import Card
+
+DIFFERENT = 200  # photos that are drawn
+GENERATED = Card("generated", "generated", 16, 0)
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured."""
+
+    backbone: str
+    photos: int
+    kills: int
+    rows: int
+    vectors: int
+    dimension: int
+    queries: int
+    one_executor: bool
+
+
+FULL = Size("mobilenet_v2", 10_000, 5, 1_000_000, 20_000, 128, 50, True)
+SMALL = Size("tiny", 600, 1, 20_000, 2_000, 16, 8, False)
+
+
+def run(full: bool, data: str | None = None) -> dict[str, Any]:
+    """Measures and prints one line per figure; returns them by name."""
+    size = FULL if full else SMALL
+    found: dict[str, Any] = {"photos": size.photos, "backbone": size.backbone}
+    work = Path(tempfile.mkdtemp(prefix="bench-scale-"))
+
+    def note(name: str, values: dict[str, Any]) -> None:
+        found[name] = values
+        said = ", ".join(
+            f"{key} {value:,.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in values.items()
+        )  # noqa: E501
+        print(f"{name:>28}  {said}", flush=True)
+
+    try:
+        _prepare(size, data, work)
+        note("Milvus Lite", _apart(milvus, size, work))
+        note("single machine", _apart(single, size, work))
+        _spark(size, work, note)
+        found |= _ratios(found)
+        for name in ("spark / single machine", "2 executors / 1"):
+            if name in found:
+                print(f"{name:>28}  {found[name]:.3f}", flush=True)
+        found["plan"] = _plan(found)
+        return found
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _ratios(found: dict[str, Any]) -> dict[str, Any]:
+    two = found["spark, 2 executors"]["images_per_s"]
+    ratios = {"spark / single machine": two / found["single machine"]["images_per_s"]}
+    if "spark, 1 executor" in found:
+        ratios["2 executors / 1"] = two / found["spark, 1 executor"]["images_per_s"]
+    return ratios
+
+
+def _plan(found: dict[str, Any]) -> dict[str, Any]:
+    """The sizes of docs/scale.md from what was just measured, and the simulations behind them."""
+    rows = next(values for name, values in found.items() if name.endswith("generated rows"))
+    spark = found["spark, 2 executors"]
+    costs = sizing.Costs(core=spark["images_per_s"] / 2, plan=rows["rows"] / rows["seconds"])
+    print(f"\nplan, {costs}")
+    table = [sizing.size(photos, costs) for photos in sizing.PHOTOS]
+    for key in table[0]:
+        print("  ".join([f"{key:>28}", *(f"{row[key]:>16,.4g}" for row in table)]))
+    lost = {f"{seconds:.0f} s": sizing.lost_work(100, seconds, 8.0, 20_000) for seconds in (25.0, 250.0, 2500.0)}
+    merged = {segments: sizing.merging(segments) for segments in (10, 100, 1000, 10_000)}
+    print(f"executors that die every 8 hours, by a part's length: {lost}\nmerging: {merged}")
+    return {"costs": dataclasses.asdict(costs), "sizes": table, "lost_work": lost, "merging": merged}
+
+
+def _prepare(size: Size, data: str | None, work: Path) -> None:
+    """Writes `photo/<class>/<n>.jpg`, a small set to warm up with, and the model."""
+    from tf_ssgn.benchmarks import runtime
+    from tf_ssgn.runtime.saved_model import SIGNATURES
+    from tf_ssgn.serving import export
+
+    some = [path.read_bytes() for path in runtime._photos(data, work / "some", DIFFERENT)]
+    for number in range(size.photos + size.photos // 100):
+        new = number >= size.photos
+        path = work / ("new" if new else "photo") / f"class{number % 20}" / f"{number}.{_suffix(some[0])}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(some[number % len(some)] + number.to_bytes(8, "big"))
+    for number in range(64):
+        path = work / "warm" / "class" / f"{number}.{_suffix(some[0])}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(some[number % len(some)] + b"warm" + number.to_bytes(8, "big"))
+    module, models = runtime.build(size.backbone, "none")
+    card = next(iter(models.values())).card
+    card = {**card, "semantic_dimension": runtime.SEMANTIC, "name": "drawn", "content": "1", "signatures": []}
+    card |= dict.fromkeys(("backbone", "image_size", "evaluation_views", "dataset", "split", "seed"), "none")
+    functions = {name: getattr(module, name).get_concrete_function() for name in SIGNATURES}
+    export.publish(work / "model" / "embed", module, functions, {**card, "seen": []}, [])
+
+
+def _suffix(content: bytes) -> str:
+    return "png" if content.startswith(b"\x89PNG") else "jpg"
+
+
+def single(size: Size, work: Path) -> dict[str, Any]:
+    import tf_ssgn
+    from tf_ssgn.retrieval import builder
+
+    model = tf_ssgn.load(work / "model")
+    builder.build(work / "warmed", [work / "warm"], model)
+    start = time.perf_counter()
+    report = builder.build(work / "g", [work / "photo"], model)
+    seconds = time.perf_counter() - start
+    return {"seconds": seconds, "images_per_s": report.count / seconds, "runtime": model.runtime}
+
+
+def milvus(size: Size, work: Path) -> dict[str, Any]:
+    """Recall@10 against the exact gallery, counted by score, plain and with filters; in an embedded file."""
+    from tf_ssgn.retrieval import changes, milvus_writer
+    from tf_ssgn.retrieval.gallery import Gallery
+    from tf_ssgn.retrieval.options import Options
+    from tf_ssgn.retrieval.segment import Item
+
+    random = np.random.default_rng(0)
+    vectors = random.standard_normal((size.vectors, size.dimension), np.float32)
+    labels = [f"label {row % 50}" for row in range(size.vectors)]
+    ids = [f"item/{row:07d}" for row in range(size.vectors)]
+    changes.import_columns(work / "exact", Model(size.dimension), "bench", vectors, ids, labels)
+    items = [Item(id, f"/{id}", label, width=row) for row, (id, label) in enumerate(zip(ids, labels, strict=True))]
+    start = time.perf_counter()
+    where = f"milvus:{work}/lite.db/bench"
+    milvus_writer.import_blocks(where, Model(size.dimension), [(items, vectors)], len(items), "bench")
+    inserted = time.perf_counter() - start
+    from tf_ssgn.retrieval.milvus_index import MilvusGallery
+
+    exact, remote = Gallery.open(work / "exact"), MilvusGallery.open(where)
+    queries = random.standard_normal((size.queries, size.dimension), np.float32)
+    result: dict[str, Any] = {"insert_per_s": len(items) / inserted}
+    for name, options in (
+        ("plain", Options()),
+        ("label", Options(labels=("label 7", "label 8"))),
+        ("where", Options(where="label <> 'label 3' AND label >= 'label 2'")),
+    ):
+        hits, times = [], []
+        for query in queries:
+            begun = time.perf_counter()
+            mine = [hit.id for hit in remote.search(query, 10, options=options)]
+            times.append((time.perf_counter() - begun) * 1e3)
+            true = exact.search(query, 10, "exact", options)
+            hits.append(len({hit.id for hit in true} & set(mine)) / len(true))
+        result |= {f"recall_at_10_{name}": float(np.mean(hits)), f"p50_ms_{name}": float(np.median(times))}
+    remote.close()
+    return result
+
+
+# -- Spark -----------------------------------------------------------------------------------------------------------
+
+
+def _spark(size: Size, work: Path, note: Callable[[str, dict[str, Any]], None]) -> None:
+    from tf_ssgn.scale.card import read_card
+    from tf_ssgn.scale.spark import embed, session
+
+    card = read_card(work / "model")
+    settings = {"spark__ui__enabled": "false", "spark__executor__memory": "1g"}
+
+    def timed(spark: Any, source: Path, to: str) -> tuple[Any, dict[str, Any]]:
+        driver = [os.getpid(), _java(spark)]
+        before = sum(map(_cpu, driver))
+        start = time.perf_counter()
+        report = embed(spark, [str(source)], card, str(work / to))
+        whole = time.perf_counter() - start
+        return report, {
+            "images_per_s": report.embedded / max(report.seconds, 1e-9),
+            "seconds": report.seconds,
+            "with_planning_s": whole,
+            "driver_cpu_s": sum(map(_cpu, driver)) - before,
+        }
+
+    with session("local-cluster[2,1,1536]", **settings) as spark:
+        _warm(spark, card, work, 2)
+        _, values = timed(spark, work / "photo", "out")
+        note("spark, 2 executors", values)
+        note("spark = single machine", {"equal_vectors": _equal(work)})
+        for path in (work / "new").rglob("*.*"):
+            path.rename(work / "photo" / path.parent.name / path.name)
+        report, values = timed(spark, work / "photo", "out")
+        note("rerun with 1 % new", {"embedded": report.embedded, "unchanged": report.unchanged, **values})
+        note(f"{size.kills} kills", _killed(spark, size, card, work))
+        note(f"{size.rows:,} generated rows", _generated(spark, size, work))
+    if size.one_executor:
+        with session("local-cluster[1,1,1536]", **settings) as spark:
+            _warm(spark, card, work, 1)
+            note("spark, 1 executor", timed(spark, work / "photo", "one")[1])
+
+
+def _warm(spark: Any, card: Any, work: Path, executors: int) -> None:
+    """Has every executor load the model: short runs until each has taken part."""
+    from tf_ssgn.scale.spark import embed
+
+    for round_ in range(2):
+        embed(spark, [str(work / "warm")], card, str(work / f"warm-{executors}-{round_}"))
+
+
+def _equal(work: Path) -> bool:
+    """Whether Spark's rows are those of the gallery that one machine made, vector for vector."""
+    from tf_ssgn.retrieval.gallery import Gallery
+    from tf_ssgn.scale.dataset import open_dataset
+    from tf_ssgn.scale.gallery import blocks
+
+    gallery = Gallery.open(work / "g")
+    expected = {item.id: (item, vector) for item, vector in zip(gallery.items(), gallery.vectors, strict=True)}
+    seen = 0
+    for items, vectors in blocks(*open_dataset(str(work / "out"))):
+        for item, vector in zip(items, vectors, strict=True):
+            theirs, other = expected.pop(item.id)
+            if item != theirs or not np.array_equal(vector, other):
+                return False
+            seen += 1
+    return not expected and seen == len(gallery)
+
+
+def _killed(spark: Any, size: Size, card: Any, work: Path) -> dict[str, Any]:
+    """`kill -9` of executors, spread over a run; the result against the undisturbed one."""
+    from tf_ssgn.scale.dataset import open_dataset
+    from tf_ssgn.scale.spark import embed
+
+    out, killed = work / "killed", []
+    parts = -(-size.photos // 256)
+
+    def kill() -> None:
+        for number in range(size.kills):
+            while len(list(out.glob("runs/*/done/part-*.json"))) <= number * parts // (size.kills + 1):
+                time.sleep(0.05)
+            alive: list[int] = []
+            while not alive:
+                alive = _executors(_java(spark))
+                time.sleep(0.05)
+            os.kill(alive[number % len(alive)], signal.SIGKILL)
+            killed.append(alive[number % len(alive)])
+
+    thread = threading.Thread(target=kill, daemon=True)
+    thread.start()
+    start = time.perf_counter()
+    report = embed(spark, [str(work / "photo")], card, str(out))
+    seconds = time.perf_counter() - start
+    dataset, manifest = open_dataset(str(out))
+    ids = [id for table in dataset.tables(manifest) for id in table.column("id").to_pylist()]
+    expected = sum(1 for path in (work / "photo").rglob("*.*") if path.is_file())
+    return {
+        "killed": len(set(killed)),
+        "photos": report.count,
+        "missing": expected - len(set(ids)),
+        "twice": len(ids) - len(set(ids)),
+        "seconds": seconds,
+    }
+
+
+class _Generator:
+    """Vectors from nothing, to measure what is around a model."""
+
+    fingerprint, dimension, runtime = GENERATED.fingerprint, GENERATED.dimension, "generated"
+
+    def call(self, signature: str, inputs: dict[str, Any]) -> dict[str, Any]:
+        count = len(inputs["image_bytes"])
+        return {"embedding": np.ones((count, self.dimension), np.float32), "status": np.zeros(count, np.int32)}
+
+
+def _load_generator(path: str, runtime: str) -> _Generator:
+    return _Generator()
+
+
+def _read_nothing(found: Any) -> Photo:
+    return Photo(found, b"nothing", found.id, 1, 1)
+
+
+def _generated(spark: Any, size: Size, work: Path) -> dict[str, Any]:
+    """Peak memory of the driver, its Python and its JVM, from its start on."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    from tf_ssgn.scale.spark import embed
+
+    ids = [f"https://example.org/{row % 997}/{row:08d}.jpg" for row in range(size.rows)]
+    parquet.write_table(pa.table({"uri": ids}), work / "rows.parquet")
+    del ids
+    start = time.perf_counter()
+    report = embed(
+        spark, [str(work / "rows.parquet")], GENERATED, str(work / "rows"), load=_load_generator, read=_read_nothing
+    )
+    return {
+        "rows": report.count,
+        "seconds": time.perf_counter() - start,
+        "python_mb": _peak(os.getpid()),
+        "jvm_mb": _peak(_java(spark)),
+        "manifest_bytes": sum(path.stat().st_size for path in (work / "rows" / "manifests").iterdir()),
+    }
+
+
+def _java(spark: Any) -> int:
+    """Process id of the driver's JVM."""
+    return int(spark.sparkContext._jvm.java.lang.ProcessHandle.current().pid())
+
+
+def _executors(parent: int) -> list[int]:
+    """Executors that a JVM started."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            command = (entry / "cmdline").read_bytes() if entry.name.isdigit() else b""
+            above = int((entry / "stat").read_text().rpartition(")")[2].split()[1]) if command else 0
+        except OSError:
+            continue
+        if above == parent and b"ExecutorBackend" in command:
+            found.append(int(entry.name))
+    return sorted(found)
+
+
+def _cpu(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _peak(pid: int) -> float:
+    text = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("VmHWM")) / 2**10

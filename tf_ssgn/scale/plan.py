@@ -1,0 +1,258 @@
+"""What a run has to do: the photos of a source beside what the current version has, as parts of like size.
+
+The photos never pass through the driver as Python objects, but for those of a local folder, which it walks itself so
+that they get the ids that the gallery on one machine gives them.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tf_ssgn.errors import UserError, reason
+from tf_ssgn.retrieval.files import EXTENSIONS, to_text, walk
+from tf_ssgn.scale import places
+from tf_ssgn.scale.dataset import BAD, DATA, RUNS, Dataset
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+PART_LEAST, PART_MOST, PARTS = 256, 20_000, 10_000  # photos of a part, and how many parts there should be
+LISTED = "id string, uri string, label string, size long, modified long"
+_KNOWN = f"{LISTED}, file string, kind string, final boolean"
+_TABLES = (".parquet", ".csv")
+_CHUNK = 100_000
+
+
+@dataclass
+class Listing:
+    """All photos of a source.
+
+    Attributes:
+        about: what the manifest notes of it.
+        complete: False where something below it could not be listed, so that what is missing may still be there.
+    """
+
+    photos: DataFrame
+    about: dict[str, Any]
+    complete: bool = True
+    problems: list[tuple[str, str]] = field(default_factory=list)
+
+
+def list_photos(spark: SparkSession, given: Sequence[str]) -> Listing:
+    """The photos of local folders, of one URI prefix, or of one table of URIs (.parquet or .csv).
+
+    Raises:
+        UserError: several kinds at once, a place that cannot be listed, a table without URIs or with an id twice.
+    """
+    if len(given) == 1 and given[0].lower().rstrip("/").endswith(_TABLES):
+        return _table(spark, given[0])
+    if any(places.is_uri(source) for source in given):
+        if len(given) > 1:
+            raise UserError(f"received {len(given)} places, expected local folders, or one URI prefix or one table")
+        return _prefix(spark, given[0])
+    return _folders(spark, given)
+
+
+def _folders(spark: SparkSession, folders: Sequence[str]) -> Listing:
+    import pyarrow as pa
+
+    found = walk(folders)
+    columns = {
+        "id": pa.array([photo.id for photo in found.found], pa.string()),
+        "uri": pa.array([to_text(photo.path) for photo in found.found], pa.string()),
+        "label": pa.array([photo.label for photo in found.found], pa.string()),
+        "size": pa.array([photo.size for photo in found.found], pa.int64()),
+        "modified": pa.array([photo.modified for photo in found.found], pa.int64()),
+    }
+    sources = [{"folder": to_text(source.folder), "prefix": source.prefix} for source in found.sources]
+    problems = [(to_text(problem.path), problem.reason) for problem in found.problems]
+    photos = spark.createDataFrame(pa.table(columns), LISTED)
+    return Listing(photos, {"kind": "folders", "sources": sources}, not problems, problems)
+
+
+def _prefix(spark: SparkSession, uri: str) -> Listing:
+    """Every photo below a URI; executors list the folders directly below it, one each at a time."""
+    uri = uri.rstrip("/")
+    top = places.place(uri)
+    try:
+        entries = list(places.children(top))
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot list {places.shown(uri)}: {reason(error)}") from None
+    folders = [entry.base_name for entry in entries if not entry.is_file]
+    names: list[str | None] = [None, *folders]  # None: the files directly in it
+    parts = spark.createDataFrame([(name,) for name in names], "name string").repartition(min(len(names), 1000))
+    return Listing(parts.mapInArrow(lambda batches: _listed(batches, uri), LISTED), {"kind": "prefix", "prefix": uri})
+
+
+def _listed(batches: Iterator[Any], uri: str) -> Iterator[Any]:
+    import pyarrow as pa
+    from pyarrow import fs
+
+    root = places.place(uri)
+    first = uri.rpartition("/")[2] or uri.split("://")[1].strip("/")
+    for batch in batches:
+        for name in batch.column(0).to_pylist():
+            where = root.path if name is None else root.below(name).path
+            found = root.system.get_file_info(fs.FileSelector(where, recursive=name is not None))
+            rows = []
+            for about in found:
+                if not about.is_file or os.path.splitext(about.base_name)[1].lower() not in EXTENSIONS:
+                    continue
+                below = about.path[len(root.path.rstrip("/")) + 1 :]
+                label = (f"{first}/{below}").split("/")[-2]
+                rows.append((f"{first}/{below}", f"{uri}/{below}", label, about.size, about.mtime_ns))
+            for low in range(0, len(rows), _CHUNK):
+                columns = list(zip(*rows[low : low + _CHUNK], strict=True))
+                kinds = [pa.string()] * 3 + [pa.int64()] * 2
+                arrays = [pa.array(column, kind) for column, kind in zip(columns, kinds, strict=True)]
+                yield pa.RecordBatch.from_arrays(arrays, ["id", "uri", "label", "size", "modified"])
+
+
+def _table(spark: SparkSession, uri: str) -> Listing:
+    """A column `uri` or `path`, and where it has them `id`, `label`, `size` and `modified` (ns)."""
+    from pyspark.sql import functions as F
+
+    reader = spark.read
+    name = uri if places.is_uri(uri) else f"file://{os.path.abspath(uri)}"
+    if not places.is_uri(uri) and not os.path.exists(uri):
+        raise UserError(f"no table {places.shown(uri)}; expected .parquet or .csv with a column `uri`")
+    try:
+        csv = uri.lower().endswith(".csv")
+        table = reader.csv(name, header=True, escape='"', multiLine=True) if csv else reader.parquet(name)
+    except Exception as error:  # Spark's own kinds, and the JVM's
+        raise UserError(f"{places.shown(uri)} cannot be read as a table ({reason(error)})") from None
+    column = next((name for name in ("uri", "path") if name in table.columns), None)
+    if column is None:
+        raise UserError(f"{places.shown(uri)} has the columns {', '.join(table.columns)}; expected `uri` or `path`")
+    where = F.col(column).cast("string")
+    folder = F.element_at(F.split(where, "/"), -2)
+    picked = {
+        "id": F.col("id").cast("string") if "id" in table.columns else where,
+        "uri": where,
+        "label": F.col("label").cast("string") if "label" in table.columns else folder,
+        "size": F.col("size").cast("long") if "size" in table.columns else F.lit(None).cast("long"),
+        "modified": F.col("modified").cast("long") if "modified" in table.columns else F.lit(None).cast("long"),
+    }
+    photos = table.select(*(value.alias(key) for key, value in picked.items()))
+    empty = photos.filter(F.col("id").isNull() | (F.col("id") == "") | F.col("uri").isNull() | (F.col("uri") == ""))
+    if empty.limit(1).count():
+        raise UserError(f"{places.shown(uri)} has a row without id or {column}; expected both in each")
+    twice = photos.groupBy("id").count().filter("count > 1").limit(1).collect()
+    if twice:
+        raise UserError(
+            f"{places.shown(uri)}: the id {twice[0]['id']!r} comes {twice[0]['count']} times; expected one row for "
+            "each photo"
+        )
+    return Listing(photos.fillna("", ["label"]), {"kind": "table", "table": uri})
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Numbers of the parts to embed, photos in them; parts of rows that go, and how many of these just vanished."""
+
+    parts: list[int]
+    photos: int
+    gone: list[int]
+    removed: int
+
+
+def make_plan(
+    spark: SparkSession, dataset: Dataset, current: dict[str, Any] | None, run: str, listing: Listing
+) -> Plan:
+    """Writes the photos to embed to `runs/<run>/plan/`, the current version's rows that go to `runs/<run>/gone/`."""
+    from pyspark.sql import functions as F
+
+    if current is None:
+        return Plan(*_write(listing.photos, dataset, run), [], 0)
+    here, there = listing.photos.alias("here"), _known(spark, dataset, current).alias("there")
+
+    def differs(name: str) -> Any:
+        given = F.col(f"here.{name}")
+        return given.isNotNull() & ~given.eqNullSafe(F.col(f"there.{name}"))
+
+    changed = differs("uri") | differs("label") | differs("size") | differs("modified")
+    new, vanished = F.col("there.id").isNull(), F.col("here.id").isNull()
+    both = here.join(there, F.col("here.id") == F.col("there.id"), "full_outer")
+    both = both.withColumn("vanished", vanished).withColumn(
+        "wanted", ~vanished & (new | changed | ~F.coalesce(F.col("there.final"), F.lit(True)))
+    )
+    both = both.persist()
+    try:
+        parts, photos = _write(both.filter("wanted").select("here.*"), dataset, run)
+        leaves = F.col("wanted") | F.col("vanished") if listing.complete else F.col("wanted")
+        rows = both.filter(leaves & ~new)
+        files = len(current[DATA]) + len(current[BAD])
+        gone, _ = _write_parts(rows.select("there.id", "there.file").repartition(files, "file"), dataset, run, "gone")
+        return Plan(parts, photos, gone, rows.filter("vanished").count() if gone else 0)
+    finally:
+        both.unpersist()
+
+
+def _write(todo: DataFrame, dataset: Dataset, run: str) -> tuple[list[int], int]:
+    """Parts of like size, the same photo in the same part however often it is written: (their numbers, photos)."""
+    todo = todo.persist()
+    try:
+        photos = todo.count()
+        if not photos:
+            return [], 0
+        parts = -(-photos // min(PART_MOST, max(PART_LEAST, photos // PARTS)))
+        parts = max(parts, min(photos, 4 * todo.sparkSession.sparkContext.defaultParallelism))
+        return _write_parts(todo.repartition(parts, "id").sortWithinPartitions("id"), dataset, run, "plan")
+    finally:
+        todo.unpersist()
+
+
+def _write_parts(rows: DataFrame, dataset: Dataset, run: str, folder: str) -> tuple[list[int], int]:
+    uri = dataset.uri
+    written = rows.mapInArrow(lambda batches: _write_part(batches, uri, run, folder), "part int, rows long").collect()
+    return sorted(row["part"] for row in written), sum(row["rows"] for row in written)
+
+
+def _known(spark: SparkSession, dataset: Dataset, current: dict[str, Any]) -> DataFrame:
+    """The rows of a version, each with the file it is in."""
+    entries = [(kind, json.dumps(entry)) for kind in (DATA, BAD) for entry in current[kind]]
+    if not entries:
+        return spark.createDataFrame([], _KNOWN)
+    files = spark.createDataFrame(entries, "kind string, entry string").repartition(min(len(entries), 1000))
+    uri = dataset.uri
+
+    def rows(batches: Iterator[Any]) -> Iterator[Any]:
+        import pyarrow as pa
+
+        folder = Dataset(uri)
+        for batch in batches:
+            for kind, text in zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True):
+                entry = json.loads(text)
+                wanted = ["id", "uri", "label", "size", "modified"] + (["final"] if kind == BAD else [])
+                table = folder.read(entry, wanted)
+                final = table.column("final") if kind == BAD else pa.array([True] * len(table))
+                arrays = [table.column(name) for name in wanted[:5]]
+                arrays += [pa.array([entry["file"]] * len(table)), pa.array([kind] * len(table)), final]
+                names = [*wanted[:5], "file", "kind", "final"]
+                yield from pa.Table.from_arrays(arrays, names=names).to_batches()
+
+    return files.mapInArrow(rows, _KNOWN)
+
+
+def _write_part(batches: Iterator[Any], uri: str, run: str, folder: str) -> Iterator[Any]:
+    """One partition to one file, whole or absent, whose name says which partition it was."""
+    import pyarrow as pa
+    from pyarrow import parquet
+    from pyspark import TaskContext
+
+    context = TaskContext.get()
+    assert context is not None
+    part = context.partitionId()
+    found = [batch for batch in batches if batch.num_rows]
+    if not found:
+        return
+    table = pa.Table.from_batches(found)
+    buffer = io.BytesIO()
+    parquet.write_table(table, buffer, compression="zstd")
+    places.write_whole(Dataset(uri).at(RUNS, run, folder, f"part-{part:06d}.parquet"), buffer.getvalue())
+    yield pa.RecordBatch.from_pydict({"part": pa.array([part], pa.int32()), "rows": [table.num_rows]})

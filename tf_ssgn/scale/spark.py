@@ -1,0 +1,385 @@
+"""Bulk embedding on Apache Spark: plan, embed part by part on the executors, commit a version.
+
+A run is killed wherever it is killed: the next one goes on with the parts that are not done. Executors may die at any
+time; their parts are computed again elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import shutil
+import socket
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tf_ssgn.cli import log
+from tf_ssgn.errors import UserError, reason
+from tf_ssgn.progress import Progress
+from tf_ssgn.scale import places, worker
+from tf_ssgn.scale.card import Card
+from tf_ssgn.scale.dataset import BAD, DATA, RUNS, Dataset
+from tf_ssgn.scale.plan import list_photos, make_plan
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+FAILURES = 12  # attempts of a part: lost executors count, and so does each death that finds a poisonous photo
+ANSWER_SECONDS = 5.0  # for the master's port to open
+EXECUTOR_SECONDS = 120.0  # for the first executor to come
+ARCHIVE = "tf_ssgn_model"
+_OURS = re.compile(r"tf_ssgn\.errors\.UserError: (.+)")
+_MASTER = re.compile(r"spark://(\[[^\]]+\]|[^:/,]+):(\d+)")
+
+
+@dataclass
+class BulkReport:
+    """What a run did. `skipped` has the first photos that could not be used, with the reason; `bad` counts all."""
+
+    count: int
+    bad: int
+    version: int
+    embedded: int = 0
+    resumed: int = 0
+    unchanged: int = 0
+    removed: int = 0
+    seconds: float = 0.0
+    busy_seconds: float = 0.0  # of all executors together, while they embedded
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+
+
+@contextmanager
+def session(master: str | None, **settings: str) -> Iterator[SparkSession]:
+    """A Spark session on a master, `spark-submit`'s own for None; spark-defaults.conf counts.
+
+    `settings` are further ones, with `__` for the dot: `spark__executor__memory="2g"`.
+
+    Raises:
+        UserError: no pyspark, no Java, or a master that does not answer or gives no executor.
+    """
+    try:
+        from pyspark import SparkConf
+        from pyspark.sql import SparkSession
+    except ImportError:
+        raise UserError("--engine spark needs pyspark; pip install 'tf_ssgn[spark]'") from None
+    if not os.environ.get("JAVA_HOME") and shutil.which("java") is None:
+        raise UserError("Spark needs Java 17 or newer; on Debian: apt-get install openjdk-17-jre-headless")
+    if master is not None:
+        _answers(master)
+        if master.startswith("local"):
+            os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    conf = SparkConf().setIfMissing("spark.app.name", "tf_ssgn")
+    conf.setIfMissing("spark.task.maxFailures", str(FAILURES)).setIfMissing("spark.ui.showConsoleProgress", "false")
+    conf.setIfMissing("spark.log.level", "ERROR").setIfMissing("spark.driver.memory", "1g")
+    for name, value in settings.items():
+        conf.set(name.replace("__", "."), value)
+    if master is not None:
+        conf.setMaster(master)
+    with explained():
+        made = SparkSession.builder.config(conf=conf).getOrCreate()
+    try:
+        _wait_for_executor(made)
+        yield made
+    finally:
+        made.stop()
+
+
+def _answers(master: str) -> None:
+    found = [(host.strip("[]"), int(port)) for host, port in _MASTER.findall(master)]
+    if not found and not master.startswith(("local", "yarn", "k8s://")):
+        raise UserError(f"--master: received {master!r}, expected spark://HOST:PORT, yarn, k8s://HOST:PORT or local[N]")
+    said = ""
+    for host, port in found:
+        try:
+            socket.create_connection((host, port), ANSWER_SECONDS).close()
+            return
+        except OSError as error:
+            said = error.strerror or str(error)
+    if found:
+        raise UserError(f"no Spark master answers at {master} ({said}); start it, or name another with --master")
+
+
+def _wait_for_executor(spark: SparkSession) -> None:
+    """A job without executors waits for ever, so they are waited for here, and not for ever."""
+    context: Any = spark.sparkContext
+    if re.fullmatch(r"local(\[.*\])?", context.master):
+        return
+    stop = time.monotonic() + EXECUTOR_SECONDS
+    while context._jsc.sc().getExecutorMemoryStatus().size() < 2:  # the driver is one of them
+        if time.monotonic() > stop:
+            raise UserError(
+                f"the master {context.master} gave no executor within {EXECUTOR_SECONDS:.0f} s; see that its workers "
+                "are up and have the cores and the memory that spark.executor.memory asks for"
+            )
+        time.sleep(0.1)
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Turns what Spark raises into one line, ours where the cause is an error of ours on an executor."""
+    try:
+        yield
+    except (UserError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        text = str(error)
+        if ours := _OURS.search(text):
+            raise UserError(ours[1]) from None
+        if "JAVA_GATEWAY_EXITED" in text:
+            raise UserError("Java does not start; Spark needs Java 17 or newer (JAVA_HOME names it)") from None
+        if not type(error).__module__.startswith(("pyspark", "py4j")) and not isinstance(error, ConnectionError):
+            raise
+        lines = [line.strip() for line in text.splitlines() if re.search(r"(Error|Exception)\b.*: ", line)]
+        raise UserError(f"Spark gave up: {reason(ValueError((lines or [text])[-1]))}; see its log") from None
+
+
+def embed(
+    spark: SparkSession,
+    given: Sequence[str],
+    card: Card,
+    to: str,
+    *,
+    runtime: str = "auto",
+    load: Callable[[str, str], Any] = worker.load_model,
+    read: Callable[..., Any] = worker.read_photo,
+) -> BulkReport:
+    """Brings the dataset at `to` in step with local folders, a URI prefix or a table of URIs.
+
+    What is new or changed is embedded, what vanished goes, all else stays as it is. An unfinished run is finished
+    first. `load` and `read` are for what is no exported model or no file.
+
+    Raises:
+        UserError: a source or model that cannot be used, vectors of another model at `to`, or no photo at all.
+    """
+    dataset = Dataset(to)
+    current = dataset.manifest()
+    if current is not None and current["model"]["fingerprint"] != card.fingerprint:
+        raise UserError(
+            f"{places.shown(to)} was embedded by another model (fingerprint {current['model']['fingerprint']}, model "
+            f"{current['model']['path']}); received {card.fingerprint}: embed into another folder"
+        )
+    _refuse_foreign(dataset)
+    with explained(), _model(spark, card, load) as archive:
+        job = worker.Job(dataset.uri, "", card.path, card.fingerprint, card.dimension, runtime, archive=archive,
+                         load=load, read=read)  # fmt: skip
+        return _run(spark, given, card, dataset, current, job)
+
+
+def _refuse_foreign(dataset: Dataset) -> None:
+    foreign = {about.base_name for about in dataset.listing()} - {"manifests", DATA, BAD, RUNS}
+    if foreign:
+        raise UserError(
+            f"{places.shown(dataset.uri)} holds other things ({min(foreign)!r}); expected a new or empty folder, "
+            "or one that was embedded into before"
+        )
+
+
+@contextmanager
+def _model(spark: SparkSession, card: Card, load: Any) -> Iterator[str]:
+    """Sends the model to all executors, present and future, so that they need not see the driver's disk."""
+    if load is not worker.load_model or re.fullmatch(r"local(\[.*\])?", str(spark.sparkContext.master)):
+        yield ""
+        return
+    from tf_ssgn.runtime.saved_model import newest_version
+
+    folder = Path(tempfile.mkdtemp(prefix="tf-ssgn-model-"))
+    try:
+        packed = shutil.make_archive(str(folder / ARCHIVE), "zip", newest_version(card.path))
+        name = f"{ARCHIVE}-{card.fingerprint[:16]}"
+        spark.sparkContext.addArchive(f"{packed}#{name}")
+        yield name
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _run(
+    spark: SparkSession, given: Sequence[str], card: Card, dataset: Dataset, current: dict[str, Any] | None, job: Any
+) -> BulkReport:
+    base = current["version"] if current else 0
+    asked = {"base": base, "fingerprint": card.fingerprint, "given": list(map(_absolute, given))}
+    state = _unfinished(dataset, asked)
+    problems: list[tuple[str, str]] = []
+    if state is None:
+        run = f"{base + 1:06d}-{secrets.token_hex(4)}"
+        log("listing the photos")
+        listing = list_photos(spark, given)
+        plan = make_plan(spark, dataset, current, run, listing)
+        problems = listing.problems
+        state = {**asked, "run": run, "parts": plan.parts, "photos": plan.photos, "gone": plan.gone}
+        state |= {"removed": plan.removed, "source": listing.about}
+        if not plan.parts and not plan.gone:
+            places.remove(dataset.at(RUNS, run))
+            if current is None:
+                raise UserError(f"no photos (PNG, JPEG, WebP, BMP, GIF) in {', '.join(map(places.shown, given))}")
+            return BulkReport(current["count"], current["rows_bad"], base, unchanged=current["count"], skipped=problems)
+        if current and state["removed"] >= current["count"] + current["rows_bad"] and not plan.parts:
+            places.remove(dataset.at(RUNS, run))
+            raise UserError(
+                f"none of the {current['count']:,} photos of {places.shown(dataset.uri)} is there any more; nothing "
+                "was changed: is the disk mounted? To start anew embed into another folder"
+            )
+        places.write_whole(dataset.at(RUNS, run, "run.json"), json.dumps(state, ensure_ascii=False).encode())
+    job = _with(job, run=state["run"], base=base)
+    done = _done(dataset, state)
+    resumed = sum(_rows(report) for report in done.values())
+    begun = time.monotonic()
+    reports = done | _embed(spark, job, state, done)
+    seconds = time.monotonic() - begun
+    replaced: dict[str, Any] = {}
+    for text in _on_executors(spark, state["gone"], lambda batches: worker.rewrite_parts(batches, job)):
+        replaced |= json.loads(text)
+    manifest = _manifest(card, dataset, current, state, list(reports.values()), replaced)
+    if not manifest["count"] and current is None:
+        first = next(dataset.tables(manifest, BAD)).to_pylist()[0]
+        places.remove(dataset.at(RUNS, state["run"]))
+        dataset.collect()
+        raise UserError(
+            f"none of the {manifest['rows_bad']:,} photos could be embedded (the first: {first['uri']!r}: "
+            f"{first['reason']}); nothing was written"
+        )
+    manifest = dataset.commit(manifest, base)
+    places.remove(dataset.at(RUNS, state["run"]))
+    dataset.collect()
+    fresh = sum(_rows(report, DATA) for report in reports.values())
+    return BulkReport(
+        manifest["count"],
+        manifest["rows_bad"],
+        manifest["version"],
+        embedded=fresh,
+        resumed=resumed,
+        unchanged=manifest["count"] - fresh,
+        removed=state["removed"],
+        seconds=seconds,
+        busy_seconds=sum(report["seconds"] for part, report in reports.items() if part not in done),
+        skipped=problems + _first_bad(dataset, reports),
+    )
+
+
+def _with(job: Any, **changes: Any) -> Any:
+    import dataclasses
+
+    return dataclasses.replace(job, **changes)
+
+
+def _absolute(source: str) -> str:
+    return source if places.is_uri(source) else os.path.abspath(source)
+
+
+def _unfinished(dataset: Dataset, asked: dict[str, Any]) -> dict[str, Any] | None:
+    """The planned run of the same photos, model and version, to be finished; all others are dropped."""
+    found = None
+    for about in dataset.listing(RUNS):
+        where = dataset.at(RUNS, about.base_name, "run.json")
+        state: dict[str, Any] = {}
+        with suppress(OSError, ValueError):
+            state = json.loads(places.read(where))
+        if found is None and asked.items() <= state.items():
+            found = state
+        else:
+            places.remove(dataset.at(RUNS, about.base_name))
+    return found
+
+
+def _done(dataset: Dataset, state: dict[str, Any]) -> dict[int, dict[str, Any]]:
+    """Reports of an unfinished run whose files are there."""
+    found = {}
+    for about in dataset.listing(RUNS, state["run"], "done"):
+        with suppress(OSError, ValueError, KeyError):
+            report = json.loads(places.read(dataset.at(RUNS, state["run"], "done", about.base_name)))
+            if report["part"] in state["parts"]:
+                found[report["part"]] = report
+    return found
+
+
+def _rows(report: dict[str, Any], *kinds: str) -> int:
+    return sum(report[kind]["rows"] for kind in kinds or (DATA, BAD) if report[kind])
+
+
+def _embed(spark: SparkSession, job: Any, state: dict[str, Any], done: dict[int, Any]) -> dict[int, dict[str, Any]]:
+    todo = [part for part in state["parts"] if part not in done]
+    stop = threading.Event()
+    with Progress(len(state["parts"]), "parts") as bar:
+        bar.advance(len(done))
+
+        def watch() -> None:
+            tracker = spark.sparkContext.statusTracker()
+            seen = 0
+            while not stop.wait(1.0):
+                with suppress(Exception):  # a context that is being stopped
+                    infos = [tracker.getStageInfo(stage) for stage in tracker.getActiveStageIds()]
+                    now = max((info.numCompletedTasks for info in infos if info), default=seen)
+                    bar.advance(max(0, now - seen))
+                    seen = max(now, seen)
+
+        thread = threading.Thread(target=watch, daemon=True)
+        thread.start()
+        try:
+            texts = _on_executors(spark, todo, lambda batches: worker.embed_parts(batches, job))
+        finally:
+            stop.set()
+            thread.join()
+        bar.done = len(state["parts"])
+    return {report["part"]: report for report in map(json.loads, texts)}
+
+
+def _on_executors(
+    spark: SparkSession, parts: list[int], function: Callable[[Iterator[Any]], Iterator[Any]]
+) -> list[str]:
+    """The reports of parts, each a task of its own."""
+    if not parts:
+        return []
+
+    def chosen(batches: Iterator[Any]) -> Iterator[Any]:
+        import pyarrow as pa
+
+        for batch in batches:
+            numbers = [parts[place] for place in batch.column(0).to_pylist()]
+            yield from function(iter([pa.RecordBatch.from_pydict({"part": numbers})]))
+
+    places_of_parts = spark.range(0, len(parts), 1, len(parts))
+    return [row["report"] for row in places_of_parts.mapInArrow(chosen, "part long, report string").collect()]
+
+
+def _manifest(
+    card: Card,
+    dataset: Dataset,
+    current: dict[str, Any] | None,
+    state: dict[str, Any],
+    reports: list[dict[str, Any]],
+    replaced: dict[str, Any],
+) -> dict[str, Any]:
+    runtimes = sorted({report["runtime"] for report in reports})
+    model = {"path": _absolute(card.path), "fingerprint": card.fingerprint, "views": card.views}
+    model["runtime"] = ", ".join(runtimes) or (current["model"]["runtime"] if current else "")
+    files: dict[str, list[Any]] = {}
+    for kind in (DATA, BAD):
+        kept = [replaced.get(entry["file"], entry) for entry in (current or {}).get(kind, [])]
+        files[kind] = [entry for entry in kept if entry] + [report[kind] for report in reports if report[kind]]
+    counts = {kind: sum(entry["rows"] for entry in files[kind]) for kind in files}
+    return {
+        "model": model,
+        "dimension": card.dimension,
+        "source": state["source"],
+        "run": state["run"],
+        "count": counts[DATA],
+        "rows_bad": counts[BAD],
+        **files,
+    }
+
+
+def _first_bad(dataset: Dataset, reports: dict[int, dict[str, Any]], most: int = 100) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    for report in reports.values():
+        if report[BAD] and len(found) < most:
+            found += [(row["uri"], row["reason"]) for row in dataset.read(report[BAD], check=True).to_pylist()]
+    return found[:most]

@@ -1,0 +1,266 @@
+"""What an executor does: one part of a plan at a time, read, embedded and written down.
+
+A part is a file of the plan. Its result is a file of vectors, a file of what could not be used, and a report that
+names both; the report comes last and whole, so a part is done or not begun, whenever its executor dies. A second
+attempt writes files of other names, and only one report is taken over: no photo is there twice.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tf_ssgn.config import SERVING
+from tf_ssgn.errors import UserError
+from tf_ssgn.retrieval import photos
+from tf_ssgn.retrieval.embedding import embed_images, read_ahead
+from tf_ssgn.retrieval.files import Found, to_file
+from tf_ssgn.retrieval.photos import Photo, Skipped
+from tf_ssgn.scale import places
+from tf_ssgn.scale.dataset import BAD, DATA, RUNS, Dataset, schemas
+from tf_ssgn.status import MEANING, Status
+
+CAREFUL_FROM = 2  # attempts of a part after which the next ones note each photo before they touch it
+DEATHS = 2  # of careful attempts on the same photo until it is left out
+NO_PHOTO = -1  # status of what was not decoded at all
+_STATUS = {MEANING[status]: int(status) for status in Status}
+
+
+def load_model(path: str, runtime: str) -> Any:
+    import tf_ssgn
+
+    return tf_ssgn.load(path, runtime=runtime)
+
+
+def read_photo(found: Found) -> Photo:
+    """One photo by its path or URI; raises Skipped with the reason."""
+    if not places.is_uri(found.path):
+        return photos.read(found._replace(path=to_file(found.path)))
+    content, size, modified = places.read_photo(found.path)
+    width, height, image = photos.as_query(content)
+    found = found._replace(size=size, modified=modified or 0)
+    return Photo(found, image, hashlib.sha256(content).hexdigest(), width, height)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a run asks of its executors.
+
+    Attributes:
+        base: the version that the run began from.
+        archive: name under which Spark unpacked the model on each of them; "" where `model` is a path that they see.
+        load: path and runtime to an embedder; `read`: what a photo's path or URI leads to.
+    """
+
+    dataset: str
+    run: str
+    model: str
+    fingerprint: str
+    dimension: int
+    runtime: str = "auto"
+    base: int = 0
+    archive: str = ""
+    load: Callable[[str, str], Any] = load_model
+    read: Callable[[Found], Photo] = read_photo
+
+    @functools.cached_property
+    def folder(self) -> Dataset:
+        return Dataset(self.dataset)
+
+
+def embed_parts(batches: Iterator[Any], job: Job) -> Iterator[Any]:
+    """For `mapInArrow`: numbers of parts to their reports, as JSON."""
+    import pyarrow as pa
+
+    for batch in batches:
+        for part in batch.column(0).to_pylist():
+            yield pa.RecordBatch.from_pydict(
+                {"part": [part], "report": [json.dumps(embed_part(job, part, _attempt()))]}
+            )
+
+
+def _attempt() -> int:
+    from pyspark import TaskContext
+
+    context = TaskContext.get()
+    return context.attemptNumber() if context else 0
+
+
+_MODELS: dict[tuple[str, str, Any], Any] = {}  # a Python worker lives for many parts
+
+
+def model_of(job: Job) -> Any:
+    """The model, loaded once in each Python worker; UserError where it is not the one that the driver read."""
+    key = job.fingerprint, job.runtime, job.load
+    if key not in _MODELS:
+        threads = os.environ.get("OMP_NUM_THREADS")  # Spark sets it to the cores of a task
+        if threads:
+            os.environ.setdefault("TF_NUM_INTRAOP_THREADS", threads)
+            os.environ.setdefault("TF_NUM_INTEROP_THREADS", threads)
+        path = job.model
+        if job.archive:
+            from pyspark import SparkFiles
+
+            path = SparkFiles.get(job.archive)
+        found = job.load(path, job.runtime)
+        if found.fingerprint != job.fingerprint:
+            raise UserError(
+                f"the model on this executor has the fingerprint {found.fingerprint}, expected {job.fingerprint}"
+            )
+        _MODELS.clear()
+        _MODELS[key] = found
+    return _MODELS[key]
+
+
+def report_place(job: Job, part: int) -> places.Place:
+    return job.folder.at(RUNS, job.run, "done", f"part-{part:06d}.json")
+
+
+def embed_part(job: Job, part: int, attempt: int) -> dict[str, Any]:
+    """Embeds a part of the plan, or returns the report of an earlier attempt that came to its end."""
+    done = report_place(job, part)
+    if places.exists(done):
+        return json.loads(places.read(done))
+    from pyarrow import parquet
+
+    plan = job.folder.at(RUNS, job.run, "plan", f"part-{part:06d}.parquet")
+    rows = parquet.read_table(plan.path, filesystem=plan.system).to_pylist()
+    todo = [Found(row["id"], row["uri"], row["label"], row["size"] or 0, row["modified"] or 0) for row in rows]
+    model = model_of(job)
+    begun = time.perf_counter()
+    result = _Result(job, part)
+    if attempt < CAREFUL_FROM:
+        _embed(todo, model, job, result)
+    else:
+        _embed_carefully(todo, model, job, result)
+    report = result.write(model)
+    report["seconds"] = round(time.perf_counter() - begun, 3)
+    places.write_whole(done, json.dumps(report).encode())
+    return report
+
+
+class _Result:
+    """The rows of a part, good and bad."""
+
+    def __init__(self, job: Job, part: int):
+        self._job, self._part = job, part
+        self.photos: list[Photo] = []
+        self.vectors: list[np.ndarray] = []
+        self.bad: list[tuple[Found, str, bool]] = []
+
+    def write(self, model: Any) -> dict[str, Any]:
+        import pyarrow as pa
+
+        job, name = self._job, f"part-{self._part:06d}-{secrets.token_hex(4)}"
+        kinds = schemas(job.dimension)
+        report: dict[str, Any] = {"part": self._part, "runtime": model.runtime, DATA: None, BAD: None}
+        if self.photos:
+            rows = [(*photo.found, photo.sha256, photo.width, photo.height, int(Status.OK)) for photo in self.photos]
+            columns = _columns(rows, kinds[DATA])
+            flat = pa.array(np.stack(self.vectors).astype(np.float32).reshape(-1))
+            columns.append(pa.FixedSizeListArray.from_arrays(flat, job.dimension))
+            report[DATA] = job.folder.write(DATA, job.run, name, pa.Table.from_arrays(columns, schema=kinds[DATA]))
+        if self.bad:
+            faults = [(*found, _STATUS.get(why, NO_PHOTO), why, final) for found, why, final in self.bad]
+            table = pa.Table.from_arrays(_columns(faults, kinds[BAD]), schema=kinds[BAD])
+            report[BAD] = job.folder.write(BAD, job.run, name, table)
+        return report
+
+
+def _columns(rows: list[Any], schema: Any) -> list[Any]:
+    import pyarrow as pa
+
+    columns = list(zip(*rows, strict=True))
+    return [pa.array(column, schema.field(place).type) for place, column in enumerate(columns)]
+
+
+def _embed(todo: list[Found], model: Any, job: Job, result: _Result) -> None:
+    batch: list[Photo] = []
+    for found, outcome in read_ahead(todo, job.read):
+        _sort_out(found, outcome, batch, result)
+        if len(batch) == SERVING.batch:
+            _append(batch, model, result)
+            batch = []
+    _append(batch, model, result)
+
+
+def _sort_out(found: Found, outcome: Photo | Skipped, batch: list[Photo], result: _Result) -> None:
+    if isinstance(outcome, Skipped):
+        result.bad.append((found, outcome.reason, outcome.lost))
+    else:
+        batch.append(outcome._replace(found=outcome.found._replace(path=found.path)))
+
+
+def _append(batch: list[Photo], model: Any, result: _Result) -> None:
+    vectors, faults = embed_images(model, {photo.sha256: photo.image for photo in batch})
+    for photo in batch:
+        if photo.sha256 in faults:
+            result.bad.append((photo.found, faults[photo.sha256], True))
+        else:
+            result.photos.append(photo)
+            result.vectors.append(vectors[photo.sha256])
+
+
+def _embed_carefully(todo: list[Found], model: Any, job: Job, result: _Result) -> None:
+    """One photo at a time, each noted before it is touched, since something killed the attempts before.
+
+    What was noted last when an attempt died is to blame; twice, and it is left out, to be tried again by the next run.
+    """
+    notes = job.folder.at(RUNS, job.run, "trying", f"part-{result._part:06d}.json")
+    noted = json.loads(places.read(notes)) if places.exists(notes) else {"trying": None, "deaths": {}}
+    deaths: dict[str, int] = noted["deaths"]
+    if noted["trying"] is not None:
+        deaths[noted["trying"]] = deaths.get(noted["trying"], 0) + 1
+    for found in todo:
+        if deaths.get(found.id, 0) >= DEATHS:
+            result.bad.append((found, f"the process that read it died, {DEATHS} times", False))
+            continue
+        places.write_whole(notes, json.dumps({"trying": found.id, "deaths": deaths}).encode())
+        try:
+            outcome: Photo | Skipped = job.read(found)
+        except Skipped as skipped:
+            outcome = skipped
+        batch: list[Photo] = []
+        _sort_out(found, outcome, batch, result)
+        _append(batch, model, result)
+    places.write_whole(notes, json.dumps({"trying": None, "deaths": deaths}).encode())
+
+
+def rewrite_parts(batches: Iterator[Any], job: Job) -> Iterator[Any]:
+    """For `mapInArrow`: numbers of parts of rows that go, to what takes the place of the files they are in, as JSON."""
+    import pyarrow as pa
+
+    for batch in batches:
+        for part in batch.column(0).to_pylist():
+            report = json.dumps(_rewrite(job, part))
+            yield pa.RecordBatch.from_pydict({"part": [part], "report": [report]})
+
+
+def _rewrite(job: Job, part: int) -> dict[str, Any]:
+    """`{old file: its new entry, or None where no row is left}`."""
+    import pyarrow as pa
+    import pyarrow.compute as compute
+    from pyarrow import parquet
+
+    where = job.folder.at(RUNS, job.run, "gone", f"part-{part:06d}.parquet")
+    rows = parquet.read_table(where.path, filesystem=where.system)
+    replaced: dict[str, Any] = {}
+    manifest = job.folder.manifest(job.base)
+    assert manifest is not None
+    entries = {entry["file"]: entry for kind in (DATA, BAD) for entry in manifest[kind]}
+    for file in rows.column("file").unique().to_pylist():
+        ids = rows.filter(compute.equal(rows.column("file"), file)).column("id")
+        table = job.folder.read(entries[file], check=True)
+        left = table.filter(compute.invert(compute.is_in(table.column("id"), pa.array(ids.to_pylist(), pa.string()))))
+        name = f"kept-{part:06d}-{secrets.token_hex(4)}"
+        replaced[file] = job.folder.write(file.split("/")[0], job.run, name, left) if left.num_rows else None
+    return replaced

@@ -1,0 +1,86 @@
+// What is on the paper: strokes and pictures, never changed in place, so that undo is a step back in a list of states.
+export const SIDE = 1000; // the paper's side; all coordinates and widths are in these units
+const STATES = 200;
+
+/** A stroke: {width, erase, points: [x, y, pressure, ...]}; a picture: {image}, as large as the paper. */
+export class Drawing {
+  #states = [[]];
+  #at = 0;
+
+  get items() { return this.#states[this.#at]; }
+  get blank() { return !this.items.some((item) => item.image || !item.erase); }
+  get strokes() { return this.items.filter((item) => !item.image); }
+  get hasPicture() { return this.items.some((item) => item.image); }
+  get canUndo() { return this.#at > 0; }
+  get canRedo() { return this.#at + 1 < this.#states.length; }
+
+  replace(items) {
+    this.#states = [...this.#states.slice(0, this.#at + 1), items].slice(-STATES);
+    this.#at = this.#states.length - 1;
+  }
+  add(item) { this.replace([...this.items, item]); }
+  undo() { if (this.canUndo) this.#at -= 1; }
+  redo() { if (this.canRedo) this.#at += 1; }
+}
+
+/** The width of the line at a pressure; a mouse has 0.5. */
+export const widthAt = (stroke, pressure) => stroke.width * (0.4 + 1.2 * pressure);
+
+export function drawStroke(context, stroke, from = 0) {
+  const points = stroke.points;
+  context.strokeStyle = stroke.erase ? "#fff" : "#111";
+  context.fillStyle = context.strokeStyle;
+  context.lineCap = context.lineJoin = "round";
+  if (points.length === 3) {
+    context.beginPath();
+    context.arc(points[0], points[1], widthAt(stroke, points[2]) / 2, 0, 7);
+    context.fill();
+  }
+  for (let i = Math.max(from, 3); i < points.length; i += 3) { // each piece has the width of its own pressure
+    context.lineWidth = widthAt(stroke, points[i + 2]);
+    context.beginPath();
+    context.moveTo(points[i - 3], points[i - 2]);
+    context.lineTo(points[i], points[i + 1]);
+    context.stroke();
+  }
+}
+
+/** Draws everything on white; the context's canvas is square. */
+export function render(context, items) {
+  context.setTransform(1, 0, 0, 1, 0, 0);
+  const side = context.canvas.width;
+  context.fillStyle = "#fff";
+  context.fillRect(0, 0, side, side);
+  context.setTransform(side / SIDE, 0, 0, side / SIDE, 0, 0);
+  for (const item of items) {
+    if (item.image) context.drawImage(item.image, 0, 0, SIDE, SIDE);
+    else drawStroke(context, item);
+  }
+}
+
+export function toCanvas(items, side) {
+  const canvas = document.createElement("canvas");
+  canvas.width = canvas.height = side;
+  render(canvas.getContext("2d"), items);
+  return canvas;
+}
+
+/** The drawing as SVG text. Pictures are left out: they are no lines. */
+export function toSvg(strokes) {
+  const parts = [`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${SIDE} ${SIDE}">`,
+    `<rect width="${SIDE}" height="${SIDE}" fill="#fff"/>`,
+    '<g fill="none" stroke-linecap="round" stroke-linejoin="round">'];
+  for (const stroke of strokes) {
+    const { points } = stroke;
+    let path = `M${points[0]} ${points[1]}`;
+    let pressure = points[2] * (points.length === 3);
+    for (let i = 3; i < points.length; i += 3) {
+      path += `L${points[i]} ${points[i + 1]}`;
+      pressure += points[i + 2] / (points.length / 3 - 1);
+    }
+    if (points.length === 3) path += "h0";
+    const width = widthAt(stroke, pressure).toFixed(1); // SVG has no pressure; the line gets the mean one
+    parts.push(`<path d="${path}" stroke="${stroke.erase ? "#fff" : "#111"}" stroke-width="${width}"/>`);
+  }
+  return [...parts, "</g></svg>\n"].join("\n");
+}

@@ -1,0 +1,69 @@
+// The grid of answers. Tiles that stay are moved, not made anew, so nothing flickers while somebody draws.
+import { show } from "./thumbs.js";
+
+/** An element with text; whatever is in the text is shown, never run. */
+export function element(name, text = "", className = "") {
+  const made = document.createElement(name);
+  if (text) made.textContent = text;
+  if (className) made.className = className;
+  return made;
+}
+
+export const shown = (score) => score.toFixed(3);
+
+export class Hits {
+  #tiles = new Map();
+  list = [];
+  seen = new Set(); // classes that the model was trained on
+
+  /** `chosen(place)` is called with the place of a tile that was clicked. */
+  constructor(root, chosen) {
+    this.root = root;
+    this.chosen = chosen;
+  }
+
+  show(hits) {
+    const tiles = new Map();
+    for (const hit of hits) tiles.set(hit.id, this.#tiles.get(hit.id) ?? this.#make(hit));
+    this.list = hits;
+    hits.forEach((hit, place) => {
+      const tile = tiles.get(hit.id);
+      this.#fill(tile, hit, place);
+      if (this.root.children[place] !== tile) this.root.insertBefore(tile, this.root.children[place] ?? null);
+    });
+    while (this.root.children.length > hits.length) this.root.lastChild.remove();
+    this.#tiles = tiles;
+  }
+
+  #make(hit) {
+    const tile = element("li");
+    const button = element("button");
+    button.type = "button";
+    const frame = element("span", "", "frame");
+    const img = element("img");
+    img.alt = "";
+    frame.append(img);
+    button.append(frame, element("span", "", "label"), element("span", "", "score"));
+    button.addEventListener("click", () => this.chosen(Number(tile.dataset.place)));
+    tile.append(button);
+    show(img, hit.photo, 256);
+    return tile;
+  }
+
+  #fill(tile, hit, place) {
+    tile.dataset.place = place;
+    const [frame, label, score] = tile.firstChild.children;
+    label.textContent = hit.label || hit.id;
+    label.title = hit.id;
+    score.textContent = shown(hit.score);
+    score.title = "cosine similarity";
+    frame.classList.toggle("new-class", this.isUnseen(hit.label));
+    frame.title = this.isUnseen(hit.label) ? "No training image showed this class" : "";
+    const note = this.isUnseen(hit.label) ? ", a class never trained on" : "";
+    tile.firstChild.setAttribute("aria-label", `${place + 1}: ${hit.label || hit.id}, ${shown(hit.score)}${note}`);
+  }
+
+  isUnseen(label) {
+    return this.seen.size > 0 && Boolean(label) && !this.seen.has(label);
+  }
+}

@@ -1,0 +1,349 @@
+// Puts the page together: what was drawn becomes a question, what was answered becomes the grid.
+import { call, tokens } from "./api.js";
+import { Drawing, toCanvas, toSvg } from "./drawing.js";
+import { offerExamples } from "./offer.js";
+import { Explanation } from "./explain.js";
+import { Filters } from "./filters.js";
+import { Hits } from "./hits.js";
+import { bindKeys } from "./keys.js";
+import { fromHash, toHash } from "./link.js";
+import { Manage } from "./manage.js";
+import { Pad } from "./pad.js";
+import { Photo } from "./photo.js";
+import { asPhoto, decode, onPaper, receive, receivePasted } from "./pictures.js";
+import { save, toCsv, toJson } from "./save.js";
+import { Search } from "./search.js";
+import { show } from "./thumbs.js";
+import { askForToken } from "./token.js";
+
+const SENT = 384; // pixels of the drawing that is searched with
+const $ = (id) => document.getElementById(id);
+
+const drawing = new Drawing();
+const pad = new Pad($("pad"), drawing, drawn);
+const hits = new Hits($("hits"), (place) => photo.open(hits.list, place));
+const mayWrite = (trouble) => token(trouble, "write");
+const photo = new Photo($("photo"), { like, token: mayWrite, deleted: begin });
+const filters = new Filters($("filters"), () => { remember(); search.now(); });
+const explanation = new Explanation($("explain"), failed);
+const manage = new Manage($("manage"), { token: mayWrite, added: begin });
+const search = new Search(question, answered, failed);
+let about = null;
+let liked = null; // the photo that is the query, in place of the drawing
+let picture = null; // the last one that came from outside, and what it was said to be
+let answer = null;
+
+function question() {
+  const asked = source();
+  if (asked) busy(true);
+  return asked && { ...asked, ...filters.body() };
+}
+
+const busy = (so) => hits.root.setAttribute("aria-busy", String(so));
+
+function source() {
+  if (liked) return { id: liked.id };
+  if (picture?.photo) return { image: base64(picture.photo, "image/jpeg"), kind: "photo" };
+  if (drawing.blank && !pad.busy) return null;
+  return { image: base64(toCanvas(pad.items, SENT), "image/png") };
+}
+
+const base64 = (canvas, type) => canvas.toDataURL(type, 0.9).split(",", 2)[1];
+
+// -- what the person does --------------------------------------------------------------------------------------------
+
+function drawn(done) {
+  if (liked) leaveLiked();
+  if (picture) forgetPicture();
+  if (done) changed();
+  else {
+    $("nudge").hidden = true;
+    search.soon();
+  }
+}
+
+/** The paper has other things on it. */
+function changed() {
+  pad.paint();
+  const blank = drawing.items.length === 0;
+  $("undo").disabled = !drawing.canUndo;
+  $("redo").disabled = !drawing.canRedo;
+  for (const id of ["clear", "save-png", "link"]) $(id).disabled = blank && !liked;
+  $("save-svg").disabled = !drawing.strokes.length;
+  $("nudge").hidden = !blank;
+  pad.canvas.setAttribute("aria-label", blank ? "Drawing pad, empty" : `Drawing pad, ${drawing.items.length} strokes`);
+  remember();
+  ask();
+}
+
+function ask() {
+  if (source()) return search.now();
+  search.stop();
+  busy(false);
+  answer = null;
+  hits.show([]);
+  settle();
+  $("status").textContent = "Draw, and photos appear here.";
+  return null;
+}
+
+function edit(change) {
+  if (pad.busy) return;
+  change();
+  if (liked) leaveLiked();
+  if (picture) forgetPicture();
+  changed();
+}
+
+function like(hit) {
+  forgetPicture();
+  liked = { id: hit.id, photo: hit.photo ?? `/api/photo/${hit.id.split("/").map(encodeURIComponent).join("/")}` };
+  showLiked();
+  remember(true);
+  ask();
+}
+
+function showLiked() {
+  $("like").hidden = !liked;
+  if (!liked) return;
+  $("like").querySelector("b").textContent = liked.id;
+  show($("like").querySelector("img"), liked.photo, 128);
+}
+
+function leaveLiked() {
+  liked = null;
+  showLiked();
+}
+
+async function opened(files) {
+  try {
+    const bitmap = await decode(files[0]);
+    leaveLiked();
+    drawing.add({ image: onPaper(bitmap) });
+    picture = { bitmap, photo: null };
+    readPictureAs(false);
+  } catch (error) {
+    $("status").textContent = error.message;
+  }
+}
+
+function readPictureAs(photo) {
+  picture.photo = photo ? asPhoto(picture.bitmap) : null;
+  $("picture-as").hidden = false;
+  $("as-sketch").setAttribute("aria-pressed", String(!photo));
+  $("as-photo").setAttribute("aria-pressed", String(photo));
+  changed();
+}
+
+function forgetPicture() {
+  picture = null;
+  $("picture-as").hidden = true;
+}
+
+// -- what the server says --------------------------------------------------------------------------------------------
+
+function answered(told, ms, final) {
+  answer = told;
+  busy(false);
+  clearTrouble();
+  hits.show(told.hits);
+  settle();
+  const best = told.hits[0];
+  $("status").textContent = best ? `${told.hits.length} photos in ${Math.round(ms)} ms; best: ${best.label || best.id}` :
+    "No photo passes these filters.";
+  if (final && !$("explain").hidden) explain();
+  if (about?.gallery && told.gallery_version !== about.gallery.version) learn();
+}
+
+/** What depends on whether there are answers. */
+function settle() {
+  const there = Boolean(answer);
+  $("empty").hidden = there;
+  $("save-csv").disabled = $("save-json").disabled = !answer?.hits.length;
+  $("explain-open").disabled = Boolean(liked || picture?.photo) || drawing.blank;
+  if ($("explain-open").disabled) toggleExplain(false);
+}
+
+function failed(trouble) {
+  if (trouble.code === 401) {
+    token(trouble, "search").then((told) => { if (told) begin(); });
+    return;
+  }
+  if (trouble.code === 422) {
+    busy(false);
+    $("status").textContent = trouble.message;
+    return;
+  }
+  $("trouble").hidden = false;
+  $("trouble").firstElementChild.textContent = trouble.message;
+  $("trouble").lastElementChild.hidden = !trouble.retry;
+}
+
+function clearTrouble() {
+  $("trouble").hidden = true;
+}
+
+function explain() {
+  const asked = source();
+  if (asked && !asked.id && asked.kind !== "photo") explanation.show({ ...asked, ...filters.body() }, (name) => hits.isUnseen(name));
+}
+
+function toggleExplain(open) {
+  $("explain").hidden = !open;
+  $("explain-open").setAttribute("aria-expanded", String(open));
+  if (open) explain();
+}
+
+/** Asks for a token with a scope; tells whether there is one now. */
+async function token(trouble, scope) {
+  const given = await askForToken($("token"), trouble);
+  if (given) tokens.set(scope, given);
+  return Boolean(given);
+}
+
+/** Learns what is served; tells whether that worked. */
+async function learn() {
+  try {
+    about = await call("GET", "/api/gallery");
+  } catch (error) {
+    failed(error);
+    if (error.retry) setTimeout(begin, 1000 * error.retry);
+    return false;
+  }
+  const { gallery, model } = about;
+  hits.seen = new Set(model.seen);
+  filters.offer(about);
+  manage.offer(about);
+  $("manage-open").hidden = $("photo-delete").hidden = !about.writable;
+  if (!gallery) {
+    $("about").textContent = `model ${model.name}`;
+    failed({ message: "This server has no gallery, so there are no photos to find. Start it with --gallery.", code: 400 });
+    return false;
+  }
+  const classes = gallery.labels ? ` of ${gallery.labels.length} classes` : "";
+  $("about").textContent = `${gallery.items.toLocaleString("en")} photos${classes} · model ${model.name} ${model.version}`;
+  const fresh = (gallery.labels ?? []).map(([name]) => name).filter((name) => hits.isUnseen(name));
+  if (fresh.length) {
+    $("empty-hint").textContent = `A few lines are enough. No training image showed the model a ${fresh.slice(0, 3).join(", a ")}` +
+      `${fresh.length > 3 ? " …" : ""}: see how it finds them all the same.`;
+  }
+  return true;
+}
+
+async function begin() {
+  if (await learn()) {
+    clearTrouble();
+    ask();
+  }
+}
+
+// -- the address -----------------------------------------------------------------------------------------------------
+
+let remembered = "";
+
+/** Keeps the query in the address, so that it can be shared and reloaded; `step` makes it one for the Back button. */
+async function remember(step = false) {
+  const k = filters.k === 24 ? 0 : filters.k;
+  const hash = await toHash({
+    strokes: drawing.hasPicture ? [] : drawing.strokes, photo: liked?.id, k, filters: filters.values,
+  });
+  if (hash === remembered) return;
+  remembered = hash ?? "";
+  const url = remembered ? `#${remembered}` : location.pathname;
+  if (step) history.pushState(null, "", url);
+  else history.replaceState(null, "", url);
+}
+
+async function fromAddress() {
+  const hash = location.hash.slice(1);
+  if (hash === remembered) return;
+  remembered = hash;
+  const found = await fromHash(hash);
+  filters.set(found.filters, found.k);
+  forgetPicture();
+  liked = null;
+  if (found.photo) {
+    like({ id: found.photo });
+    return;
+  }
+  showLiked();
+  if (found.strokes.length) drawing.replace(found.strokes);
+  changed();
+}
+
+async function copyLink() {
+  await remember();
+  const whole = liked || !drawing.hasPicture;
+  try {
+    await navigator.clipboard.writeText(location.href);
+    $("status").textContent = "The link is copied.";
+  } catch {
+    $("status").textContent = "The link is in the address bar.";
+  }
+  if (!whole) $("status").textContent = "A link cannot hold a picture; download it instead.";
+  else if (!liked && !location.hash) $("status").textContent = "The drawing is too long for a link; download it instead.";
+}
+
+// -- buttons ---------------------------------------------------------------------------------------------------------
+
+const on = (id, work) => $(id).addEventListener("click", work);
+
+function useTool(erasing) {
+  pad.erasing = erasing;
+  $("pen").setAttribute("aria-pressed", String(!erasing));
+  $("eraser").setAttribute("aria-pressed", String(erasing));
+  pad.canvas.classList.toggle("erasing", erasing);
+}
+
+function useWidth(width) {
+  const range = $("width");
+  range.value = String(width);
+  pad.width = Number(range.value);
+}
+
+const actions = {
+  pen: () => useTool(false),
+  eraser: () => useTool(true),
+  undo: () => edit(() => drawing.undo()),
+  redo: () => edit(() => drawing.redo()),
+  clear: () => { if (drawing.items.length) edit(() => drawing.replace([])); },
+  thinner: () => useWidth(pad.width - 4),
+  thicker: () => useWidth(pad.width + 4),
+  help: () => $("help").showModal(),
+};
+for (const id of ["pen", "eraser", "undo", "redo", "clear"]) on(id, actions[id]);
+on("help-open", actions.help);
+on("manage-open", () => $("manage").showModal());
+on("link", copyLink);
+on("save-png", () => toCanvas(drawing.items, 1024).toBlob((blob) => save("drawing.png", blob)));
+on("save-svg", () => save("drawing.svg", toSvg(drawing.strokes), "image/svg+xml"));
+on("save-csv", () => save("photos.csv", toCsv(answer.hits), "text/csv;charset=utf-8"));
+on("save-json", () => save("photos.json", toJson(answer), "application/json"));
+on("explain-open", () => toggleExplain($("explain").hidden));
+on("as-sketch", () => readPictureAs(false));
+on("as-photo", () => readPictureAs(true));
+$("like").querySelector("button").addEventListener("click", () => { leaveLiked(); changed(); });
+$("trouble").lastElementChild.addEventListener("click", begin);
+$("width").addEventListener("input", () => useWidth(Number($("width").value)));
+$("upload").addEventListener("change", () => {
+  if ($("upload").files.length) opened([...$("upload").files]);
+  $("upload").value = "";
+});
+receive($("paper"), opened);
+receive(document.body, opened);
+receivePasted(opened);
+bindKeys(actions, $("single-keys"));
+addEventListener("popstate", fromAddress);
+addEventListener("hashchange", fromAddress);
+
+offerExamples($("examples"), (strokes, partial) => {
+  if (partial) {
+    $("nudge").hidden = true;
+    return pad.preview(strokes);
+  }
+  pad.preview(null);
+  return edit(() => drawing.replace(strokes));
+});
+await fromAddress();
+changed();
+begin();
