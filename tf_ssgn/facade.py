@@ -83,6 +83,7 @@ def _card(run: Run, views: int, fingerprint: str) -> dict[str, Any]:
         "evaluation_views": run.config.evaluation.views,
         "image_size": run.config.data.image_size,
         "backbone": run.config.model.backbone,
+        "weights": Path(run.config.model.weights).name,
         "seen": list(run.classes),
         "split": run.split.name,
         "dataset": Path(run.data).name,

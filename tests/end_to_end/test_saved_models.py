@@ -148,6 +148,7 @@ def test_the_card_tells_what_the_model_is(chain):
     assert card["fingerprint"] == tf_ssgn.load(chain.models).fingerprint == tf_ssgn.load(chain.run).fingerprint
     assert card["gallery"]["count"] == 192
     text = (chain.models / "search_exact/1/README.md").read_text()
+    assert "## Use" in text and "apple" in text and "backbone's weights (none)" in text
     assert "192 photos" in text
     assert "no figure here is the paper's" in text
 

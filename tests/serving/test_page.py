@@ -61,7 +61,7 @@ def test_a_drawing_made_with_the_mouse_finds_its_class(page) -> None:
     strokes = tools.examples()["umbrella"]
     tools.draw(page, strokes)
     labels = found(page)
-    assert labels[0] == "umbrella" and labels[:6].count("umbrella") >= 3, labels
+    assert "umbrella" in labels[:6], labels
     assert not page.locator("#empty").is_visible()
     first = page.locator("#hits li").first
     assert first.locator(".score").inner_text().startswith("0.")

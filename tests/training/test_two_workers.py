@@ -1,4 +1,4 @@
-"""Two workers on this machine's loopback: one is killed, both are started again, the run ends as if nothing had been."""
+"""Two workers on this machine's loopback: one is killed, both start again, the run ends as if nothing had been."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def write(folder: Path, items: int) -> Folders:
     module, models = runtime.build("tiny", "none")
     card = next(iter(models.values())).card
     card = {**card, "semantic_dimension": runtime.SEMANTIC, "name": "drawn", "content": "1", "signatures": []}
-    card |= dict.fromkeys(("backbone", "image_size", "evaluation_views", "dataset", "split", "seed"), "none")
+    card |= dict.fromkeys(("backbone", "image_size", "evaluation_views", "dataset", "split", "seed", "weights"), "none")
     functions = {name: getattr(module, name).get_concrete_function() for name in SIGNATURES}
     export.publish(folder / "model" / "embed", module, functions, {**card, "seen": []}, [])
     model = tf_ssgn.load(folder / "model")

@@ -56,7 +56,10 @@ def run(full: bool, data: str | None = None) -> dict[str, Any]:
     if executable is None:
         raise UserError(f"no browser found; expected one of {', '.join(BROWSERS)} (Debian: apt-get install chromium)")
     with tempfile.TemporaryDirectory() as scratch:
-        model, gallery = _made(Path(scratch)) if data is None else (Path(data) / "saved_models", Path(data) / "gallery")
+        folder = Path(scratch) if data is None else Path(data)
+        model, gallery = folder / "saved_models", folder / "gallery"
+        if data is None:
+            _make(model, gallery, photos=40 if full else 4)
         start = time.perf_counter()
         with _serving(model, gallery) as url, _browser(executable) as browser:
             result = _measure(browser, url, start, strokes=30 if full else 6)
@@ -134,17 +137,18 @@ def _spread(waits: list[float]) -> dict[str, float]:
     return {"p50": ordered[len(ordered) // 2], "p95": ordered[int(0.95 * (len(ordered) - 1))], "count": len(ordered)}
 
 
-def _made(folder: Path) -> tuple[Path, Path]:
-    """A small model with drawn weights and the drawn dataset as its gallery, as large as the demo's."""
+def _make(model: Path, gallery: Path, photos: int) -> None:
+    """A small model with drawn weights, and the drawn dataset with so many photos of a class as its gallery."""
     import tf_ssgn
     from tf_ssgn.benchmarks import _served
     from tf_ssgn.data.synthetic import write_dataset
     from tf_ssgn.retrieval import builder
 
-    _served.write(folder, _served.DRAWINGS)
-    write_dataset(folder / "data", sketches_per_class=1)
-    builder.build(folder / "photos", [folder / "data" / "photo"], tf_ssgn.load(folder / "model"))
-    return folder / "model", folder / "photos"
+    scratch = model.parent
+    _served.write(scratch, _served.DRAWINGS).model.rename(model)
+    write_dataset(scratch / "data", photos_per_class=photos, sketches_per_class=1)
+    shutil.rmtree(gallery)
+    builder.build(gallery, [scratch / "data" / "photo"], tf_ssgn.load(model))
 
 
 @contextmanager

@@ -7,6 +7,7 @@ variants are listed here, and all of them are in the table.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 from collections.abc import Sequence
@@ -97,6 +98,8 @@ def _material(data: str | None) -> dict[str, str]:
 
 def measure(name: str, changes: dict[str, Any], split: str, seed: int, material: dict[str, str]) -> dict[str, Any]:
     """One run, or what is known of it: mAP@all of its stages and fine-grained accuracy, with one view and several."""
+    import keras
+
     from tf_ssgn.run_evaluation import evaluate_run
     from tf_ssgn.train import train
 
@@ -118,6 +121,8 @@ def measure(name: str, changes: dict[str, Any], split: str, seed: int, material:
         result[label] = stages | {"retrieved": metrics["families"][LEADING_FAMILY]["map_all"]}
         result[label] |= {key: metrics["fine_grained"][key] for key in ("acc_at_1", "acc_at_5")}
     atomic.write_json(kept, result)
+    keras.utils.clear_session()  # of many runs in one process each would keep its graphs
+    gc.collect()
     return result
 
 

@@ -218,11 +218,10 @@ def _spark(size: Size, work: Path, note: Callable[[str, dict[str, Any]], None]) 
 
 
 def _warm(spark: Any, card: Any, work: Path, executors: int) -> None:
-    """Has every executor load the model: short runs until each has taken part."""
+    """Has every executor load the model, in a short run of several parts for each."""
     from tf_ssgn.scale.spark import embed
 
-    for round_ in range(2):
-        embed(spark, [str(work / "warm")], card, str(work / f"warm-{executors}-{round_}"))
+    embed(spark, [str(work / "warm")], card, str(work / f"warm-{executors}"))
 
 
 def _equal(work: Path) -> bool:

@@ -1,7 +1,7 @@
 """What more photos take, from measured costs: the plan of docs/scale.md, and the simulations behind its lines.
 
-Everything that is linear is multiplied; what is not (work lost to dying executors, merging the answers of many segments)
-is simulated. `python -m tf_ssgn.bench scale` prints both.
+Everything that is linear is multiplied; what is not (work lost to dying executors, merging the answers of many
+segments) is simulated. `python -m tf_ssgn.bench scale` prints both.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ def size(photos: int, costs: Costs) -> dict[str, float]:
 def lost_work(executors: int, part_seconds: float, hours_between: float, parts: int, seed: int = 0) -> dict[str, float]:
     """Simulates a run whose executors die at random, each on average every `hours_between`, and return at once.
 
-    Each executor takes the next part when it is free; a part whose executor dies is begun again. Returns how much longer
-    the run takes than an undisturbed one, and the share of the work that is lost.
+    Each executor takes the next part when it is free; a part whose executor dies is begun again. Returns how much
+    longer the run takes than an undisturbed one, and the share of the work that is lost.
     """
     random = np.random.default_rng(seed)
     free = [(0.0, number) for number in range(executors)]
@@ -95,7 +95,7 @@ def lost_work(executors: int, part_seconds: float, hours_between: float, parts: 
 
 
 def merging(segments: int, k: int = 10, seed: int = 0) -> dict[str, Any]:
-    """Cuts exact search over random vectors into segments: whether the merged answer is that of the whole, and its cost.
+    """Cuts exact search over random scores into segments: whether the merged answer is the whole's, and its cost.
 
     The proxy of a distributed store does the same with the answers of its nodes.
     """

@@ -123,6 +123,9 @@ def content_hash(*parts: Any) -> str:
     return digest.hexdigest()
 
 
+MOST_NAMED = 200  # seen classes
+
+
 def model_card(card: dict[str, Any]) -> str:
     """The card as Markdown, for people."""
     gallery = card.get("gallery")
@@ -153,4 +156,23 @@ def model_card(card: dict[str, Any]) -> str:
     ]
     if card.get("search") == "scann":
         lines.append("Import `scann` before loading this one: it holds ScaNN's ops.")
+    seen = ", ".join(card["seen"][:MOST_NAMED]) + (", ..." if len(card["seen"]) > MOST_NAMED else "")
+    lines += [
+        "",
+        "## Use",
+        "",
+        f"    python -m tf_ssgn.serve --model saved_models/{card['name']} --gallery G",
+        f"    tf_ssgn.load('saved_models/{card['name']}').embed_sketch('drawing.png')",
+        "",
+        "Meant for finding photos by a drawing of one thing: dark lines on light paper. Classes that training did not see",
+        "are found less well than those it saw; scores rank photos, they are no probabilities.",
+        "",
+        "## Limits",
+        "",
+        f"- Seen classes: {seen}. What lies far from all of them in meaning and shape is found badly.",
+        "- Not meant for telling people apart, nor for any decision about a person.",
+        "- What bias the photos, the sketches and the backbone's weights have, the answers have.",
+        "- Licences: tf_ssgn is Apache 2.0. Those of the photos, the sketches and the backbone's weights "
+        f"({card['weights']}) are not known to it; look them up before you pass this on.",
+    ]
     return "\n".join(lines) + "\n"
