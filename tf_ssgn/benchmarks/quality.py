@@ -68,13 +68,15 @@ def run(full: bool, data: str | None = None) -> dict[str, Any]:
 
     `data` is the folder that holds `sketchy_mini`; weights and class vectors lie in `weights` and `vectors` beside it.
     """
-    seeds = range(3) if full else range(1)
     material = _material(data)
     found: dict[str, dict[str, list[dict[str, Any]]]] = {}
-    for name, changes in (MAIN_VARIANTS | (ABLATIONS if full else {})).items():
-        chosen = seeds if name in MAIN_VARIANTS else range(1)
-        for split in SPLITS:
-            found.setdefault(name, {})[split] = [measure(name, changes, split, seed, material) for seed in chosen]
+    # One seed of all first, so that a table that was interrupted compares something.
+    wanted = [(name, seed) for seed in (range(3) if full else range(1)) for name in MAIN_VARIANTS]
+    for name, seed in wanted + [(name, 0) for name in (ABLATIONS if full else {})]:
+        changes = (MAIN_VARIANTS | ABLATIONS)[name]
+        runs = [measure(name, changes, split, seed, material) for split in SPLITS]
+        for split, result in zip(SPLITS, runs, strict=True):
+            found.setdefault(name, {}).setdefault(split, []).append(result)
         if RESULTS.parent.is_dir():  # in a clone
             atomic.write_text(RESULTS, table(found))
     print(table(found))
