@@ -7,7 +7,7 @@ PARALLEL ?= -n 2 --dist loadfile
 # Without it a folder named tf_ssgn in the working directory, such as the clone itself, would hide the package.
 PLAIN_PATH := --config-settings editable_mode=compat
 
-.PHONY: demo test lint unit jax audit clean
+.PHONY: demo test lint unit jax long audit clean
 
 demo: $(VENV)/.serve
 	$(BIN)/python -m tf_ssgn.demo
@@ -25,6 +25,10 @@ unit: $(VENV)/.dev
 # Models, losses and training know no backend but keras.ops: the same tests on JAX.
 jax: $(VENV)/.dev
 	KERAS_BACKEND=jax $(BIN)/python -m pytest $(PARALLEL) tests/models tests/training
+
+# Tests that are too long for every change.
+long: $(VENV)/.dev
+	TF_SSGN_LONG=1 $(BIN)/python -m pytest tests/training/test_two_workers.py tests/serving/test_bench.py
 
 # Known vulnerabilities of what the service installs; asks a database on the internet.
 audit: $(VENV)/.serve

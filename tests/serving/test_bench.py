@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
 
 import pytest
@@ -23,6 +24,7 @@ def test_small_benchmark(capsys) -> None:
     assert len(capsys.readouterr().out.splitlines()) == 3
 
 
+@pytest.mark.skipif("TF_SSGN_LONG" not in os.environ, reason="takes minutes; `make long` runs it")
 def test_small_benchmark_of_the_page() -> None:
     pytest.importorskip("playwright", reason="no Playwright (pip install 'tf_ssgn[dev]')")
     if not any(shutil.which(name) for name in page.BROWSERS):

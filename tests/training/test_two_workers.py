@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import time
@@ -11,7 +12,10 @@ import keras
 import pytest
 from test_devices import free_ports, history, start
 
-pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="strategies are TensorFlow's")
+pytestmark = [
+    pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="strategies are TensorFlow's"),
+    pytest.mark.skipif("TF_SSGN_LONG" not in os.environ, reason="takes minutes; `make long` runs it"),
+]
 
 NOTICED_SECONDS = 60
 
