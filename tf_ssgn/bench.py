@@ -1,6 +1,8 @@
 """Measure: each subject prints a table with the machine's facts and writes JSON.
 
-python -m tf_ssgn.bench evaluate --full
+python -m tf_ssgn.bench evaluate                             # a small part, in seconds
+python -m tf_ssgn.bench evaluate --full --out evaluate.json
+python -m tf_ssgn.bench quality --full --data MATERIAL        # the folder that holds sketchy_mini
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """All of tf_ssgn in one go on drawn pictures: draw, train, evaluate, export, index, serve, query.
 
-python -m tf_ssgn.demo
+python -m tf_ssgn.demo                  # everything into demo/
+python -m tf_ssgn.demo --serve          # open the page to draw on
+python -m tf_ssgn.demo --to elsewhere --seed 1
 
 Needs no data, no weights and no network. Every step is the command that it names, so each can be repeated by hand.
 """
@@ -86,6 +88,7 @@ def step(command: str, *arguments: Any) -> None:
     """Runs one command in this process; importing TensorFlow nine times would be most of the demo."""
     import importlib
 
+    cli.quiet_tensorflow()  # a notebook calls this without `cli.run`
     words = [str(argument) for argument in arguments]
     cli.log(f"\n$ python -m tf_ssgn.{command} {shlex.join(words)}")
     importlib.import_module(f"tf_ssgn.{command}").main(words)

@@ -13,23 +13,34 @@ from tf_ssgn.errors import UserError
 if TYPE_CHECKING:
     from tf_ssgn.data.check import Report
 
-EXAMPLES = (
-    "prepare list",
-    "prepare synthetic drawn --photos-per-class 20",
-    "prepare check DATA --dataset sketchy",
-    "prepare semantics --vectors word2vec.npz --names giraffe zebra",
-)
+EXAMPLES = {
+    "list": ["prepare list", "prepare list --json"],
+    "synthetic": ["prepare synthetic drawn --photos-per-class 20"],
+    "check": [
+        "prepare check DATA --dataset sketchy",
+        "prepare check DATA --dataset folder --split split.json --json",
+    ],
+    "semantics": ["prepare semantics --vectors word2vec.npz --names giraffe zebra"],
+    "strokes": ["prepare strokes quickdraw --to DATA/sketch --per-class 600"],
+}
 DATASETS = ("sketchy", "tuberlin", "quickdraw", "folder")
 
 
 def parser() -> cli.Parser:
-    made = cli.Parser(prog="python -m tf_ssgn.prepare", description=__doc__, examples=EXAMPLES)
+    shown = [example for examples in EXAMPLES.values() for example in examples[:1]]
+    made = cli.Parser(prog="python -m tf_ssgn.prepare", description=__doc__, examples=shown)
     commands = made.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
-    listing = commands.add_parser("list", help="datasets, folder layouts, splits with their checksums, presets")
+    listing = commands.add_parser(
+        "list", help="datasets, folder layouts, splits with their checksums, presets", examples=EXAMPLES["list"]
+    )
     listing.add_argument("--json", action="store_true", help="print one JSON object instead")
 
-    drawn = commands.add_parser("synthetic", help="draw a dataset of photo-like pictures and sketches into DIR")
+    drawn = commands.add_parser(
+        "synthetic",
+        help="draw a dataset of photo-like pictures and sketches into DIR",
+        examples=EXAMPLES["synthetic"],
+    )
     drawn.add_argument("folder", metavar="DIR", help="a new or empty folder")
     drawn.add_argument("--photos-per-class", type=_positive, default=Synthetic.photos_per_class, help="(%(default)s)")
     drawn.add_argument(
@@ -43,6 +54,7 @@ def parser() -> cli.Parser:
         help="verify a local copy of a dataset; says what to get and where it belongs",
         description="Reads every file once. Exit code 0: complete; 1: problems, each with what to do; 2: a mistake in "
         "the call.",
+        examples=EXAMPLES["check"],
     )
     checked.add_argument("folder", metavar="DIR", help="the folder that holds the dataset, in any published layout")
     checked.add_argument(
@@ -56,7 +68,11 @@ def parser() -> cli.Parser:
     )
     checked.add_argument("--json", action="store_true", help="print one JSON object instead")
 
-    meant = commands.add_parser("semantics", help="class vectors from a file, and each class's nearest neighbours")
+    meant = commands.add_parser(
+        "semantics",
+        help="class vectors from a file, and each class's nearest neighbours",
+        examples=EXAMPLES["semantics"],
+    )
     meant.add_argument(
         "--vectors", required=True, metavar="FILE", help=".npz, .bin, .txt, .vec, hub:HANDLE-OR-FOLDER, or wordnet:"
     )
@@ -66,7 +82,9 @@ def parser() -> cli.Parser:
     meant.add_argument("-k", type=_positive, default=5, help="neighbours of each class (%(default)s)")
 
     rendered = commands.add_parser(
-        "strokes", help="QuickDraw .ndjson files or SVG drawings to PNG files, DIR/<class>/<key>.png"
+        "strokes",
+        help="QuickDraw .ndjson files or SVG drawings to PNG files, DIR/<class>/<key>.png",
+        examples=EXAMPLES["strokes"],
     )
     rendered.add_argument(
         "source", metavar="SOURCE", help="a folder of <class>.ndjson or <class>/*.svg, or one such file"

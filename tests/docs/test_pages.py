@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import importlib
+import json
 import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+import tf_ssgn
+from tf_ssgn import index, prepare
+from tf_ssgn.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.glob("*.md"), ROOT / "serving" / "README.md"])
+BOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 COMMANDS = ("train", "evaluate", "export", "index", "serve", "query", "prepare", "demo", "bench")
 
@@ -41,48 +50,72 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert anchor in anchors(found), f"{target}: no such heading"
 
 
-def blocks(page: Path) -> list[str]:
-    """Lines of shell: indented or fenced ones that begin with a command of ours, continued lines joined."""
-    text = re.sub(r" \\\n\s*", " ", page.read_text(encoding="utf-8"))
-    return [line.strip() for line in text.splitlines() if re.match(r"\s*(\$ )?python -m tf_ssgn\.", line)]
-
-
 def commands(page: Path) -> list[str]:
-    return blocks(page) + re.findall(r"`(python -m tf_ssgn\.[^`]+)`", page.read_text(encoding="utf-8"))
+    """Lines of blocks, continued ones joined, and those within a text that say more than the command's name."""
+    text = page.read_text(encoding="utf-8")
+    if page.suffix == ".ipynb":
+        text = "\n".join("".join(cell["source"]) for cell in json.loads(text)["cells"])
+    text = re.sub(r" \\\n\s*", " ", text)
+    lines = re.findall(r"^\s*(?:\$ )?(?:\S*/)?(python -m tf_ssgn\.\w.*)$", text, re.MULTILINE)
+    return lines + re.findall(r"`(python -m tf_ssgn\.\w+ [^`]*-[^`]*)`", text)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=names(PAGES))
-def test_commands_have_the_flags_they_are_written_with(page: Path) -> None:
+def test_commands_are_found() -> None:
+    assert sum(len(commands(page)) for page in PAGES + BOOKS) >= 40
+
+
+class Parsed(Exception):
+    """The command's own parser took the words; what comes after it is not run."""
+
+
+@pytest.fixture
+def parse(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
+    taken = argparse.ArgumentParser.parse_args
+
+    def stop(parser: argparse.ArgumentParser, *words: Any) -> None:
+        taken(parser, *words)
+        raise Parsed
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", stop)
+
+    def one(command: str) -> None:
+        words = shlex.split(command.rstrip("&"), comments=True)
+        module = importlib.import_module(words[2])
+        try:
+            module.main(words[3:])
+        except Parsed:
+            pass
+        except SystemExit as helped:
+            assert not helped.code and "--help" in words, command
+        except UserError as error:
+            pytest.fail(f"{command}: {error}")
+        else:
+            pytest.fail(f"{command}: nothing was parsed")
+
+    return one
+
+
+@pytest.mark.parametrize("page", PAGES + BOOKS, ids=names(PAGES + BOOKS))
+def test_commands_are_taken_by_their_own_parsers(page: Path, parse: Callable[[str], None]) -> None:
     for command in commands(page):
-        words = shlex.split(command.removeprefix("$ ").rstrip("&").strip(), comments=True)
-        module = words[2].removeprefix("tf_ssgn.")
-        if module.startswith("<") or "SUBJECT" in words:
-            continue
-        assert module in COMMANDS, command
-        known = help_of(module, *words[3:4])
-        for word in words[3:]:
-            if word.startswith("--"):
-                assert re.search(rf"{re.escape(word.partition('=')[0])}\b", known), f"{command}: {word} is unknown"
+        parse(command)
 
 
-_helps: dict[tuple[str, ...], str] = {}
-
-
-def help_of(module: str, *first: str) -> str:
-    """What `--help` prints, of a subcommand where the module has that one."""
-    if module not in ("index", "prepare", "bench") or not first or first[0].startswith("-"):
-        first = ()
-    if module == "bench":
-        first = ()
-    key = (module, *first)
-    if key not in _helps:
-        made = subprocess.run(
-            [sys.executable, "-m", f"tf_ssgn.{module}", *first, "--help"],
-            capture_output=True, text=True, timeout=120, cwd=ROOT,
-        )  # fmt: skip
-        assert made.returncode == 0, made.stderr
-        _helps[key] = made.stdout
-    return _helps[key]
+@pytest.mark.parametrize("name", COMMANDS)
+def test_examples_of_help_are_taken_by_their_own_parsers(
+    name: str, parse: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Those of subcommands too: each `--help` has one."""
+    main = importlib.import_module(f"tf_ssgn.{name}").main
+    verbs = {"index": index.EXAMPLES, "prepare": prepare.EXAMPLES}.get(name, {})
+    for words in ([], *([verb] for verb in verbs)):
+        with pytest.raises(SystemExit):
+            main([*words, "--help"])
+        shown = re.sub(r" \\\n\s*", " ", capsys.readouterr().out).partition("\n\n")[2]  # without the usage
+        examples = re.findall(rf"^ *(python -m tf_ssgn\.{' '.join([name, *words])}\b.*)$", shown, re.MULTILINE)
+        assert examples, f"{name} {words} --help shows no example"
+        for example in examples:
+            parse(example)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=names(PAGES))
@@ -114,6 +147,17 @@ def test_quoted_errors_are_those_of_the_code() -> None:
     for row in rows:
         quoted = re.findall(r"`((?:[^`]|`[^`|]*` extra)+?)`", row.split(" | ")[0])
         assert any(part in joined for part in quoted), f"no such message: {row.split(' | ')[0]}"
+
+
+def test_the_citation_file_is_one() -> None:
+    checker = Path(sys.executable).parent / "check-jsonschema"
+    if not checker.exists():
+        pytest.skip("no check-jsonschema here")
+    words = [checker, "--builtin-schema", "vendor.citation-file-format", ROOT / "CITATION.cff"]
+    made = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    assert made.returncode == 0, made.stdout + made.stderr
+    text = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {tf_ssgn.__version__}\n" in text and "1904.01971" in text
 
 
 def test_the_site_builds(tmp_path: Path) -> None:
