@@ -6,12 +6,16 @@ import re
 import signal
 import subprocess
 import sys
+import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import tf_ssgn
 from tf_ssgn.client import Client
+
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -85,3 +89,22 @@ def test_transparent_and_huge_drawings(address, tmp_path, command):
     Image.new("1", (8000, 8000), 1).save(tmp_path / "huge.png")
     done = command("query", tmp_path / "huge.png", "--server", address)
     assert (done.returncode, "status 4" in done.stderr) == (2, True), done.stderr
+
+
+def test_the_lines_of_the_readme_run(address, chain, capsys):
+    """As they are written, with the folders and the server of this test."""
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    section = text[text.index("## In Python") : text.index("Metrics alone")]
+    code = textwrap.dedent("\n".join(line for line in section.splitlines() if line.startswith("    ") or not line))
+    sketch = sorted((chain.data / "sketch/giraffe").iterdir())[0]
+    for written, here in (
+        ("saved_models/s21", chain.models), ("galleries/s21", chain.gallery), ("giraffe.png", sketch),
+        ("localhost:8500", address),
+    ):  # fmt: skip
+        assert written in code
+        code = code.replace(written, str(here))
+    values: dict = {}
+    exec(compile(code, "README.md", "exec"), values)
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == 10 and len(values["hits"]) == 10
+    assert [line.split()[1] for line in printed] == [hit.label for hit in values["hits"]]
