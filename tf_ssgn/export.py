@@ -46,7 +46,7 @@ def export(run: str | Path, to: str | Path, gallery: str | Path | None = None, v
     embedder, card = from_run(run, views)
     to = Path(to)
     opened = None if gallery is None else _open_gallery(gallery, card["fingerprint"])  # refused before writing begins
-    card |= {"name": to.name, "metrics": _metrics(Path(run))}
+    card |= {"name": to.name} | _metrics(Path(run))
     cli.log("tracing the graphs of " + ", ".join(SIGNATURES))
     signatures = {name: getattr(embedder, name) for name in SIGNATURES}
     functions = {name: function.get_concrete_function() for name, function in signatures.items()}
@@ -109,13 +109,16 @@ def _export_search(to: Path, embedder: Any, card: dict[str, Any], gallery: Galle
     return written
 
 
-def _metrics(run: Path) -> dict[str, float]:
-    """A few figures for the model card; empty where the run was not evaluated."""
+def _metrics(run: Path) -> dict[str, Any]:
+    """A few figures for the model card, and the extra views they were measured with; none of a run not evaluated."""
     try:
-        families = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["families"]
-        return {f"mAP@all ({family})": families[family]["map_all"] for family in ("sake", "sem_pcyc")}
-    except (OSError, ValueError, KeyError):
-        return {}
+        found = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+        values = {family: found["families"][family]["map_all"] for family in ("sake", "sem_pcyc")}
+        views = int(found["views"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {"metrics": {}}
+    figures = {f"mAP@all ({family})": value for family, value in values.items() if value is not None}
+    return {"metrics": figures, "metrics_views": views}
 
 
 if __name__ == "__main__":

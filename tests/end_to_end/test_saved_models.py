@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -151,6 +152,17 @@ def test_the_card_tells_what_the_model_is(chain):
     assert "## Use" in text and "apple" in text and "backbone's weights (none)" in text
     assert "192 photos" in text
     assert "no figure here is the paper's" in text
+    for promised in ("Not meant for", "Licences", "seed 0", "split data", "not evaluated", "drawing of one thing"):
+        assert promised in text, promised
+
+
+def test_the_card_has_the_figures_and_the_views_they_were_measured_with(chain, tmp_path):
+    run = shutil.copytree(chain.run, tmp_path / "run")
+    values = {"sake": {"map_all": 0.25}, "sem_pcyc": {"map_all": None}}
+    (run / "metrics.json").write_text(json.dumps({"families": values, "views": 3}))
+    written = export(run, tmp_path / "models")
+    text = (written["embed"] / "README.md").read_text()
+    assert "unseen classes, 3 extra views: mAP@all (sake) 0.2500\n" in text and "not evaluated" not in text
 
 
 def test_mistakes_are_one_line(chain, tmp_path, command):

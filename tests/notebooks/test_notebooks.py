@@ -39,7 +39,7 @@ def smaller(source: str) -> str:
 
 @pytest.mark.parametrize("book", BOOKS, ids=[book.stem for book in BOOKS])
 def test_it_runs(book: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "2")
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)  # set for the tests; a reader has it not
     notebook = nbformat.read(book, as_version=4)
     for cell in notebook.cells:
         if "parameters" in cell.metadata.get("tags", ()):
@@ -52,6 +52,24 @@ def test_it_runs(book: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch) -
         output.get("text", "") for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs
     )
     assert WORDS[book.name[0]] in printed
+    assert "cuInit" not in printed and "local_rendezvous" not in printed, "TensorFlow's own messages"
+
+
+def test_each_installs_the_package_from_one_place() -> None:
+    """One first cell in all; as soon as CITATION.cff names a repository, it is that one, and a badge opens the book."""
+    cells = [json.loads(book.read_text(encoding="utf-8"))["cells"] for book in BOOKS]
+    (install,) = {"".join(next(cell["source"] for cell in some if cell["cell_type"] == "code")) for some in cells}
+    (source,) = re.findall(r'^SOURCE = "(.*)"$', install, re.MULTILINE)
+    cited = re.search(r"^repository-code: *(\S+)$", (FOLDER.parent / "CITATION.cff").read_text(), re.MULTILINE)
+    assert source == (f"git+{cited[1]}" if cited else "")
+    for book, some in zip(BOOKS, cells, strict=True):
+        badge = re.search(r"\]\((https://colab\.research\.google\.com/github/[^)]+)\)", "".join(some[0]["source"]))
+        if cited:
+            place = cited[1].removeprefix("https://github.com/")
+            assert badge and badge[1].startswith(f"https://colab.research.google.com/github/{place}/")
+            assert badge[1].endswith(f"/notebooks/{book.name}")
+        else:
+            assert not badge, "a badge would open somebody else's repository"
 
 
 # What only a run that went well prints.

@@ -48,18 +48,10 @@ class Folders:
 def write(folder: Path, items: int) -> Folders:
     """Writes `folder/model` and `folder/gallery` of that many items."""
     import tf_ssgn
-    from tf_ssgn.benchmarks import runtime
     from tf_ssgn.retrieval.changes import import_vectors
     from tf_ssgn.retrieval.gallery import Gallery
-    from tf_ssgn.runtime.saved_model import SIGNATURES
-    from tf_ssgn.serving import export
 
-    module, models = runtime.build("tiny", "none")
-    card = next(iter(models.values())).card
-    card = {**card, "semantic_dimension": runtime.SEMANTIC, "name": "drawn", "content": "1", "signatures": []}
-    card |= dict.fromkeys(("backbone", "image_size", "evaluation_views", "dataset", "split", "seed", "weights"), "none")
-    functions = {name: getattr(module, name).get_concrete_function() for name in SIGNATURES}
-    export.publish(folder / "model" / "embed", module, functions, {**card, "seen": []}, [])
+    write_model(folder / "model", "tiny")
     model = tf_ssgn.load(folder / "model")
     drawings = [drawing(seed) for seed in range(DRAWINGS)]
     found = model.call("embed_sketch", {"image_bytes": np.array(drawings, object)})["embedding"]
@@ -73,6 +65,20 @@ def write(folder: Path, items: int) -> Folders:
     ids, scores, _ = gallery.search_batch(found, np.full(DRAWINGS, 10, np.int32))
     plain = [[id.decode() if isinstance(id, bytes) else id for id in row] for row in ids]
     return Folders(folder / "model", folder / "gallery", model.fingerprint, drawings, plain, scores)
+
+
+def write_model(folder: Path, backbone: str) -> None:
+    """Exports an untrained model as `folder/embed`."""
+    from tf_ssgn.benchmarks import runtime
+    from tf_ssgn.runtime.saved_model import SIGNATURES
+    from tf_ssgn.serving import export
+
+    module, models = runtime.build(backbone, "none")
+    card = next(iter(models.values())).card
+    card = {**card, "semantic_dimension": runtime.SEMANTIC, "name": "drawn", "content": "1", "signatures": []}
+    card |= dict.fromkeys(("backbone", "image_size", "evaluation_views", "dataset", "split", "seed", "weights"), "none")
+    functions = {name: getattr(module, name).get_concrete_function() for name in SIGNATURES}
+    export.publish(folder / "embed", module, functions, {**card, "seen": []}, [])
 
 
 def drawing(seed: int, side: int = 96, strokes: int = 6, points: int = 3) -> bytes:

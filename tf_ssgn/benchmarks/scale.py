@@ -100,9 +100,7 @@ def _plan(found: dict[str, Any]) -> dict[str, Any]:
 
 def _prepare(size: Size, data: str | None, work: Path) -> None:
     """Writes `photo/<class>/<n>.jpg`, a small set to warm up with, and the model."""
-    from tf_ssgn.benchmarks import runtime
-    from tf_ssgn.runtime.saved_model import SIGNATURES
-    from tf_ssgn.serving import export
+    from tf_ssgn.benchmarks import _served, runtime
 
     some = [path.read_bytes() for path in runtime._photos(data, work / "some", DIFFERENT)]
     for number in range(size.photos + size.photos // 100):
@@ -114,12 +112,7 @@ def _prepare(size: Size, data: str | None, work: Path) -> None:
         path = work / "warm" / "class" / f"{number}.{_suffix(some[0])}"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(some[number % len(some)] + b"warm" + number.to_bytes(8, "big"))
-    module, models = runtime.build(size.backbone, "none")
-    card = next(iter(models.values())).card
-    card = {**card, "semantic_dimension": runtime.SEMANTIC, "name": "drawn", "content": "1", "signatures": []}
-    card |= dict.fromkeys(("backbone", "image_size", "evaluation_views", "dataset", "split", "seed"), "none")
-    functions = {name: getattr(module, name).get_concrete_function() for name in SIGNATURES}
-    export.publish(work / "model" / "embed", module, functions, {**card, "seen": []}, [])
+    _served.write_model(work / "model", size.backbone)
 
 
 def _suffix(content: bytes) -> str:

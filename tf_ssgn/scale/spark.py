@@ -6,6 +6,7 @@ time; their parts are computed again elsewhere.
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import re
@@ -37,6 +38,7 @@ FAILURES = 12  # attempts of a part: lost executors count, and so does each deat
 ANSWER_SECONDS = 5.0  # for the master's port to open
 EXECUTOR_SECONDS = 120.0  # for the first executor to come
 ARCHIVE = "tf_ssgn_model"
+_SENT: set[tuple[str, str]] = set()  # applications and the archives that they have
 _OURS = re.compile(r"tf_ssgn\.errors\.UserError: (.+)")
 _MASTER = re.compile(r"spark://(\[[^\]]+\]|[^:/,]+):(\d+)")
 
@@ -169,7 +171,8 @@ def embed(
             f"{current['model']['path']}); received {card.fingerprint}: embed into another folder"
         )
     _refuse_foreign(dataset)
-    with explained(), _model(spark, card, load) as archive:
+    with explained():
+        archive = _sent(spark, card, load)
         job = worker.Job(dataset.uri, "", card.path, card.fingerprint, card.dimension, runtime, archive=archive,
                          load=load, read=read)  # fmt: skip
         return _run(spark, given, card, dataset, current, job)
@@ -184,22 +187,25 @@ def _refuse_foreign(dataset: Dataset) -> None:
         )
 
 
-@contextmanager
-def _model(spark: SparkSession, card: Card, load: Any) -> Iterator[str]:
-    """Sends the model to all executors, present and future, so that they need not see the driver's disk."""
+def _sent(spark: SparkSession, card: Card, load: Any) -> str:
+    """Sends the model to all executors, present and future, so that they need not see the driver's disk.
+
+    Once for each application: Spark takes a name only once, and executors keep what they have loaded. They fetch it
+    from the driver whenever they start, so the file stays until the driver ends.
+    """
     if load is not worker.load_model or re.fullmatch(r"local(\[.*\])?", str(spark.sparkContext.master)):
-        yield ""
-        return
+        return ""
     from tf_ssgn.runtime.saved_model import newest_version
 
-    folder = Path(tempfile.mkdtemp(prefix="tf-ssgn-model-"))
-    try:
-        packed = shutil.make_archive(str(folder / ARCHIVE), "zip", newest_version(card.path))
-        name = f"{ARCHIVE}-{card.fingerprint[:16]}"
+    name = f"{ARCHIVE}-{card.fingerprint[:16]}"
+    sent = (spark.sparkContext.applicationId, name)
+    if sent not in _SENT:
+        folder = Path(tempfile.mkdtemp(prefix="tf-ssgn-model-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        packed = shutil.make_archive(str(folder / name), "zip", newest_version(card.path))
         spark.sparkContext.addArchive(f"{packed}#{name}")
-        yield name
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        _SENT.add(sent)
+    return name
 
 
 def _run(

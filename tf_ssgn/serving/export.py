@@ -146,7 +146,9 @@ def model_card(card: dict[str, Any]) -> str:
         lines.append(f"- gallery {gallery['path']}, {facts}")
     if card.get("metrics"):
         values = ", ".join(f"{key} {value:.4f}" for key, value in card["metrics"].items())
-        lines.append(f"- measured on the unseen classes, {card['evaluation_views']} extra views: {values}")
+        lines.append(f"- measured on the unseen classes, {card['metrics_views']} extra views: {values}")
+    else:
+        lines.append("- not evaluated when it was exported: how good it is, nobody measured")
     lines += [
         "",
         "Signatures: "
