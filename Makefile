@@ -1,8 +1,9 @@
 # `make demo` and `make test` each work alone on a fresh Linux machine with Python 3.11, 3.12 or 3.13.
 VENV ?= .venv
 BIN := $(VENV)/bin
-# Two workers, each with whole files: most of a test's time is one core building TensorFlow graphs.
-PARALLEL ?= -n 2 --dist loadfile
+# Two workers, each with whole files: most of a test's time is one core building TensorFlow graphs. tests/conftest.py
+# says which files come first.
+PARALLEL ?= -n 2 --dist loadfile --no-loadscope-reorder
 
 # Without it a folder named tf_ssgn in the working directory, such as the clone itself, would hide the package.
 PLAIN_PATH := --config-settings editable_mode=compat
@@ -22,9 +23,11 @@ lint: $(VENV)/.dev
 unit: $(VENV)/.dev
 	$(BIN)/python -m pytest $(PARALLEL)
 
-# Models, losses and training know no backend but keras.ops: the same tests on JAX.
-jax: $(VENV)/.dev
-	KERAS_BACKEND=jax $(BIN)/python -m pytest $(PARALLEL) tests/models tests/training
+# Models, losses and training know no backend but keras.ops: the same tests on JAX. It comes last and brings its own
+# packages, since TensorFlow imports JAX where it is there, in every process that a test starts. Most of these tests
+# is XLA compiling what runs once, so it need not be optimised.
+jax: $(VENV)/.jax
+	KERAS_BACKEND=jax XLA_FLAGS="--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true" $(BIN)/python -m pytest $(PARALLEL) tests/models tests/training
 
 # Tests that are too long for every change.
 long: $(VENV)/.dev
@@ -42,8 +45,12 @@ $(VENV)/.serve: setup.cfg pyproject.toml | $(BIN)/pip
 	touch $@
 
 $(VENV)/.dev: setup.cfg pyproject.toml | $(BIN)/pip
-	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[serve,web,dev,jax]" $(PLAIN_PATH)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[serve,web,dev]" $(PLAIN_PATH)
 	touch $@ $(VENV)/.serve
+
+$(VENV)/.jax: $(VENV)/.dev
+	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[jax]" $(PLAIN_PATH)
+	touch $@
 
 $(BIN)/pip:
 	@for python in $(PYTHON) python3 python3.13 python3.12 python3.11; do \

@@ -21,6 +21,17 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 hypothesis.settings.register_profile("tf_ssgn", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("tf_ssgn")
 
+# Minutes each: begun last, one of them would run alone at the end, beside an idle core.
+LONG = ("notebooks", "scale", "test_train.py", "training/test_devices.py", "end_to_end", "serving")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def place(item: pytest.Item) -> int:
+        name = item.path.relative_to(REPOSITORY / "tests").as_posix()
+        return next((number for number, start in enumerate(LONG) if name.startswith(start)), len(LONG))
+
+    items.sort(key=place)
+
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tf_ssgn import evaluate
+from tf_ssgn.data.datasets import open_dataset
 from tf_ssgn.data.splits import checksum
 from tf_ssgn.errors import UserError
 from tf_ssgn.evaluation import per_query
@@ -42,7 +43,8 @@ def read(folder: Path) -> dict:
 
 
 def test_own_data(run: Path, drawn: Path, cache: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert evaluate.main([str(run), "--cache", cache, "--k", "3,7", "--generalized", "--hash", "16"]) == 0
+    flags = ["--cache", cache, "--k", "3,7", "--generalized", "--hash", "16", "--transductive", "4"]
+    assert evaluate.main([str(run), *flags]) == 0
     text = capsys.readouterr().out
     metrics = read(run)
     unseen = json.loads((drawn / "split.json").read_text())["unseen"]
@@ -52,6 +54,8 @@ def test_own_data(run: Path, drawn: Path, cache: str, capsys: pytest.CaptureFixt
     assert f"split: {drawn.name} (sha256 {metrics['split']['checksum'][:16]})" in text
     assert {"map_all", "map_at_3", "precision_at_7"} <= set(metrics["families"]["sake"])
     assert set(metrics["generalized"]) == {"unseen", "seen", "harmonic", "counts"} and "16" in metrics["binary"]
+    moved = metrics["transductive"]["4"]["sem_pcyc"]["map_all"]
+    assert moved != metrics["families"]["sem_pcyc"]["map_all"] and "4 neighbours" in text
     assert metrics["counts"]["queries"] == 6 * len(unseen) == metrics["counts"]["gallery"]
     assert (run / "report.html").exists() and (run / "figures" / "map.svg").exists()
     assert "oracle: conditioned on the true class vector; never a result" in metrics["stages"]
@@ -197,3 +201,34 @@ def test_a_target_that_cannot_be_a_folder_is_refused_before_the_work(tmp_path: P
         with pytest.raises(UserError, match="--to: cannot make the folder"):
             evaluate.main(["--features", str(tmp_path / "f.npz"), "--to", str(target)])
     assert (tmp_path / "taken").read_text() == ""
+
+
+def test_an_ensemble_ranks_by_the_mean_of_the_cosines(runs: list[Path], cache: str, tmp_path: Path) -> None:
+    from tf_ssgn.ensemble import evaluate_ensemble
+    from tf_ssgn.evaluation import score_rankings
+    from tf_ssgn.run_evaluation import Encoder
+    from tf_ssgn.training.run_folder import open_run
+
+    scores = []
+    for folder in runs:
+        made = open_run(folder)
+        dataset = open_dataset(made.data)
+        encoder = Encoder(made, 0, cache)
+        sketches, photos = (encoder.images(items, made.split.unseen) for items in (dataset.sketches, dataset.photos))
+        scores.append(encoder.codes(sketches)["code"] @ encoder.codes(photos)["code"].T)
+        relevant = np.array(sketches.labels)[:, None] == np.array(photos.labels)
+    expected = score_rankings(np.mean(scores, axis=0), relevant, (5,))["sem_pcyc"]["map_all"]
+    found = evaluate_ensemble(runs, 0, k=(5,), transductive=3, cache=cache)
+    assert found["families"]["sem_pcyc"]["map_all"] == pytest.approx(expected, abs=1e-4)
+    assert "3" in found["transductive"]
+    with pytest.raises(UserError, match="received 1 run, expected two"):
+        evaluate_ensemble(runs[:1])
+    with pytest.raises(UserError, match="--hash: received with --ensemble"):
+        evaluate.main([*map(str, runs), "--ensemble", "--hash", "16"])
+    other = shutil.copytree(runs[1], tmp_path / "other")
+    config = json.loads((other / "config.json").read_text())
+    config["split"]["unseen"].pop()
+    config["split"]["checksum"] = checksum(config["split"]["seen"], config["split"]["unseen"])
+    (other / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match="expected one"):
+        evaluate_ensemble([runs[0], other])

@@ -29,7 +29,7 @@ def test_a_run_is_measured_once(drawn: Path, elsewhere: Path) -> None:
     material = {"data": str(drawn), "weights": "none", "vectors": str(drawn / "semantics.npz")}
     found = quality.measure("SSGN", SMALL, str(drawn / "split.json"), 0, material)
     for label in (quality.ONE_VIEW, "views"):
-        assert {*quality.STAGES, "retrieved", "acc_at_1", "acc_at_5"} == set(found[label])
+        assert {*quality.STAGES, "retrieved", "acc_at_1", "acc_at_5", "transductive"} == set(found[label])
         assert found[label]["retrieved"] == found[label]["fine"] and 0 < found[label]["untrained"] < 1
     assert found["views"]["untrained"] != found[quality.ONE_VIEW]["untrained"]
     assert quality.measure("SSGN", SMALL, str(drawn / "split.json"), 0, {}) == found  # no material is looked at
@@ -52,13 +52,15 @@ def test_a_head_without_decoders_retrieves_with_the_sketchs_own_code(drawn: Path
 
 def test_the_table_has_means_and_spreads() -> None:
     def cell(value: float) -> dict:
-        stages = dict.fromkeys([*quality.STAGES, "retrieved", "acc_at_1", "acc_at_5"], value)
+        stages = dict.fromkeys([*quality.STAGES, "retrieved", "acc_at_1", "acc_at_5", "transductive"], value)
         return {quality.ONE_VIEW: stages, "views": {key: value + 0.1 for key in stages}}
 
     without = {label: {"sketch_code": 0.2, "retrieved": 0.2} for label in (quality.ONE_VIEW, "views")}
-    text = quality.table(
-        {"SSGN": {"a": [cell(0.2), cell(0.4)], "b": [cell(0.5)]}, "other": {"a": [without], "b": [without]}}
-    )
+    found = {"SSGN": {"a": [cell(0.2), cell(0.4)], "b": [cell(0.5)]}, "other": {"a": [without], "b": [without]}}
+    text = quality.table(found, {"a": cell(0.6), "b": cell(0.7)})
+    assert "| all seeds together | 0.600 / 0.700 | 0.700 / 0.800 |" in text
+    assert "| transductive | 0.300 ± 0.141 / 0.400 ± 0.141 | 0.500 / 0.600 |" in text
+    assert "together |" not in quality.table(found, {})
     assert "| SSGN | 2 | 0.300 ± 0.141 / 0.400 ± 0.141 | 0.500 / 0.600 |" in text
     assert "| other | 1 | 0.200 / 0.200 | 0.200 / 0.200 |" in text
     assert "| sketch's own code | 0.300 ± 0.141 / 0.400 ± 0.141 | 0.500 / 0.600 |" in text

@@ -31,6 +31,7 @@ def main(argv: list[str] | None = None) -> int | None:
         "--full", action="store_true", help="the full counts; without it a small part with a fixed seed"
     )
     parser.add_argument("--data", metavar="DIR", help="measure on these photos (subjects that can)")
+    parser.add_argument("--only", metavar="PART", help="one part alone (subjects that have parts)")
     parser.add_argument("--out", metavar="FILE", help="where the JSON goes [bench-SUBJECT.json]")
     parser.add_argument("--json", action="store_true", help="also print the JSON on one line")
     arguments = parser.parse_args(argv)
@@ -38,10 +39,12 @@ def main(argv: list[str] | None = None) -> int | None:
     cli.log("; ".join(f"{key} {value}" for key, value in facts.items()))
     run = importlib.import_module(f"tf_ssgn.benchmarks.{arguments.subject}").run
     options: dict[str, Any] = {"full": arguments.full}
-    if arguments.data is not None:
-        if "data" not in inspect.signature(run).parameters:
-            raise UserError(f"--data: the subject {arguments.subject} makes its own data; leave it out")
-        options["data"] = arguments.data
+    wrong = {"data": "makes its own data", "only": "has no parts"}
+    for name in wrong:
+        if (value := getattr(arguments, name)) is not None:
+            if name not in inspect.signature(run).parameters:
+                raise UserError(f"--{name}: the subject {arguments.subject} {wrong[name]}; leave it out")
+            options[name] = value
     result = run(**options)
     result = cli.jsonable({"subject": arguments.subject, "full": arguments.full, "machine": facts, **result})
     out = Path(arguments.out or f"bench-{arguments.subject}.json")

@@ -3,6 +3,7 @@
 python -m tf_ssgn.evaluate runs/s21 --json
 python -m tf_ssgn.evaluate runs/s21 --data OTHER --split other.json
 python -m tf_ssgn.evaluate runs/seed0 runs/seed1 runs/seed2       # mean and spread over seeds
+python -m tf_ssgn.evaluate runs/v2 runs/vgg --ensemble            # several runs as one model
 python -m tf_ssgn.evaluate runs/s21 --against runs/baseline       # paired significance; evaluate the other one first
 python -m tf_ssgn.evaluate --features features.npz                # queries, query_labels, gallery, gallery_labels
 
@@ -25,6 +26,8 @@ from tf_ssgn.run_evaluation import evaluate_run
 __all__ = ["evaluate_features", "evaluate_run", "main"]
 
 OF_A_RUN = ("data", "split", "duplicates", "views", "generalized", "hash", "cache")  # flags that need a model
+
+OWN_SPLIT = ("data", "split", "duplicates", "generalized", "hash")  # flags that an ensemble has no use for
 
 
 def parser() -> cli.Parser:
@@ -50,8 +53,14 @@ def parser() -> cli.Parser:
     )
     made.add_argument("--views", type=int, metavar="N", help="extra views averaged per image; default: the run's")
     made.add_argument("--k", type=_cuts, metavar="K,...", help="cut-offs; default: the run's, for features 100,200")
+    made.add_argument("--ensemble", action="store_true", help="the runs as one model: the mean of their cosines")
     made.add_argument("--generalized", action="store_true", help="also with seen classes among queries and gallery")
     made.add_argument("--hash", type=int, metavar="BITS", help="also as ITQ codes of so many bits, Hamming distance")
+    made.add_argument(
+        "--transductive", type=_neighbours, metavar="K",
+        help="also after query and database expansion over K neighbours, 10 is common; it uses the whole unlabelled "
+        "gallery, so its figures stand apart",
+    )  # fmt: skip
     made.add_argument("--cache", metavar="DIR", help="feature cache; else TF_SSGN_CACHE, else the user's cache folder")
     made.add_argument("--to", metavar="DIR", help="with --features: also write metrics.json, report.html and figures")
     made.add_argument("--json", action="store_true", help="print metrics.json on one line")
@@ -70,18 +79,35 @@ def _cuts(text: str) -> tuple[int, ...]:
     return cuts
 
 
+def _neighbours(text: str) -> int:
+    from tf_ssgn.evaluation.expansion import MOST_NEIGHBOURS
+
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_NEIGHBOURS:
+        raise argparse.ArgumentTypeError(f"received {text!r:.80}, expected 1 to {MOST_NEIGHBOURS:,} neighbours")
+    return int(text)
+
+
 def main(argv: list[str] | None = None) -> int | None:
     made = parser()
     arguments = made.parse_args(argv)
     _refuse_wrong_flags(arguments, made)
     if arguments.features:
-        metrics = evaluate_features(arguments.features, k=arguments.k, against=arguments.against, to=arguments.to)
+        metrics = evaluate_features(
+            arguments.features, k=arguments.k, transductive=arguments.transductive, against=arguments.against,
+            to=arguments.to,
+        )  # fmt: skip
+    elif arguments.ensemble:
+        from tf_ssgn.ensemble import evaluate_ensemble
+
+        metrics = evaluate_ensemble(
+            arguments.runs, arguments.views, k=arguments.k, transductive=arguments.transductive, cache=arguments.cache
+        )
     else:
         found = [
             evaluate_run(
                 run, arguments.data, arguments.split, arguments.views, duplicates=arguments.duplicates, k=arguments.k,
-                generalized=arguments.generalized, bits=arguments.hash, cache=arguments.cache,
-                against=arguments.against,
+                generalized=arguments.generalized, bits=arguments.hash, transductive=arguments.transductive,
+                cache=arguments.cache, against=arguments.against,
             )
             for run in arguments.runs
         ]  # fmt: skip
@@ -105,6 +131,11 @@ def _refuse_wrong_flags(arguments: argparse.Namespace, made: cli.Parser) -> None
     given = [f"--{name}" for name in OF_A_RUN if getattr(arguments, name) != made.get_default(name)]
     if arguments.features and given:
         raise UserError(f"{', '.join(given)}: received with --features, which has no model or dataset; leave it out")
+    if arguments.ensemble and (arguments.features or arguments.against):
+        raise UserError("--ensemble: received with features or --against, expected run folders alone")
+    unused = [f"--{name}" for name in OWN_SPLIT if getattr(arguments, name) != made.get_default(name)]
+    if arguments.ensemble and unused:
+        raise UserError(f"{', '.join(unused)}: received with --ensemble, which takes each run on its own split")
     if arguments.to and not arguments.features:
         raise UserError("--to: received with a run, whose results go into its own folder; leave it out")
     if arguments.against and len(arguments.runs) > 1:
@@ -153,17 +184,23 @@ def _print_spread(runs: Sequence[str], found: Sequence[dict[str, Any]], as_json:
 
 
 def evaluate_features(
-    file: str, *, k: Sequence[int] | None = None, against: str | None = None, to: str | None = None
+    file: str,
+    *,
+    k: Sequence[int] | None = None,
+    transductive: int | None = None,
+    against: str | None = None,
+    to: str | None = None,
 ) -> dict[str, Any]:
     """All families over `queries`, `query_labels`, `gallery`, `gallery_labels` of an `.npz`.
 
     Args:
+        transductive: neighbours of `expansion.expand`, for figures that stand apart.
         against: another such file with the same queries in the same order, to compare with.
         to: a folder for `metrics.json`, `report.html` and the figures.
     """
     import numpy as np
 
-    from tf_ssgn.evaluation import figures, inspection, protocol, report, statistics
+    from tf_ssgn.evaluation import expansion, figures, inspection, protocol, report, score_features, statistics
     from tf_ssgn.evaluation.feature_files import read_features
 
     cuts = tuple(k or preset("sketchy").evaluation.k)
@@ -189,6 +226,10 @@ def evaluate_features(
         theirs = protocol.per_query_features(*other, cuts, progress=True)
         sides = {"of": printable(str(file)), "name": printable(str(against))}
         metrics["against"] = {**sides, "families": statistics.compare(result.per_query, theirs)}
+    if transductive:
+        queries, gallery = expansion.expand(features.queries, features.gallery, transductive)
+        found = score_features(queries, features.query_labels, gallery, features.gallery_labels, k=cuts)
+        metrics["transductive"] = {str(transductive): found}
     metrics = cli.jsonable(metrics)
     if to:
         points = inspection.code_map(*features)

@@ -17,6 +17,7 @@ from tf_ssgn.data.names import match, normalise, printable
 from tf_ssgn.data.splits import Split, checksum, load_split
 from tf_ssgn.errors import UserError
 from tf_ssgn.evaluation import figures, hashing, inspection, per_query, protocol, report, score_features, statistics
+from tf_ssgn.evaluation.expansion import expand
 from tf_ssgn.evaluation.facts import ORACLE
 from tf_ssgn.evaluation.pictures import Grid, Picture
 from tf_ssgn.training.run_folder import Run, open_run
@@ -36,6 +37,7 @@ def evaluate_run(
     k: Sequence[int] | None = None,
     generalized: bool = False,
     bits: int | None = None,
+    transductive: int | None = None,
     cache: str | None = None,
     against: str | None = None,
 ) -> tuple[dict[str, Any], Path]:
@@ -122,6 +124,9 @@ def evaluate_run(
         ]
         itq = hashing.fit_itq(np.concatenate(codes), bits, seed=run.config.training.seed)
         metrics["binary"] = {str(bits): protocol.evaluate_binary(itq, *arrays, k=cut)["families"]}
+
+    if transductive:
+        metrics["transductive"] = {str(transductive): families(*expand(arrays[0], arrays[2], transductive))}
 
     names = [[os.path.relpath(item.path, dataset.root) for item in side.items] for side in (queries, gallery)]
     if other:

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import average_precision_score
 
 from tf_ssgn.errors import UserError
 from tf_ssgn.evaluation import FAMILIES, metrics, per_query_features, per_query_rankings, score_features, score_rankings
@@ -73,15 +72,6 @@ def test_order_of_files_does_not_matter(table, random):
 def test_figures_are_shares(table):
     for values in score_rankings(table[0], table[1], (1, 5)).values():
         assert all(math.isnan(value) or 0.0 <= value <= 1.0 + 1e-12 for value in values.values())
-
-
-def test_scikit_learn_agrees_on_average_precision():
-    random = np.random.default_rng(0)
-    scores, relevant = random.standard_normal((30, 200)), random.random((30, 200)) < 0.2
-    expected = np.mean([average_precision_score(mask, score) for mask, score in zip(relevant, scores, strict=True)])
-    got = score_rankings(scores, relevant, 10)
-    assert got["sem_pcyc"]["map_all"] == pytest.approx(expected, abs=1e-12)
-    assert got["torchmetrics"]["map_all"] == got["sem_pcyc"]["map_all"]
 
 
 def test_many_blocks_give_what_one_gives(monkeypatch, arrays: Arrays):

@@ -172,28 +172,26 @@ def test_float16_scales_its_loss_and_survives_an_overflow():
     assert float(trainer.optimizer.dynamic_scale) == scale / 2
 
 
-JAX = """
+ON_THE_OTHER = """
 import sys
 import numpy as np
 sys.path.insert(0, sys.argv[1])
-from test_trainer import batches, fit, keras, trainer_of
-assert keras.backend.backend() == "jax"
-trainer = trainer_of(training__learning_rate=3e-3, training__average=0.9)
+from test_trainer import batches, keras, trainer_of
+assert keras.backend.backend() == "tensorflow"
+trainer = trainer_of()
 trainer.load_weights(sys.argv[2] + "/t.weights.h5")
 codes = trainer.ssgn.retrieve(next(batches(1))[0]["sketch"])
 np.savez(sys.argv[2] + "/codes.npz", **{key: keras.ops.convert_to_numpy(value) for key, value in codes.items()})
-losses = fit(trainer, steps=15, epochs=3)["loss"]
-assert losses[-1] < losses[0], losses
 """
 
 
-def test_the_model_trains_on_jax_and_gives_the_same_codes(tmp_path):
-    pytest.importorskip("jax")
+@pytest.mark.skipif(ON_TENSORFLOW, reason="compares another backend with TensorFlow")
+def test_the_codes_are_those_of_tensorflow(tmp_path):
     trainer = trainer_of()
     trainer.save_weights(tmp_path / "t.weights.h5")
     done = subprocess.run(
-        [sys.executable, "-c", JAX, os.path.dirname(__file__), tmp_path],
-        env=os.environ | {"KERAS_BACKEND": "jax"}, capture_output=True, text=True, timeout=280,
+        [sys.executable, "-c", ON_THE_OTHER, os.path.dirname(__file__), tmp_path],
+        env=os.environ | {"KERAS_BACKEND": "tensorflow"}, capture_output=True, text=True, timeout=280,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     ours = trainer.ssgn.retrieve(next(batches(1))[0]["sketch"])

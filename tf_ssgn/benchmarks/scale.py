@@ -21,9 +21,11 @@ from typing import Any
 import numpy as np
 
 from tf_ssgn.benchmarks.index import Model, _apart
+from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.photos import Photo
 from tf_ssgn.scale import sizing
 from tf_ssgn.scale.card import Card
+from tf_ssgn.scale.spark import session
 
 DIFFERENT = 200  # photos that are drawn
 GENERATED = Card("generated", "generated", 16, 0)
@@ -40,47 +42,55 @@ class Size:
     vectors: int
     dimension: int
     queries: int
-    one_executor: bool
 
 
-FULL = Size("mobilenet_v2", 10_000, 5, 1_000_000, 20_000, 128, 50, True)
-SMALL = Size("tiny", 600, 1, 20_000, 2_000, 16, 8, False)
+FULL = Size("mobilenet_v2", 10_000, 5, 1_000_000, 20_000, 128, 50)
+SMALL = Size("tiny", 600, 1, 20_000, 2_000, 16, 8)
+PARTS = ("milvus", "rows", "spark", "scaling")
+SETTINGS = {"spark__ui__enabled": "false", "spark__executor__memory": "1g"}
 
 
-def run(full: bool, data: str | None = None) -> dict[str, Any]:
-    """Measures and prints one line per figure; returns them by name."""
+def run(full: bool, data: str | None = None, only: str | None = None) -> dict[str, Any]:
+    """Measures and prints one line per figure; returns them by name.
+
+    Args:
+        only: one of `PARTS`; by default all of them.
+    """
+    if only is not None and only not in PARTS:
+        raise UserError(f"--only: received {only!r}, expected one of {', '.join(PARTS)}")
     size = FULL if full else SMALL
+    parts = PARTS if only is None else (only,)
     found: dict[str, Any] = {"photos": size.photos, "backbone": size.backbone}
     work = Path(tempfile.mkdtemp(prefix="bench-scale-"))
 
     def note(name: str, values: dict[str, Any]) -> None:
         found[name] = values
-        said = ", ".join(
+        said = (
             f"{key} {value:,.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in values.items()
-        )  # noqa: E501
-        print(f"{name:>28}  {said}", flush=True)
+        )
+        print(f"{name:>28}  {', '.join(said)}", flush=True)
 
     try:
-        _prepare(size, data, work)
-        note("Milvus Lite", _apart(milvus, size, work))
-        note("single machine", _apart(single, size, work))
-        _spark(size, work, note)
-        found |= _ratios(found)
-        for name in ("spark / single machine", "2 executors / 1"):
-            if name in found:
-                print(f"{name:>28}  {found[name]:.3f}", flush=True)
-        found["plan"] = _plan(found)
+        if {"spark", "scaling"} & set(parts):
+            _prepare(size, data, work)
+        if "milvus" in parts:
+            note("Milvus Lite", _apart(milvus, size, work))
+        if "rows" in parts:
+            with session("local-cluster[2,1,1536]", **SETTINGS) as spark:
+                note(f"{size.rows:,} generated rows", _generated(spark, size, work))
+        if "spark" in parts:
+            note("single machine", _apart(single, size, work))
+            _spark(size, work, note)
+            ratio = found["spark, 2 executors"]["images_per_s"] / found["single machine"]["images_per_s"]
+            note("spark / single machine", {"ratio": ratio})
+        if "scaling" in parts:
+            rates = [_scaling(executors, size, work) for executors in (1, 2)]
+            note("1 to 2 executors", {"one": rates[0], "two": rates[1], "ratio": rates[1] / rates[0]})
+        if only is None:
+            found["plan"] = _plan(found)
         return found
     finally:
         shutil.rmtree(work, ignore_errors=True)
-
-
-def _ratios(found: dict[str, Any]) -> dict[str, Any]:
-    two = found["spark, 2 executors"]["images_per_s"]
-    ratios = {"spark / single machine": two / found["single machine"]["images_per_s"]}
-    if "spark, 1 executor" in found:
-        ratios["2 executors / 1"] = two / found["spark, 1 executor"]["images_per_s"]
-    return ratios
 
 
 def _plan(found: dict[str, Any]) -> dict[str, Any]:
@@ -175,10 +185,9 @@ def milvus(size: Size, work: Path) -> dict[str, Any]:
 
 def _spark(size: Size, work: Path, note: Callable[[str, dict[str, Any]], None]) -> None:
     from tf_ssgn.scale.card import read_card
-    from tf_ssgn.scale.spark import embed, session
+    from tf_ssgn.scale.spark import embed
 
     card = read_card(work / "model")
-    settings = {"spark__ui__enabled": "false", "spark__executor__memory": "1g"}
 
     def timed(spark: Any, source: Path, to: str) -> tuple[Any, dict[str, Any]]:
         driver = [os.getpid(), _java(spark)]
@@ -193,7 +202,7 @@ def _spark(size: Size, work: Path, note: Callable[[str, dict[str, Any]], None]) 
             "driver_cpu_s": sum(map(_cpu, driver)) - before,
         }
 
-    with session("local-cluster[2,1,1536]", **settings) as spark:
+    with session("local-cluster[2,1,1536]", **SETTINGS) as spark:
         _warm(spark, card, work, 2)
         _, values = timed(spark, work / "photo", "out")
         note("spark, 2 executors", values)
@@ -203,11 +212,19 @@ def _spark(size: Size, work: Path, note: Callable[[str, dict[str, Any]], None]) 
         report, values = timed(spark, work / "photo", "out")
         note("rerun with 1 % new", {"embedded": report.embedded, "unchanged": report.unchanged, **values})
         note(f"{size.kills} kills", _killed(spark, size, card, work))
-        note(f"{size.rows:,} generated rows", _generated(spark, size, work))
-    if size.one_executor:
-        with session("local-cluster[1,1,1536]", **settings) as spark:
-            _warm(spark, card, work, 1)
-            note("spark, 1 executor", timed(spark, work / "photo", "one")[1])
+
+
+def _scaling(executors: int, size: Size, work: Path) -> float:
+    """Images/s of so many executors, on a fourth of the photos."""
+    from tf_ssgn.scale.card import read_card
+    from tf_ssgn.scale.spark import embed
+
+    card = read_card(work / "model")
+    folders = [str(work / "photo" / f"class{number}") for number in range(5)]
+    with session(f"local-cluster[{executors},1,1536]", **SETTINGS) as spark:
+        _warm(spark, card, work, executors)
+        report = embed(spark, folders, card, str(work / f"scaling-{executors}"))
+    return float(report.embedded / report.seconds)
 
 
 def _warm(spark: Any, card: Any, work: Path, executors: int) -> None:

@@ -60,6 +60,11 @@ SECTIONS = (
     ("generalized", "Generalized zero-shot", "Seen and unseen photos in one gallery; harmonic is 2us / (u + s)."),
     ("binary", "Binary codes", "ITQ codes by Hamming distance; rows are bits."),
     (
+        "transductive",
+        "Transductive",
+        "Query and database expansion; rows are neighbours. Uses the whole unlabelled gallery: no zero-shot figure.",
+    ),
+    (
         "stages",
         "Stages",
         "What each part of the model adds. The true class vector, which the oracle is given, is what no query brings.",

@@ -9,6 +9,8 @@ from tf_ssgn.evaluation.charts import defined, number
 from tf_ssgn.evaluation.facts import fact_pairs, heading, left_out, metric_names
 from tf_ssgn.evaluation.statistics import SIGN_FLIPS
 
+UNITS = {"binary": " bits", "transductive": " neighbours"}
+
 
 def format_table(metrics: dict[str, Any]) -> str:
     """All families with their intervals, and what the figures were measured on below them."""
@@ -49,17 +51,18 @@ def comparison(against: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
 
 
 def variants(metrics: Mapping[str, Any], family: str) -> str:
-    """Stages, generalized protocol and binary codes by one family, then fine-grained accuracy; empty without any.
+    """Stages, generalized protocol, binary codes, transductive figures by one family, then fine-grained accuracy.
 
-    Shows mAP over everything, and mAP and precision at the first cut-off that the gallery has photos for.
+    Shows mAP over everything, and mAP and precision at the first cut-off that the gallery has photos for. Empty where
+    there is none of them.
     """
     photos = metrics["counts"]["gallery"]
     cuts = (name.removeprefix("map_at_") for name in metrics["families"][family] if name.startswith("map_at_"))
     cut = next((cut for cut in cuts if int(cut) <= photos), "")
     shown = {"map_all": "mAP@all"} | ({f"map_at_{cut}": f"mAP@{cut}", f"precision_at_{cut}": f"P@{cut}"} if cut else {})
     rows = [
-        [part, f"{name} bits" if part == "binary" else name, *(number(entry[family].get(key)) for key in shown)]
-        for part in ("stages", "generalized", "binary")
+        [part, f"{name}{UNITS.get(part, '')}", *(number(entry[family].get(key)) for key in shown)]
+        for part in ("stages", "generalized", "binary", "transductive")
         for name, entry in (metrics.get(part) or {}).items()
         if family in entry
     ]

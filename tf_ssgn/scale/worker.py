@@ -8,6 +8,7 @@ attempt writes files of other names, and only one report is taken over: no photo
 from __future__ import annotations
 
 import functools
+import gc
 import hashlib
 import json
 import os
@@ -118,6 +119,7 @@ def model_of(job: Job) -> Any:
             )
         _MODELS.clear()
         _MODELS[key] = found
+        gc.freeze()  # Spark collects garbage after every task: 0.15 s each with all that TensorFlow holds
     return _MODELS[key]
 
 
