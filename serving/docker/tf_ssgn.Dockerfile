@@ -1,11 +1,13 @@
 # Our own server, with gRPC, REST, search with options and metrics.
 #   docker build -f serving/docker/tf_ssgn.Dockerfile -t tf_ssgn .
 #   docker run --read-only --tmpfs /tmp -p 8500:8500 -p 8501:8501 -v "$PWD/data:/data:ro" tf_ssgn
+# A gallery in Milvus: --build-arg EXTRAS=serve,web,milvus, and --gallery milvus://HOST/NAME in place of the folder.
 FROM python:3.11-slim-bookworm AS build
 WORKDIR /src
+ARG EXTRAS=serve,web
 COPY setup.cfg pyproject.toml README.md LICENSE ./
 COPY tf_ssgn ./tf_ssgn
-RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir '.[serve,web]'
+RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir ".[$EXTRAS]"
 
 FROM python:3.11-slim-bookworm
 COPY --from=build /venv /venv

@@ -19,7 +19,7 @@ from tf_ssgn.retrieval.segment import Item
 pytest.importorskip("pymilvus")
 pytest.importorskip("milvus_lite")
 
-LABELS = ("cat", "Cat", "it's", 'a "b"', "\\", "é%_", "")
+LABELS = ("cat", "Cat", "it's", 'a "b"', "\\", "é%_\x01\n\b", "")
 SIZES = (None, -1, 0, 5, 2**40)
 STARS = (None, 0, 1.5, 3)
 MOODS = (None, "good", "it's")

@@ -145,6 +145,17 @@ def test_add_sync_and_delete(server: Server, tmp_path: Path) -> None:
         milvus_writer.sync(where, [], TinyEmbedder())
 
 
+def test_ids_are_deleted_as_they_are_written(tmp_path: Path) -> None:
+    ids = ["a", "b", "a','b", 'q"\\', "\x01\n\0", "it's"]
+    with milvus_writer.create(f"milvus:{tmp_path}/x.db/items", TinyEmbedder()) as gallery:
+        vectors = np.eye(16, dtype=np.float32)[: len(ids)]
+        milvus_writer.upsert(gallery, [Item(id, f"/{id}", id) for id in ids], vectors)
+        for number, id in enumerate(ids[2:], 1):
+            assert gallery.find(id) is not None
+            milvus_writer.delete_ids(gallery, [id])
+            assert gallery.find(id) is None and len(list(gallery.items())) == len(ids) - number
+
+
 def test_a_server_that_dies_in_the_middle_of_an_insert(tmp_path: Path) -> None:
     """What was acknowledged is there when it comes back; written again, nothing is there twice."""
     vectors = np.random.default_rng(1).normal(size=(3000, 16)).astype(np.float32)

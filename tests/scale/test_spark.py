@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,9 @@ def test_a_photo_that_kills_its_reader_is_left_out_and_tried_again(spark: Any, t
 
 
 def test_prefixes_and_tables_of_uris(spark: Any, tmp_path: Path) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
     photos = draw_folder(tmp_path / "photo", classes=2, each=6)
     draw(photos / "a b%20#?é" / "1.PNG", 5)
     draw(photos / "top.png", 6)
@@ -179,11 +183,15 @@ def test_prefixes_and_tables_of_uris(spark: Any, tmp_path: Path) -> None:
         ("id,url\n1,x\n", "expected `uri` or `path`"),
         ("id,uri\n1,x\n1,y\n", "the id '1' comes 2 times"),
         ("id,uri\n,x\n", "without id or uri"),
+        ("id,uri\n1,x\n", "none of the 1 photos could be embedded"),
     ):
         table.write_text(text)
         with pytest.raises(UserError, match=said):
             run(spark, table, tmp_path / "no")
+    parquet.write_table(pyarrow.table({"uri": ["/x/y.png"], "modified": [datetime.now()]}), tmp_path / "odd.parquet")
     for source, said in (
+        (tmp_path / "odd.parquet", "its column modified is of timestamp"),
+        (f"{prefix}/..", "without `.` and `..`"),
         (f"file://{tmp_path}/nowhere", "cannot list"),
         ("gopher://host/photos", "cannot open"),
         ("s3://key:secret@bucket/photos", "credentials"),

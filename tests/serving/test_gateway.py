@@ -26,6 +26,7 @@ from PIL import Image
 
 from tf_ssgn.config import SERVING, Serving
 from tf_ssgn.errors import UserError
+from tf_ssgn.retrieval import changes
 from tf_ssgn.retrieval.gallery import Gallery
 from tf_ssgn.serving import api
 from tf_ssgn.serving.access import Access
@@ -252,7 +253,8 @@ def test_thumbnails_are_of_the_gallerys_own_photos_only(port) -> None:
     for id in ("photo/square/5000.png", "../../etc/passwd", "/etc/passwd", "photo/square/../square/4.png", "%00", ""):
         assert ask(port, "GET", f"/api/photo/{quote(id, safe='%')}").code == 404, id
         assert ask(port, "GET", f"/api/photo/{quote(id, safe='%/')}").code == 404, id
-    for side in ("0", "5000", "x", "-1"):
+    assert reply.headers["Vary"] == "Authorization", "a browser keeps it for that token only"
+    for side in ("0", "5000", "x", "-1", "%C2%B2", "9" * 5000):
         assert ask(port, "GET", f"/api/photo/photo/square/4.png?side={side}").code == 400
 
 
@@ -305,6 +307,18 @@ def test_writing_with_a_token(model, tmp_path, tmp_path_factory) -> None:
         assert ask(gateway.port, "POST", "/api/items?label=cat", new, Content_Type="image/png", **bearer).code == 201
     finally:
         gateway.stop()
+
+
+def test_deleting_an_imported_item_removes_no_file_beside_the_uploads(model, tmp_path) -> None:
+    uploads, kept = tmp_path / "uploads", tmp_path / "kept.png"
+    uploads.mkdir()
+    kept.write_bytes(PNG)
+    vectors = np.stack([model.embed_sketch(tiny.drawing(seed)) for seed in range(2)])
+    paths = [f"{uploads}/../kept.png", f"{uploads}/none.png"]
+    changes.import_items(tmp_path / "g", model, "these", vectors, changes.items_of("these", tiny.DIMENSION, vectors,
+                         ["a", "b"], None, paths))  # fmt: skip
+    Uploads(tmp_path / "g", uploads).delete(Gallery.open(tmp_path / "g"), "a")
+    assert kept.exists() and list(Gallery.open(tmp_path / "g").ids) == ["b"]
 
 
 # -- bounds ----------------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ if tools.executable() is None:
     pytest.skip("no Chromium on this machine", allow_module_level=True)
 
 import tf_ssgn
+from tf_ssgn.serving.access import Access
 
 
 @pytest.fixture(scope="module")
@@ -193,6 +194,17 @@ def test_a_link_holds_the_drawing_and_nothing_of_it_reaches_the_server(page, chr
     for damaged in ("#s=AAAA", "#s=%%%", "#p=", "#s=" + "A" * 20_000, "#f=[1]&k=x"):
         other.goto(site.url + damaged)
         tools.until(other, "document.querySelector('#about').textContent")
+    for refused in ('#k=-5&f={"no_column":1}', "#p=photo/cat/none.png"):  # ends where one can go on
+        other.goto("about:blank")
+        other.goto(site.url + refused)
+        tools.until(other, "document.querySelector('#about').textContent")
+        example(other)
+        assert len(tools.labels(other)) == 24 and other.locator("#trouble").is_hidden()
+    other.goto("about:blank")
+    other.goto(f"{site.url}#p=photo/cat/none.png")
+    tools.until(other, "location.hash.includes('%2F')")
+    other.go_back()
+    assert other.url == "about:blank", "an opened link is no step of its own"
     other.context.close()
     assert not complaints
 
@@ -204,6 +216,9 @@ def test_the_large_photo_and_more_like_it(page) -> None:
     assert path == page.locator("#hits .label").nth(1).get_attribute("title")
     tools.until(page, "document.querySelector('#photo img').naturalWidth > 0")
     tools.until(page, "document.querySelector('#photo dl').textContent.includes('pixels')")
+    page.keyboard.press("Escape")
+    page.locator("#hits button").nth(1).click()
+    tools.until(page, "document.querySelector('#photo img').naturalWidth > 0")  # the same one again
     page.keyboard.press("ArrowLeft")
     assert page.locator("#photo dd").first.inner_text() != path
     page.keyboard.press("ArrowRight")
@@ -216,6 +231,23 @@ def test_the_large_photo_and_more_like_it(page) -> None:
     page.go_back()
     tools.until(page, "document.querySelector('#like').hidden")
     assert path in [one.get_attribute("title") for one in page.locator("#hits .label").all()] or found(page)
+
+
+def test_photos_come_though_the_server_lets_few_of_them_through_at_once(chrome, chain, site) -> None:
+    slow = tools.Site(site.model, chain.gallery, Access(rate=6))
+    try:
+        made, complaints = tools.watched(chrome, reduced_motion="reduce")
+        made.goto(slow.url)
+        tools.until(made, "document.querySelector('#about').textContent")
+        example(made)
+        pictures = "[...document.querySelectorAll('#hits img')]"
+        made.locator("#hits li").last.scroll_into_view_if_needed()
+        tools.until(made, f"{pictures}.filter((one) => one.naturalWidth > 0).length === 24")
+        assert made.locator("#hits .missing").count() == 0
+        made.context.close()
+        assert not complaints
+    finally:
+        slow.stop()
 
 
 def test_downloads(page) -> None:

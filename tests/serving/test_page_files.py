@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ import json
 from tf_ssgn import demo, serve
 from tf_ssgn.retrieval import builder, changes
 from tf_ssgn.retrieval.gallery import Gallery
+from tf_ssgn.serving import api
 from tf_ssgn.serving import page as web
 from tf_ssgn.serving.access import Access
 from tf_ssgn.serving.gateway import Gateway
@@ -106,6 +108,13 @@ def test_what_is_known_of_a_photo_never_names_a_folder_of_the_server(address, ph
     }  # fmt: skip
     for id in ("photo/none.png", "../../etc/passwd", "%2fetc%2fpasswd"):
         assert get(f"{address}/api/items/{id}")[0] == 404
+
+
+@pytest.mark.parametrize("id", ["photo/square/4.png", "a/../photo/square/4.png", "./4.png", "a b/100%?#.png"])
+def test_browsers_do_not_resolve_the_address_of_a_photo_to_another(id: str) -> None:
+    address = api.photo_address(id)
+    assert urllib.parse.urljoin("http://host/", address) == f"http://host{address}"
+    assert urllib.parse.unquote(address) == f"/api/photo/{id}"
 
 
 def test_explain_answers_with_both_stages(address, gallery, model) -> None:

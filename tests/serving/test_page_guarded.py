@@ -58,8 +58,11 @@ def page(chrome: Any, site: tools.Site) -> Iterator[Any]:
     made.locator("#token input").fill("not the one, surely")
     made.get_by_role("button", name="Use it").click()
     tools.until(made, "document.querySelector('#token-why').textContent.includes('not known')")
-    made.locator("#token input").fill(READER)
-    made.get_by_role("button", name="Use it").click()
+    for token in (WRITER, READER):
+        made.locator("#token input").fill(token)
+        made.get_by_role("button", name="Use it").click()
+        if token == WRITER:
+            tools.until(made, "document.querySelector('#token-why').textContent.includes('may not search')")
     tools.until(made, "document.querySelector('#about').textContent.includes('9 photos')")
     yield made
     made.context.close()

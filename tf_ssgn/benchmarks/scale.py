@@ -97,7 +97,7 @@ def _plan(found: dict[str, Any]) -> dict[str, Any]:
     """The sizes of docs/scale.md from what was just measured, and the simulations behind them."""
     rows = next(values for name, values in found.items() if name.endswith("generated rows"))
     spark = found["spark, 2 executors"]
-    costs = sizing.Costs(core=spark["images_per_s"] / 2, plan=rows["rows"] / rows["seconds"])
+    costs = sizing.Costs(core=spark["images_per_s"] / 2, plan=rows["rows"] / rows["seconds"] / 2)
     print(f"\nplan, {costs}")
     table = [sizing.size(photos, costs) for photos in sizing.PHOTOS]
     for key in table[0]:

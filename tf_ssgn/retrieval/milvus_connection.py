@@ -58,8 +58,9 @@ def address(text: str) -> Address:
         port = "" if re.search(r":\d+$", host) else f":{PORT if kind == 'milvus' else 443}"
         made = Address(text, f"{'http' if kind == 'milvus' else 'https'}://{host}{port}", name)
     else:
-        with_token = " (a token belongs into the environment, not into an address)" if "@" in text else ""
-        raise UserError(f"received the gallery {text.rpartition('@')[2]!r}{with_token}; {_EXPECTED}")
+        with_token = " (a token belongs into the environment, not into an address)" if {"@", "?"} & set(text) else ""
+        shown = text.rpartition("@")[2].partition("?")[0]  # without what may be a secret
+        raise UserError(f"received the gallery {shown!r}{with_token}; {_EXPECTED}")
     if not _NAME.fullmatch(made.collection):
         raise UserError(
             f"received the collection {made.collection!r}; expected up to 200 letters, digits and underscores, the "

@@ -132,11 +132,12 @@ def _upsert(gallery: MilvusGallery, rows: list[dict[str, Any]]) -> None:
 def delete_ids(gallery: MilvusGallery, ids: Sequence[str]) -> None:
     connection = gallery._connection
 
-    def delete_part(part: list[str]) -> None:
-        connection.again(lambda: connection.call("delete", gallery.address.collection, ids=part))
+    def delete_part(part: Sequence[str]) -> None:
+        terms = f"id in [{', '.join(map(quoted, part))}]"  # pymilvus puts ids between quotes as they are (3.0)
+        connection.again(lambda: connection.call("delete", gallery.address.collection, filter=terms))
 
     for low in range(0, len(ids), MILVUS.batch):
-        delete_part(list(ids[low : low + MILVUS.batch]))
+        delete_part(ids[low : low + MILVUS.batch])
 
 
 def delete(where: str, *, ids: Sequence[str] = (), paths: Sequence[str] = (), sql: str = "") -> Report:

@@ -3,6 +3,8 @@
 spark-submit --master spark://HOST:7077 --conf spark.executor.memory=4g \\
     $(python -c "import tf_ssgn.scale.job as job; print(job.__file__)") \\
     s3a://bucket/photos --model saved_models/NAME --to s3a://bucket/embedded
+
+with the environment that has tf_ssgn activated here, or named by PYSPARK_PYTHON.
 """
 
 from __future__ import annotations

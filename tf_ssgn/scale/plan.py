@@ -25,6 +25,7 @@ PART_LEAST, PART_MOST, PARTS = 256, 20_000, 10_000  # photos of a part, and how 
 LISTED = "id string, uri string, label string, size long, modified long"
 _KNOWN = f"{LISTED}, file string, kind string, final boolean"
 _TABLES = (".parquet", ".csv")
+_NUMBERS = ("tinyint", "smallint", "int", "bigint", "float", "double", "decimal", "string")  # of what CSV has, texts
 _CHUNK = 100_000
 
 
@@ -78,6 +79,8 @@ def _folders(spark: SparkSession, folders: Sequence[str]) -> Listing:
 def _prefix(spark: SparkSession, uri: str) -> Listing:
     """Every photo below a URI; executors list the folders directly below it, one each at a time."""
     uri = uri.rstrip("/")
+    if {".", ".."} & set(uri.split("/")):  # which would begin the ids
+        raise UserError(f"received {places.shown(uri)}, expected a URI without `.` and `..`")
     top = places.place(uri)
     try:
         entries = list(places.children(top))
@@ -129,8 +132,12 @@ def _table(spark: SparkSession, uri: str) -> Listing:
     column = next((name for name in ("uri", "path") if name in table.columns), None)
     if column is None:
         raise UserError(f"{places.shown(uri)} has the columns {', '.join(table.columns)}; expected `uri` or `path`")
+    for wanted in ("size", "modified"):
+        kind = dict(table.dtypes).get(wanted, "bigint")
+        if not kind.startswith(_NUMBERS):
+            raise UserError(f"{places.shown(uri)}: its column {wanted} is of {kind}; expected whole numbers")
     where = F.col(column).cast("string")
-    folder = F.element_at(F.split(where, "/"), -2)
+    folder = F.try_element_at(F.split(where, "/"), F.lit(-2))  # none of a name without one
     picked = {
         "id": F.col("id").cast("string") if "id" in table.columns else where,
         "uri": where,

@@ -27,7 +27,7 @@ class Costs:
     Attributes:
         core: images per second and core, executors' own; `gpu`: of one GPU, an assumption unless it was measured.
         photo_bytes: of a photo in the store. `row_bytes`: of a row in parquet beside its vector.
-        plan: rows per second that are planned and committed, whole cluster.
+        plan: rows per second and core that are planned, scheduled and committed.
         segment_ms: core-milliseconds of a query in one segment.
         index: bytes held in memory for each byte of a vector, copies and replicas not counted.
     """
@@ -37,7 +37,7 @@ class Costs:
     photo_bytes: float = 45_000.0
     row_bytes: float = 200.0
     dimension: int = 512
-    plan: float = 20_000.0
+    plan: float = 1_000.0
     entry_bytes: float = 190.0
     segment_ms: float = 1.2
     index: float = 1.3
@@ -59,7 +59,7 @@ def size(photos: int, costs: Costs) -> dict[str, float]:
         "parquet_tb": photos * (vector + costs.row_bytes) / 1e12,
         "parts": parts,
         "manifest_mb": parts * costs.entry_bytes / 1e6,
-        "planning_hours": photos / costs.plan / 3600,
+        "planning_core_hours": photos / costs.plan / 3600,
         "index_memory_tb": photos * vector * costs.index * costs.replicas / 1e12,
         "segments": segments,
         "core_ms_per_query": segments * costs.segment_ms,

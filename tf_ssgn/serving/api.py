@@ -181,10 +181,16 @@ def _hits(gallery: Any, vector: np.ndarray, k: int, options: Options) -> list[di
             "score": hit.score,
             "label": hit.label,
             "duplicates": list(hit.duplicates),
-            "photo": f"/api/photo/{quote(hit.id)}",
+            "photo": photo_address(hit.id),
         }
         for hit in gallery.search(vector, k=k, options=options)
     ]
+
+
+def photo_address(id: str) -> str:
+    """Where the photo of an id is. Browsers resolve `.` and `..` between slashes, to another photo; so these ids come
+    without slashes."""
+    return f"/api/photo/{quote(id, safe='' if {'.', '..'} & set(id.split('/')) else '/')}"
 
 
 def _on_current(service: Service, gallery: Any, work: Callable[[], Any]) -> Any:

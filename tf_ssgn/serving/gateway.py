@@ -25,7 +25,7 @@ from tf_ssgn.serving.access import Access
 from tf_ssgn.serving.batcher import Call
 from tf_ssgn.serving.connections import CONNECTIONS, Connection
 from tf_ssgn.serving.faults import Fault, invalid, not_found
-from tf_ssgn.serving.items import Thumbnails, Uploads
+from tf_ssgn.serving.items import SIDES, Thumbnails, Uploads
 from tf_ssgn.serving.page import Page
 from tf_ssgn.serving.service import Service, Target, request_id
 from tf_ssgn.serving.tls import Certificates
@@ -33,6 +33,7 @@ from tf_ssgn.serving.tls import Certificates
 IMAGE_TYPES = ("image/png", "image/jpeg", "application/octet-stream")
 HEADER_BYTES = 16 * 2**10
 REQUEST_LINE_BYTES = 8 * 2**10
+_SIDES = {str(side): side for side in SIDES}  # as an address spells them
 
 logger = logging.getLogger(__name__)
 
@@ -214,11 +215,9 @@ class Gateway:
         return overview.item(self._gallery(), request.path_params["id"])
 
     def _photo(self, request: Request, body: bytes, call: Call) -> Response:
-        side = request.query_params.get("side", "256")
-        picture, tag = self._thumbnails.of(
-            self._gallery(), request.path_params["id"], int(side) if side.isdigit() else 0
-        )
-        headers = {"ETag": f'"{tag}"', "Cache-Control": "private, max-age=300"}
+        side = _SIDES.get(request.query_params.get("side", "256"), 0)
+        picture, tag = self._thumbnails.of(self._gallery(), request.path_params["id"], side)
+        headers = {"ETag": f'"{tag}"', "Cache-Control": "private, max-age=300", "Vary": "Authorization"}
         if request.headers.get("if-none-match") == headers["ETag"]:
             return Response(status_code=304, headers=headers)
         return Response(picture, media_type="image/jpeg", headers=headers)

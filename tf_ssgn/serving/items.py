@@ -113,7 +113,7 @@ class Uploads:
         """Deletes an item; with it its photo, if that was uploaded. Fault NOT_FOUND where there is none."""
         with self._lock:
             item = opened.find(id)
-            path = None if item is None else Path(to_file(item.path))
+            path = None if item is None else Path(os.path.normpath(to_file(item.path)))  # an imported one may have ..
             try:
                 if path is not None and self._folder is not None and path.is_relative_to(self._folder):
                     path.unlink(missing_ok=True)  # first, or the next upload would bring the item back

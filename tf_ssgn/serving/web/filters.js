@@ -34,6 +34,10 @@ export class Filters {
     for (const old of this.form.querySelectorAll(".column")) old.remove();
     const { labels, columns } = about.gallery ?? { labels: [], columns: {} };
     for (const [name, listed] of [["label", labels], ...Object.entries(columns)]) this.#add(name, listed);
+    const fields = [...this.form.querySelectorAll("[data-column]")].map((field) => field.dataset.column);
+    for (const name of Object.keys(this.#values)) { // a link may name what cannot be taken away here
+      if (!fields.includes(name)) delete this.#values[name];
+    }
     this.#show();
   }
 

@@ -29,7 +29,7 @@ export async function fromHash(hash) {
     try {
       if (name === "s" && value.length <= LONGEST) found.strokes = checked(await unpack(value));
       if (name === "p") found.photo = decodeURIComponent(value).slice(0, 4096);
-      if (name === "k") found.k = Number.parseInt(value, 10) || 0;
+      if (name === "k") found.k = Math.max(0, Number.parseInt(value, 10) || 0);
       if (name === "f") found.filters = plain(JSON.parse(decodeURIComponent(value)));
     } catch { /* somebody cut the link short */ }
   }

@@ -13,7 +13,7 @@ import { Photo } from "./photo.js";
 import { asPhoto, decode, onPaper, receive, receivePasted } from "./pictures.js";
 import { save, toCsv, toJson } from "./save.js";
 import { Search } from "./search.js";
-import { show } from "./thumbs.js";
+import { addressOf, show } from "./thumbs.js";
 import { askForToken } from "./token.js";
 
 const SENT = 384; // pixels of the drawing that is searched with
@@ -95,11 +95,12 @@ function edit(change) {
   changed();
 }
 
-function like(hit) {
+/** Asks for photos like one; `step` as in `remember`: a link that was opened is where Back leads already. */
+function like(hit, step = true) {
   forgetPicture();
-  liked = { id: hit.id, photo: hit.photo ?? `/api/photo/${hit.id.split("/").map(encodeURIComponent).join("/")}` };
+  liked = { id: hit.id, photo: hit.photo ?? addressOf(hit.id) };
   showLiked();
-  remember(true);
+  remember(step);
   ask();
 }
 
@@ -165,7 +166,7 @@ function settle() {
 }
 
 function failed(trouble) {
-  if (trouble.code === 401) {
+  if (trouble.code === 401 || trouble.code === 403 && trouble.message.includes("'search'")) {
     token(trouble, "search").then((told) => { if (told) begin(); });
     return;
   }
@@ -263,7 +264,7 @@ async function fromAddress() {
   forgetPicture();
   liked = null;
   if (found.photo) {
-    like({ id: found.photo });
+    like({ id: found.photo }, false);
     return;
   }
   showLiked();

@@ -51,6 +51,7 @@ export class Photo {
     this.remove.textContent = "Delete";
     this.img.alt = `Photo ${hit.id}`;
     this.img.removeAttribute("src");
+    delete this.img.dataset.url; // so that the photo that was shown last is shown again
     show(this.img, hit.photo, 1024);
     this.#facts([["Path", hit.id], ["Similarity", shown(hit.score)]]);
     try {

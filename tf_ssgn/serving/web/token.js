@@ -3,7 +3,8 @@ export function askForToken(dialog, trouble) {
   const field = dialog.querySelector("input");
   const form = dialog.querySelector("form");
   dialog.querySelector("#token-why").textContent = trouble.message.includes("known") ?
-    "The token is not known here. Is it copied whole?" : trouble.code === 403 ?
+    "The token is not known here. Is it copied whole?" : trouble.message.includes("'search'") ?
+    "That token may not search. Whoever runs the server has one that may." : trouble.code === 403 ?
     "This needs a token that may write. Whoever runs the server has it." :
     "Whoever runs it has one for you.";
   field.value = "";
