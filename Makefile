@@ -24,10 +24,10 @@ unit: $(VENV)/.dev
 	$(BIN)/python -m pytest $(PARALLEL)
 
 # Models, losses and training know no backend but keras.ops: the same tests on JAX. It comes last and brings its own
-# packages, since TensorFlow imports JAX where it is there, in every process that a test starts. Most of these tests
+# packages, since TensorFlow imports JAX, and Keras scikit-learn, where they are there, in every process that a test starts. Most of these tests
 # is XLA compiling what runs once, so it need not be optimised.
 jax: $(VENV)/.jax
-	KERAS_BACKEND=jax XLA_FLAGS="--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true" $(BIN)/python -m pytest $(PARALLEL) tests/models tests/training
+	KERAS_BACKEND=jax XLA_FLAGS="--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true" $(BIN)/python -m pytest $(PARALLEL) tests/models tests/training tests/evaluation/test_scikit_learn.py
 
 # Tests that are too long for every change.
 long: $(VENV)/.dev
@@ -49,7 +49,7 @@ $(VENV)/.dev: setup.cfg pyproject.toml | $(BIN)/pip
 	touch $@ $(VENV)/.serve
 
 $(VENV)/.jax: $(VENV)/.dev
-	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[jax]" $(PLAIN_PATH)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[jax]" "scikit-learn >=1.5" $(PLAIN_PATH)
 	touch $@
 
 $(BIN)/pip:

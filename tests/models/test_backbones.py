@@ -18,7 +18,7 @@ SIZES = {
 }
 
 
-@pytest.mark.parametrize("name", BACKBONES if keras.backend.backend() == "tensorflow" else ("tiny", "mobilenet_v2"))
+@pytest.mark.parametrize("name", BACKBONES)
 def test_taps_have_the_shapes_of_the_network(name):
     backbone = build_backbone(name, 64)
     assert tap_sizes(backbone) == SIZES[name]

@@ -22,7 +22,8 @@ from tf_ssgn.retrieval.verify import verify
 from tf_ssgn.scale.card import Card
 from tf_ssgn.scale.dataset import BAD, open_dataset
 from tf_ssgn.scale.gallery import import_dataset
-from tf_ssgn.scale.spark import embed, session
+from tf_ssgn.scale.spark import _sent, embed, session
+from tf_ssgn.scale.worker import load_model
 
 CARD = Card(TinyEmbedder.path, "tiny-1", TinyEmbedder.dimension, 0)
 
@@ -94,6 +95,16 @@ def test_follows_a_folder_as_one_machine_does(spark: Any, tmp_path: Path) -> Non
     shutil.rmtree(photos / "class0")
     with pytest.raises(UserError, match="another model"):
         import_dataset(str(out), tmp_path / "no", Card("m", "other", 16, 0))
+
+
+def test_a_model_is_sent_once_for_all_runs_of_a_session(spark: Any, tmp_path: Path) -> None:
+    """Spark refuses a second file under one name, so a second run in the session would fail."""
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "saved_model.pb").write_bytes(b"any")
+    card = Card(str(tmp_path), "sent-once", 16, 0)
+    names = [_sent(spark, card, load_model) for _ in range(2)]
+    assert names[0] and names[0] == names[1]
+    assert sum(names[0] in archive for archive in spark.sparkContext.listArchives) == 1
 
 
 def test_executors_that_are_killed_change_nothing(spark: Any, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ RESULTS = Path("docs/results.md")
 SPLITS = ("sketchy-21", "sketchy-25")
 MAIN = "SSGN"
 ONE_VIEW = "one view"
-NEIGHBOURS = 10  # of the transductive figures, as in most of the literature
+NEIGHBOURS = 10  # of the transductive figures
 # What a run is, as fields of the config that differ from the preset's.
 MAIN_VARIANTS: dict[str, dict[str, Any]] = {
     MAIN: {},
