@@ -96,6 +96,7 @@ class Serving:
     slots: int = 2  # batches computed at a time: one is prepared and answered while the other has the cores
     rows: int = 8  # images of several requests computed together; more would make each wait longer and gain nothing
     queue: int = 32  # requests that wait; one more is refused at once, while those waiting still are answered in time
+    storm_queue: int = 4  # of them while others are refused: who is accepted then is answered soon
     queue_bytes: int = 128 * 2**20  # that they hold together
     poll_seconds: float = 1.0  # between two looks for newer versions of model and gallery
 

@@ -256,7 +256,7 @@ def test_the_page_says_what_the_code_has() -> None:
         f"| images | {SERVING.batch} |",
         f"| k | 1 to {SERVING.k} |",
         f"| message | {SERVING.message_bytes // 2**20} MiB",
-        f"| waiting | {SERVING.queue} requests, {SERVING.queue_bytes // 2**20} MiB |",
+        f"| waiting | {SERVING.queue} requests, {SERVING.queue_bytes // 2**20} MiB; {SERVING.storm_queue} requests",
         f"| draining | {SERVING.grace_seconds:g} s |",
         f"| HTTP headers | {gateway.HEADER_BYTES // 2**10} KiB |",
         f"| HTTP connections | {connections.CONNECTIONS} |",

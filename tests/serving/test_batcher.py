@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tf_ssgn.serving import batcher as batcher_module
 from tf_ssgn.serving.batcher import Batch, Batcher, Call, Work
 from tf_ssgn.serving.faults import Fault
 
@@ -28,7 +29,7 @@ class Doubler:
 
 
 def made(doubler: Doubler, **options: Any) -> Batcher:
-    return Batcher(doubler, **{"workers": 1, "rows": 4, "queue": 8, "queue_bytes": 1000, **options})
+    return Batcher(doubler, **{"workers": 1, "rows": 4, "queue": 8, "storm_queue": 8, "queue_bytes": 1000, **options})
 
 
 def work(number: Any, key: str = "a", rows: int = 1, size: int = 1, seconds: float = 20.0, **call: Any) -> Work:
@@ -88,6 +89,34 @@ def test_a_full_queue_refuses_at_once(options: dict, fits: int) -> None:
     waiting[0] = batcher.submit(work(7, size=10))
     doubler.gate.set()
     assert waiting[0].result(20) == 14
+
+
+def test_while_others_are_refused_the_queue_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batcher_module, "STORM_SECONDS", 0.2)
+    doubler = Doubler()
+    batcher = busy(doubler, queue=3, storm_queue=1)
+    for number in range(3):
+        batcher.check()
+        batcher.submit(work(number))
+    for ask in (batcher.check, lambda: batcher.submit(work(9))):
+        with pytest.raises(Fault, match="3 requests wait") as caught:
+            ask()
+        assert caught.value.code == "RESOURCE_EXHAUSTED"
+    doubler.gate.set()
+    wait_until(lambda: batcher.under_way == 0)
+    doubler.gate.clear()
+    batcher.submit(work(0))
+    wait_until(lambda: batcher.waiting == 0)
+    batcher.submit(work(1))
+    with pytest.raises(Fault, match="1 requests wait"):
+        batcher.check()
+    time.sleep(0.21)
+    batcher.check()
+    batcher.submit(work(2))
+    doubler.gate.set()
+    batcher.close()
+    with pytest.raises(Fault, match="shutting down"):
+        batcher.check()
 
 
 def test_a_request_of_any_size_fits_into_an_empty_queue() -> None:

@@ -1,12 +1,14 @@
 """The queue in front of the model: whoever is free takes all that waits and fits together, and computes it at once.
 
 No timer: while nothing is computed a request starts immediately, and under load batches grow by themselves. The queue
-is bounded in requests and in bytes, and refuses at once what does not fit. What nobody waits for any more leaves it
-without being computed.
+is bounded in requests and in bytes, and refuses at once what does not fit. Once it had to refuse, a long queue is of no
+use to anybody, since it would stay full and everybody accepted wait through all of it: it is kept short until the
+storm is over. What nobody waits for any more leaves it without being computed.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -17,6 +19,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tf_ssgn.serving.faults import Fault
+
+STORM_SECONDS = 1.0  # after the last refusal the queue stays short this long
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,7 @@ class Batcher:
         compute: (key, payloads) to one answer for each payload.
         rows: the most that a batch may have.
         queue: requests that may wait.
+        storm_queue: requests that may wait while others are refused.
         queue_bytes: bytes that they may hold together.
         observe: is told of every batch.
     """
@@ -87,11 +92,13 @@ class Batcher:
         workers: int,
         rows: int,
         queue: int,
+        storm_queue: int,
         queue_bytes: int,
         observe: Callable[[Batch], None] = lambda batch: None,
     ):
-        self._compute, self._rows, self._queue, self._queue_bytes = compute, rows, queue, queue_bytes
-        self._observe = observe
+        self._compute, self._rows, self._observe = compute, rows, observe
+        self._queue, self._storm_queue, self._queue_bytes = queue, storm_queue, queue_bytes
+        self._calm_from = -math.inf  # when the last storm is over
         self._waiting: deque[Work] = deque()
         self._changed = threading.Condition()
         self._closed = False
@@ -113,6 +120,11 @@ class Batcher:
         with self._changed:
             return len(self._waiting)
 
+    def check(self) -> None:
+        """Raises what `submit` would if no further request fits, before any work is put into one."""
+        with self._changed:
+            self._admit(0)
+
     def submit(self, work: Work) -> Future[Any]:
         """Puts a request into the queue; its answer comes in the future, whose cancellation takes it out again.
 
@@ -121,12 +133,7 @@ class Batcher:
         """
         work.call.check()
         with self._changed:
-            if self._closed:
-                raise Fault("UNAVAILABLE", "the server is shutting down")
-            if not self._fits(work):
-                self._drop_abandoned()
-            if not self._fits(work):
-                raise Fault("RESOURCE_EXHAUSTED", f"the server is busy: {len(self._waiting)} requests wait; try later")
+            self._admit(work.size)
             self._waiting.append(work)
             self._changed.notify()
         work.call.watch(work.answer.cancel)
@@ -152,9 +159,20 @@ class Batcher:
         for thread in self._threads:
             thread.join()
 
-    def _fits(self, work: Work) -> bool:
-        size = sum(waiting.size for waiting in self._waiting)
-        return len(self._waiting) < self._queue and (not self._waiting or size + work.size <= self._queue_bytes)
+    def _admit(self, size: int) -> None:
+        """Raises Fault unless a request of `size` bytes fits."""
+        if self._closed:
+            raise Fault("UNAVAILABLE", "the server is shutting down")
+        if not self._fits(size):
+            self._drop_abandoned()
+        if not self._fits(size):
+            self._calm_from = time.monotonic() + STORM_SECONDS
+            raise Fault("RESOURCE_EXHAUSTED", f"the server is busy: {len(self._waiting)} requests wait; try later")
+
+    def _fits(self, size: int) -> bool:
+        most = self._queue if time.monotonic() >= self._calm_from else self._storm_queue
+        held = sum(waiting.size for waiting in self._waiting)
+        return len(self._waiting) < most and (not self._waiting or held + size <= self._queue_bytes)
 
     def _drop_abandoned(self) -> None:
         for work in [work for work in self._waiting if not work.call.alive() or work.call.remaining() <= 0]:

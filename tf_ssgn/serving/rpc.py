@@ -124,6 +124,7 @@ class Answers:
         wait = longest if remaining is None else min(remaining, longest)
         call = Call(time.monotonic() + wait, context.is_active, context.add_callback)
         call.check()
+        self._service.batcher.check()  # a full server says so before it looks at a picture
         try:
             inputs = {name: tensors.pending(proto, settings.message_bytes) for name, proto in request.inputs.items()}
         except tensors.TensorFault as fault:

@@ -117,7 +117,13 @@ class Service:
         self.states: dict[int, State] = {}
         self.draining = False
         self.batcher = Batcher(
-            self._compute, settings.slots, settings.rows, settings.queue, settings.queue_bytes, self.metrics.batch
+            self._compute,
+            settings.slots,
+            settings.rows,
+            settings.queue,
+            settings.storm_queue,
+            settings.queue_bytes,
+            self.metrics.batch,
         )
         self._current: Served | None = None
 
