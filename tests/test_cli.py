@@ -84,7 +84,7 @@ def test_tensorflow_is_quiet_where_there_is_no_gpu(monkeypatch, tmp_path):
     for node, level in ((str(tmp_path), "2"), (str(tmp_path / "absent*"), "3")):
         monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
         monkeypatch.setattr(cli, "GPU_NODES", (node,))
-        cli.quiet_tensorflow()
+        cli.prepare_tensorflow()
         assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == level
 
 

@@ -25,12 +25,15 @@ DISK_ERRORS = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCE
 GPU_NODES = ("/dev/nvidia*", "/dev/dxg")
 
 
-def quiet_tensorflow() -> None:
-    """Keeps TensorFlow's C++ start-up messages off stderr; call it before TensorFlow is imported."""
+def prepare_tensorflow() -> None:
+    """Keeps TensorFlow's C++ start-up messages off stderr and chooses its faster convolutions; call it before
+    TensorFlow is imported."""
     # Where there is no GPU, TensorFlow reports that as an error, whatever CUDA_VISIBLE_DEVICES says.
     gpu = any(glob.glob(node) for node in GPU_NODES)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if gpu else "3")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    # Without AVX-512 TensorFlow leaves oneDNN off, and MobileNetV2 took 1.7 times as long (64 against 37 images/s).
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
 def log(message: str) -> None:
@@ -101,7 +104,7 @@ def run(main: Callable[[list[str] | None], int | None], argv: list[str] | None =
     `UserError` becomes one line on stderr and exit code 2, Ctrl-C exit code 130.
     Anything else is a bug and keeps its traceback.
     """
-    quiet_tensorflow()
+    prepare_tensorflow()
     try:
         code = main(argv) or 0
         sys.stdout.flush()

@@ -183,7 +183,7 @@ class Model:
     backbone: str = _option(
         "mobilenet_v2",
         "network that gives the taps",
-        ("vgg16", "mobilenet_v2", "efficientnet_v2_b0", "convnext_tiny", "tiny"),
+        ("vgg16", "mobilenet_v1", "mobilenet_v2", "efficientnet_v2_b0", "convnext_tiny", "tiny"),
     )
     weights: str = _option("imagenet", "imagenet (Keras downloads them), a weights file, or none")
     taps: tuple[str, ...] = _option((), "layers to fuse, comma separated; empty: the backbone's own list")

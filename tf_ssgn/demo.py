@@ -88,7 +88,7 @@ def step(command: str, *arguments: Any) -> None:
     """Runs one command in this process; importing TensorFlow nine times would be most of the demo."""
     import importlib
 
-    cli.quiet_tensorflow()  # a notebook calls this without `cli.run`
+    cli.prepare_tensorflow()  # a notebook calls this without `cli.run`
     words = [str(argument) for argument in arguments]
     cli.log(f"\n$ python -m tf_ssgn.{command} {shlex.join(words)}")
     importlib.import_module(f"tf_ssgn.{command}").main(words)

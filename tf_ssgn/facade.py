@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tf_ssgn.cli import log, quiet_tensorflow
+from tf_ssgn.cli import log, prepare_tensorflow
 from tf_ssgn.errors import UserError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def load(path: str | os.PathLike, views: int = 0, runtime: str = "auto") -> Embe
     Raises:
         UserError: neither of the two, or damaged; or a runtime that was asked for by name is not there.
     """
-    quiet_tensorflow()
+    prepare_tensorflow()
     from tf_ssgn.runtime import openvino_model
     from tf_ssgn.runtime.saved_model import TENSORFLOW, EmbeddingModel, open_saved_model, tensorflow_functions
 

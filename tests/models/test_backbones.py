@@ -11,6 +11,7 @@ from tf_ssgn.models.backbones import BACKBONES, build_backbone, tap_sizes
 
 SIZES = {
     "vgg16": (512, 512, 512),
+    "mobilenet_v1": (512, 1024, 1024),
     "mobilenet_v2": (160, 320, 1280),
     "efficientnet_v2_b0": (112, 192, 1280),
     "convnext_tiny": (384, 384, 768),
@@ -87,8 +88,10 @@ def test_weights_of_another_network_are_refused(tmp_path):
 
 
 @pytest.mark.shared
-def test_real_weights_load_and_tell_images_apart(shared):
-    backbone = build_backbone("mobilenet_v2", 224, str(shared / "weights/mobilenet_v2_1.0_224_notop.weights.h5"))
+@pytest.mark.parametrize("version", [1, 2])
+def test_real_weights_load_and_tell_images_apart(shared, version):
+    weights = shared / f"weights/mobilenet_v{version}_1.0_224_notop.weights.h5"
+    backbone = build_backbone(f"mobilenet_v{version}", 224, str(weights))
     from PIL import Image
 
     def pixels(label):

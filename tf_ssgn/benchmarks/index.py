@@ -103,7 +103,7 @@ def _shown(value: Any) -> str:
 def _apart(work: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
     """What a function returns that runs in a fresh process, and that process's `peak_mb`."""
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context, initializer=cli.quiet_tensorflow) as pool:
+    with ProcessPoolExecutor(1, mp_context=context, initializer=cli.prepare_tensorflow) as pool:
         result = pool.submit(work, *arguments).result()
         if "seconds" in result:
             result["peak_mb"] = pool.submit(peak_megabytes).result()

@@ -60,7 +60,13 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "own photos as pairs": {"data.pairs": "instance"},
     "K = 1": {"model.samples": 1},
     "code of 512": {"model.code": 512},
-}
+    "GloVe vectors": {"semantics.vectors": "sketchy_glove.npz"},
+    "fastText vectors": {"semantics.vectors": "sketchy_fasttext.npz"},
+    "MobileNetV1, no extra views": {
+        "model.backbone": "mobilenet_v1", "model.weights": "mobilenet_v1_1.0_224_notop.weights.h5",
+        "training.views": 0, "evaluation.views": 0,
+    },
+}  # fmt: skip
 STAGES = {"untrained": "untrained backbone", "sketch_code": "sketch's own code", "coarse": "coarse code", "fine": MAIN}
 
 
@@ -119,7 +125,9 @@ def measure(name: str, changes: dict[str, Any], split: str, seed: int, material:
     own = {"model.weights": material["weights"], "semantics.vectors": material["vectors"], "training.seed": seed}
     if "losses.preservation" in changes:
         own["losses.teacher"] = material["teacher"]
-    config = configuration.override(configuration.preset("sketchy-mini"), own | changes)
+    for field in own.keys() & changes.keys():  # another file of the same folder
+        own[field] = str(Path(own[field]).with_name(changes[field]))
+    config = configuration.override(configuration.preset("sketchy-mini"), changes | own)
     train(config, material["data"], split, str(folder))
     result = {}
     for label, views in ((ONE_VIEW, 0), ("views", None)):

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from tf_ssgn import config as configuration
-from tf_ssgn.cli import quiet_tensorflow
+from tf_ssgn.cli import prepare_tensorflow
 from tf_ssgn.config import Config
 from tf_ssgn.data.datasets import Item
 from tf_ssgn.progress import track
@@ -42,7 +42,7 @@ def run(full: bool, data: str | None = None) -> dict[str, Any]:
     Returns:
         part -> its figures; `ratio` is what has a target, given as `target`.
     """
-    quiet_tensorflow()
+    prepare_tensorflow()
     with tempfile.TemporaryDirectory() as folder:
         if data:
             paths = sorted(str(path) for kind in ("*.jpg", "*.JPEG") for path in Path(data).rglob(kind))[:512]

@@ -36,6 +36,9 @@ BACKBONES = {
     "mobilenet_v2": Backbone(
         "MobileNetV2", ("block_13_project_BN", "block_16_project_BN", "out_relu"), 127.5, (1.0, 1.0, 1.0)
     ),
+    "mobilenet_v1": Backbone(
+        "MobileNet", ("conv_pw_11_relu", "conv_pw_12_relu", "conv_pw_13_relu"), 127.5, (1.0, 1.0, 1.0)
+    ),
     # These two rescale pixels themselves.
     "efficientnet_v2_b0": Backbone("EfficientNetV2B0", ("block5e_add", "block6h_add", "top_activation")),
     "convnext_tiny": Backbone(

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tf_ssgn.cli import quiet_tensorflow
+from tf_ssgn.cli import prepare_tensorflow
 from tf_ssgn.config import GALLERY
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval import exact
@@ -33,7 +33,7 @@ def why_not() -> str:
             flags = set()
         if not {"avx2", "fma"} <= flags:
             return "this CPU lacks AVX2 or FMA"
-    quiet_tensorflow()
+    prepare_tensorflow()
     try:
         import scann  # noqa: F401
     except Exception as error:
