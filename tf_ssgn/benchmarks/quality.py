@@ -122,7 +122,11 @@ def measure(name: str, changes: dict[str, Any], split: str, seed: int, material:
         if "transductive" in result[ONE_VIEW]:
             return result
     cli.log(f"{name}, {split}, seed {seed}")
-    own = {"model.weights": material["weights"], "semantics.vectors": material["vectors"], "training.seed": seed}
+    own: dict[str, Any] = {
+        "model.weights": material["weights"],
+        "semantics.vectors": material["vectors"],
+        "training.seed": seed,
+    }
     if "losses.preservation" in changes:
         own["losses.teacher"] = material["teacher"]
     for field in own.keys() & changes.keys():  # another file of the same folder
