@@ -22,7 +22,7 @@ SIZES = {
 @pytest.mark.parametrize("name", BACKBONES)
 def test_taps_have_the_shapes_of_the_network(name):
     backbone = build_backbone(name, 64)
-    assert tap_sizes(backbone) == SIZES[name]
+    assert tap_sizes(backbone) == dict(zip(BACKBONES[name].taps, SIZES[name], strict=True))
     taps = keras.ops.convert_to_numpy(backbone(np.full((2, 64, 64, 3), 127.0, np.float32)))
     assert taps.shape == (2, sum(SIZES[name]))
     assert taps.dtype == np.float32

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tf_ssgn.data.datasets import open_dataset
-from tf_ssgn.models.backbones import build_backbone
+from tf_ssgn.models.backbones import build_backbone, tap_sizes
 from tf_ssgn.runtime.features import FeatureCache, default_folder
 from tf_ssgn.status import Status
 
@@ -92,7 +92,27 @@ def test_a_damaged_pack_is_made_again(harm, backbone, items, tmp_path, capsys):
     np.testing.assert_array_equal(again, taps)
     assert "is damaged" in capsys.readouterr().err
     for pack in cache.folder.glob("*.npz"):
-        np.load(pack)["taps"]
+        np.load(pack)["tap_2"]
+
+
+def test_fewer_taps_are_read_from_packs_with_more_of_them(backbone, items, tmp_path, capsys):
+    all_taps, _ = FeatureCache(tmp_path, backbone, "tiny").taps(items, 1)
+    sizes = tap_sizes(backbone)
+    network = next(layer for layer in backbone.layers if layer.name == "tiny")
+    assert list(sizes) == ["tap_2", "tap_3", "tap_4"] and sum(sizes.values()) == all_taps.shape[-1]
+    for taps, columns in ((("tap_4",), slice(144, 272)), (("tap_4", "tap_3"), np.r_[144:272, 48:144])):
+        other = build_backbone("tiny", 32, taps=taps)
+        other.get_layer("tiny").set_weights(network.get_weights())
+        counting = Counting(other)
+        found, _ = FeatureCache(tmp_path, counting, "tiny").taps(items, 1)
+        assert counting.images == 0
+        np.testing.assert_array_equal(found, all_taps[..., columns])
+    packs = set(tmp_path.rglob("*.npz"))
+    more = build_backbone("tiny", 32, taps=("tap_1", "tap_4"))
+    more.get_layer("tiny").set_weights(network.get_weights())
+    FeatureCache(tmp_path, more, "tiny").taps(items, 1)
+    assert packs < set(tmp_path.rglob("*.npz"))
+    assert "damaged" not in capsys.readouterr().err
 
 
 def test_bad_and_vanished_files_are_rows_not_errors(backbone, items, tmp_path):

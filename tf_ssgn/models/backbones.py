@@ -53,13 +53,16 @@ BACKBONES = {
 }
 
 
+POOL = "pool_"  # and the tap: the name of the layer that averages it
+
+
 def build_backbone(
     name: str, image_size: int, weights: str = "none", taps: Sequence[str] = (), finetune_from: str = ""
 ) -> keras.Model:
     """A functional model from images float32 `[B, size, size, 3]` in 0..255 to pooled taps float32 `[B, D]`.
 
     `D` is the sum of the taps' channels, concatenated in the order of `taps` (empty: the backbone's own list).
-    `tap_sizes(model)` tells how many channels each tap has.
+    `tap_sizes(model)` tells the taps and how many channels each has.
 
     Args:
         weights: "imagenet" (Keras downloads them), a weights file, or "none".
@@ -86,8 +89,8 @@ def build_backbone(
     outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
     # Averages run over many positions: float32 whatever the policy.
     pooled = [
-        layers.GlobalAveragePooling2D(dtype="float32", name=f"pool_{index}")(output)
-        for index, output in enumerate(outputs)
+        layers.GlobalAveragePooling2D(dtype="float32", name=f"{POOL}{tap}")(output)
+        for tap, output in zip(taps or spec.taps, outputs, strict=True)
     ]
     concatenated = layers.Concatenate(dtype="float32", name="taps")(pooled) if len(pooled) > 1 else pooled[0]
     model = keras.Model(image, concatenated, name=f"{name}_taps")
@@ -95,9 +98,10 @@ def build_backbone(
     return model
 
 
-def tap_sizes(backbone: keras.Model) -> tuple[int, ...]:
+def tap_sizes(backbone: keras.Model) -> dict[str, int]:
     """Channels of each tap, in order; their sum is `D`."""
-    return tuple(int(layer.output.shape[-1]) for layer in backbone.layers if layer.name.startswith("pool_"))
+    pools = [layer for layer in backbone.layers if layer.name.startswith(POOL)]
+    return {layer.name.removeprefix(POOL): int(layer.output.shape[-1]) for layer in pools}
 
 
 @keras.saving.register_keras_serializable("tf_ssgn")

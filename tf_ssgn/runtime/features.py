@@ -1,7 +1,8 @@
 """The cache of frozen features: raw taps per image and view on disk, shared by all runs, seeds and splits.
 
 One folder per way of computing (backbone, weights, image size, preprocessing); in it immutable packs `<random>.npz`
-with `names` (content hash, modality, view; `contour` is the contour drawing of a photo) and `taps` float32 `[n, D]`.
+with `names` (content hash, modality, view; `contour` is the contour drawing of a photo) and for each tap, under the name
+of its layer, float32 `[n, channels]`: runs that fuse fewer taps read those of others.
 Every writer makes packs of its own under a temporary name, so concurrent runs share the folder without locks; a damaged
 pack fails its checksum, is removed, and its images are computed again.
 """
@@ -46,8 +47,10 @@ class FeatureCache:
 
     def __init__(self, folder: str | os.PathLike | None, backbone, name: str):
         from tf_ssgn.data.views import PREPROCESSING_VERSION
+        from tf_ssgn.models.backbones import tap_sizes
 
         self.backbone = backbone
+        self.sizes = tap_sizes(backbone)
         self.image_size = int(backbone.input_shape[1])
         self.folder: Path | None = None
         if folder is None:
@@ -82,17 +85,19 @@ class FeatureCache:
         return taps, status
 
     def _read(self, wanted: dict[bytes, list[tuple[int, int]]], taps: np.ndarray) -> set[bytes]:
-        """Fills `taps` from the packs; returns the names that no pack has."""
+        """Fills `taps` from the packs; returns the names that no pack has all taps of."""
         missing = set(wanted)
         for path in sorted(self.folder.glob("[!.]*.npz")) if self.folder else ():
             try:
                 with np.load(path, allow_pickle=False) as pack:
                     names = pack["names"].tolist()
-                    if missing.isdisjoint(names):
+                    if missing.isdisjoint(names) or not self.sizes.keys() <= set(pack.files):
                         continue
-                    values = pack["taps"]
-                    if values.shape != (len(names), taps.shape[-1]):
-                        raise ValueError(f"taps of shape {values.shape}")
+                    parts = [pack[tap] for tap in self.sizes]
+                    for part, size in zip(parts, self.sizes.values(), strict=True):
+                        if part.shape != (len(names), size):
+                            raise ValueError(f"a tap of shape {part.shape}, expected {(len(names), size)}")
+                    values = np.concatenate(parts, axis=-1)
             except DAMAGED_ARCHIVE as error:
                 log(f"feature cache: {path} is damaged ({reason(error)}); its images are computed again")
                 path.unlink(missing_ok=True)
@@ -150,8 +155,10 @@ class FeatureCache:
     def _write(self, names: list[bytes], values: list[np.ndarray]) -> None:
         if not self.folder or not names:
             return
+        ends = np.cumsum(list(self.sizes.values()))[:-1]
+        parts = dict(zip(self.sizes, np.split(np.stack(values), ends, axis=-1), strict=True))
         with writing(self.folder / f"{secrets.token_hex(8)}.npz") as temporary, open(temporary, "wb") as handle:
-            np.savez(handle, names=np.array(names), taps=np.stack(values))
+            np.savez(handle, **parts, names=np.array(names))  # type: ignore[arg-type]
 
 
 def weights_hash(model) -> str:
