@@ -1,8 +1,8 @@
 """The cache of frozen features: raw taps per image and view on disk, shared by all runs, seeds and splits.
 
 One folder per way of computing (backbone, weights, image size, preprocessing); in it immutable packs `<random>.npz`
-with `names` (content hash, modality, view; `contour` is the contour drawing of a photo) and for each tap, under the name
-of its layer, float32 `[n, channels]`: runs that fuse fewer taps read those of others.
+with `names` (content hash, modality, view; `contour` is the contour drawing of a photo) and for each tap, under its
+layer's name, float32 `[n, channels]`: runs that fuse fewer taps read those of others.
 Every writer makes packs of its own under a temporary name, so concurrent runs share the folder without locks; a damaged
 pack fails its checksum, is removed, and its images are computed again.
 """
