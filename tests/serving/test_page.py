@@ -226,6 +226,7 @@ def test_the_large_photo_and_more_like_it(page) -> None:
     tools.until(page, "location.hash.startsWith('#p=')")
     tools.until(page, f"document.querySelector('#like b').textContent === {json.dumps(path)}")
     page.wait_for_timeout(300)
+    assert page.evaluate("document.activeElement.textContent") == "Back to the drawing"
     titles = [one.get_attribute("title") for one in page.locator("#hits .label").all()]
     assert path not in titles and len(titles) == 24
     page.go_back()
@@ -277,6 +278,11 @@ def test_explain_shows_classes_and_both_stages(page, chain) -> None:
     assert {text.split(" ")[0] for text in page.locator("#classes li > :first-child").all_text_contents()} <= names
     fine = page.locator("#fine li span").all_text_contents()
     assert fine == tools.labels(page)[: len(fine)], "the fine stage is what the search answers with"
+    (place,) = [text for text in page.locator("#classes li").all_text_contents() if "first photo, place" in text]
+    assert place.startswith(fine[0]), "the class of the first photo is listed wherever it stands"
+    assert page.locator("#explain-filtered").is_hidden()
+    page.locator("#coarse button").first.click()
+    assert page.locator("#photo").is_visible()
 
 
 def test_a_picture_from_outside_is_a_drawing_or_a_photo(page, chain) -> None:
@@ -299,6 +305,44 @@ def test_a_picture_from_outside_is_a_drawing_or_a_photo(page, chain) -> None:
             [how, list(sketch.read_bytes())],
         )
         assert found(page), how
+
+
+def test_a_picture_with_strong_colours_is_taken_for_a_photo(page, chain, tmp_path) -> None:
+    from PIL import Image
+
+    Image.new("RGB", (90, 60), (200, 40, 30)).save(tmp_path / "red.png")
+    Image.new("RGB", (90, 60), (235, 215, 175)).save(tmp_path / "paper.png")  # in warm light
+    for name, kind in (("red", "as-photo"), ("paper", "as-sketch")):
+        page.locator("#upload").set_input_files(tmp_path / f"{name}.png")
+        tools.until(page, f"document.querySelector('#{kind}').getAttribute('aria-pressed') === 'true'")
+    assert (
+        page.evaluate("[...document.querySelector('#pad').getContext('2d').getImageData(9, 200, 1, 1).data]")
+        == [255] * 4
+    )
+    page.get_by_role("button", name="photo of the thing").click()
+    shown = "[...document.querySelector('#pad').getContext('2d').getImageData(9, 200, 1, 1).data]"
+    assert page.evaluate(shown) == [235, 215, 175, 255], "it is shown as it is"
+
+
+def test_a_phone_opens_a_picture_and_has_photos_in_sight(chrome, site) -> None:
+    made, complaints = tools.watched(chrome, has_touch=True, reduced_motion="reduce")
+    made.set_viewport_size({"width": 360, "height": 740})
+    made.goto(site.url)
+    tools.until(made, "document.querySelector('#about').textContent")
+    for width in (360, 390, 768):
+        made.set_viewport_size({"width": width, "height": 740})
+        with made.expect_file_chooser():
+            made.get_by_text("Open a picture").tap()
+    made.set_viewport_size({"width": 360, "height": 740})
+    first = example(made)[0]
+    made.evaluate("scrollTo(0, 0)")
+    tools.until(made, "document.querySelector('#peek img').naturalWidth > 0")
+    box = made.locator("#peek button").first.bounding_box()
+    assert box["y"] + box["height"] < 740
+    made.locator("#peek button").first.tap()
+    assert made.locator("#photo-label").inner_text() == first
+    made.context.close()
+    assert not complaints
 
 
 def test_trouble_is_said_and_ends_by_itself(page, site) -> None:

@@ -19,6 +19,8 @@ export class Drawing {
     this.#at = this.#states.length - 1;
   }
   add(item) { this.replace([...this.items, item]); }
+  /** Puts another thing in the place of the last one, without a step to undo. */
+  amend(item) { this.#states[this.#at] = [...this.items.slice(0, -1), item]; }
   undo() { if (this.canUndo) this.#at -= 1; }
   redo() { if (this.canRedo) this.#at += 1; }
 }

@@ -9,6 +9,8 @@ export function element(name, text = "", className = "") {
   return made;
 }
 
+const GLANCE = 6;
+
 export const shown = (score) => score.toFixed(3);
 
 export class Hits {
@@ -16,10 +18,10 @@ export class Hits {
   list = [];
   seen = new Set(); // classes that the model was trained on
 
-  /** `chosen(place)` is called with the place of a tile that was clicked. */
-  constructor(root, chosen) {
-    this.root = root;
-    this.chosen = chosen;
+  /** `peek` has the first of them once more, under the pad of a small screen, where the grid is out of sight.
+   * `chosen(place)` is called with the place of a tile that was clicked. */
+  constructor(root, peek, chosen) {
+    Object.assign(this, { root, peek, chosen });
   }
 
   show(hits) {
@@ -33,6 +35,31 @@ export class Hits {
     });
     while (this.root.children.length > hits.length) this.root.lastChild.remove();
     this.#tiles = tiles;
+    this.stale(false);
+    this.#glance(hits.slice(0, GLANCE));
+  }
+
+  /** Whether the photos are those of an earlier drawing. */
+  stale(so) {
+    for (const list of [this.root, this.peek]) list.classList.toggle("stale", so);
+  }
+
+  #glance(hits) {
+    while (this.peek.children.length > hits.length) this.peek.lastChild.remove();
+    hits.forEach((hit, place) => {
+      if (!this.peek.children[place]) {
+        const button = element("button");
+        button.type = "button";
+        button.tabIndex = -1; // the grid has them for keyboard and screen reader
+        button.append(element("img"));
+        button.firstChild.alt = "";
+        button.addEventListener("click", () => this.chosen(place));
+        const row = element("li");
+        row.append(button);
+        this.peek.append(row);
+      }
+      show(this.peek.children[place].querySelector("img"), hit.photo, 128);
+    });
   }
 
   #make(hit) {

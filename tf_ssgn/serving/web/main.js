@@ -10,7 +10,7 @@ import { fromHash, toHash } from "./link.js";
 import { Manage } from "./manage.js";
 import { Pad } from "./pad.js";
 import { Photo } from "./photo.js";
-import { asPhoto, decode, onPaper, receive, receivePasted } from "./pictures.js";
+import { asPhoto, decode, isColourful, onPaper, receive, receivePasted } from "./pictures.js";
 import { save, toCsv, toJson } from "./save.js";
 import { Search } from "./search.js";
 import { addressOf, show } from "./thumbs.js";
@@ -21,11 +21,11 @@ const $ = (id) => document.getElementById(id);
 
 const drawing = new Drawing();
 const pad = new Pad($("pad"), drawing, drawn);
-const hits = new Hits($("hits"), (place) => photo.open(hits.list, place));
+const hits = new Hits($("hits"), $("peek"), (place) => photo.open(hits.list, place));
 const mayWrite = (trouble) => token(trouble, "write");
 const photo = new Photo($("photo"), { like, token: mayWrite, deleted: begin });
 const filters = new Filters($("filters"), () => { remember(); search.now(); });
-const explanation = new Explanation($("explain"), failed);
+const explanation = new Explanation($("explain"), failed, (list, place) => photo.open(list, place));
 const manage = new Manage($("manage"), { token: mayWrite, added: begin });
 const search = new Search(question, answered, failed);
 let about = null;
@@ -71,7 +71,8 @@ function changed() {
   for (const id of ["clear", "save-png", "link"]) $(id).disabled = blank && !liked;
   $("save-svg").disabled = !drawing.strokes.length;
   $("nudge").hidden = !blank;
-  pad.canvas.setAttribute("aria-label", blank ? "Drawing pad, empty" : `Drawing pad, ${drawing.items.length} strokes`);
+  pad.canvas.setAttribute("aria-label", blank ? "Drawing pad, empty" :
+    `Drawing pad, ${drawing.items.length} ${drawing.items.length === 1 ? "stroke" : "strokes"}`);
   remember();
   ask();
 }
@@ -102,6 +103,9 @@ function like(hit, step = true) {
   showLiked();
   remember(step);
   ask();
+  if (!step) return;
+  $("like").scrollIntoView({ block: "nearest" });
+  $("like").querySelector("button").focus({ preventScroll: true });
 }
 
 function showLiked() {
@@ -120,9 +124,9 @@ async function opened(files) {
   try {
     const bitmap = await decode(files[0]);
     leaveLiked();
-    drawing.add({ image: onPaper(bitmap) });
     picture = { bitmap, photo: null };
-    readPictureAs(false);
+    drawing.add({ image: onPaper(bitmap, false) });
+    readPictureAs(isColourful(bitmap));
   } catch (error) {
     $("status").textContent = error.message;
   }
@@ -130,6 +134,7 @@ async function opened(files) {
 
 function readPictureAs(photo) {
   picture.photo = photo ? asPhoto(picture.bitmap) : null;
+  drawing.amend({ image: onPaper(picture.bitmap, !photo) });
   $("picture-as").hidden = false;
   $("as-sketch").setAttribute("aria-pressed", String(!photo));
   $("as-photo").setAttribute("aria-pressed", String(photo));
@@ -162,6 +167,7 @@ function settle() {
   $("empty").hidden = there;
   $("save-csv").disabled = $("save-json").disabled = !answer?.hits.length;
   $("explain-open").disabled = Boolean(liked || picture?.photo) || drawing.blank;
+  $("explain-open").title = liked || picture?.photo ? "Only drawings are explained" : "";
   if ($("explain-open").disabled) toggleExplain(false);
 }
 
@@ -170,8 +176,12 @@ function failed(trouble) {
     token(trouble, "search").then((told) => { if (told) begin(); });
     return;
   }
+  hits.stale(true);
   if (trouble.code === 422) {
     busy(false);
+    answer = null;
+    settle();
+    $("empty").hidden = true;
     $("status").textContent = trouble.message;
     return;
   }
@@ -186,7 +196,8 @@ function clearTrouble() {
 
 function explain() {
   const asked = source();
-  if (asked && !asked.id && asked.kind !== "photo") explanation.show({ ...asked, ...filters.body() }, (name) => hits.isUnseen(name));
+  if (asked && !asked.id && asked.kind !== "photo") explanation.show({ ...asked, ...filters.body() }, (name) => hits.isUnseen(name),
+    answer?.hits[0]?.label);
 }
 
 function toggleExplain(open) {
@@ -222,7 +233,7 @@ async function learn() {
     return false;
   }
   const classes = gallery.labels ? ` of ${gallery.labels.length} classes` : "";
-  $("about").textContent = `${gallery.items.toLocaleString("en")} photos${classes} · model ${model.name} ${model.version}`;
+  $("about").textContent = `${gallery.items.toLocaleString("en")} photos${classes} · model version ${model.version}`;
   const fresh = (gallery.labels ?? []).map(([name]) => name).filter((name) => hits.isUnseen(name));
   if (fresh.length) {
     $("empty-hint").textContent = `A few lines are enough. No training image showed the model a ${fresh.slice(0, 3).join(", a ")}` +

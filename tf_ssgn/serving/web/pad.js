@@ -2,6 +2,7 @@
 import { SIDE, drawStroke, render } from "./drawing.js";
 
 const NEAREST = 2; // points nearer to the last one are dropped; nobody sees them
+const ERASER = 2.5; // times as wide as the pen: it should take the whole line
 const STEP = 40;
 const FINE_STEP = 8;
 const clip = (value) => Math.round(Math.min(SIDE, Math.max(0, value)));
@@ -60,7 +61,7 @@ export class Pad {
 
   #begin(pointer, erase) {
     this.#pointer = pointer;
-    this.#stroke = { width: this.width, erase, points: [] };
+    this.#stroke = { width: erase ? this.width * ERASER : this.width, erase, points: [] };
   }
 
   #extend([x, y, pressure]) {

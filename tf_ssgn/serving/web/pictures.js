@@ -1,6 +1,8 @@
 // Pictures from outside: dropped, pasted or chosen. A drawing goes onto the paper, a photo is asked for as it is.
 const PAPER = 1024; // pixels of a picture on the paper
 const LARGEST = 1024; // side of a photo that is sent
+const COLOUR = 0.35; // saturation of a strong colour; paper in warm light has 0.25
+const COLOURFUL = 0.15; // of the pixels
 const DARKER = 0.86; // of its surroundings' mean: ink on a photographed sheet
 const WINDOW = 1 / 12; // of the side: these surroundings
 
@@ -13,8 +15,8 @@ export async function decode(file) {
   }
 }
 
-/** The picture in the middle of white paper; where the paper of the picture is not white, its ink alone. */
-export function onPaper(bitmap) {
+/** The picture in the middle of white paper; as `ink`, where its own paper is not white, its lines alone. */
+export function onPaper(bitmap, ink) {
   const canvas = square(PAPER);
   const context = canvas.getContext("2d", { willReadFrequently: true });
   context.fillStyle = "#fff";
@@ -24,9 +26,24 @@ export function onPaper(bitmap) {
   const [left, top] = [Math.floor((PAPER - width) / 2), Math.floor((PAPER - height) / 2)];
   context.drawImage(bitmap, left, top, width, height);
   const box = [left, top, Math.ceil(width), Math.ceil(height)];
+  if (!ink) return canvas;
   const pixels = context.getImageData(...box);
   if (!isClean(pixels)) context.putImageData(inked(pixels), left, top);
   return canvas;
+}
+
+/** Whether a picture has strong colours in a good part of it: a photo of the thing rather than of a drawing. */
+export function isColourful(bitmap) {
+  const canvas = square(64);
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  context.drawImage(bitmap, 0, 0, 64, 64);
+  const { data } = context.getImageData(0, 0, 64, 64);
+  let strong = 0;
+  for (let i = 0; i < data.length; i += 4) {
+    const [most, least] = [Math.max(data[i], data[i + 1], data[i + 2]), Math.min(data[i], data[i + 1], data[i + 2])];
+    strong += most - least > COLOUR * most && data[i + 3] > 127;
+  }
+  return strong > COLOURFUL * (data.length / 4);
 }
 
 export function asPhoto(bitmap) {
