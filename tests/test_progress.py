@@ -42,3 +42,19 @@ def test_nothing_to_do_is_fine(capsys):
 def test_clock():
     assert clock(75) == "1:15"
     assert clock(3_700) == "1:01:40"
+
+
+def test_what_comes_before_the_first_is_not_counted_as_speed(monkeypatch, capsys):
+    now = [0.0]
+    monkeypatch.setattr("tf_ssgn.progress.time.monotonic", lambda: now[0])
+    with Progress(11, "steps") as bar:
+        now[0] = 100.0  # a graph is built
+        bar.advance()
+        for _ in range(2):
+            now[0] += 10.0
+            bar.advance()
+    first, second, third, last = capsys.readouterr().err.splitlines()
+    assert first == "steps: 1/11 (9%)", "nothing is known yet"
+    assert second == "steps: 2/11 (18%), 0.1/s, 1:30 left"
+    assert third == "steps: 3/11 (27%), 0.1/s, 1:20 left"
+    assert last.endswith("in 2:00")

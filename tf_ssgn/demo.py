@@ -65,15 +65,16 @@ def make(folder: Path, seed: int) -> None:
     served(models, gallery, data, folder, picture)
 
     sketch = example(data)
-    print(table(metrics))
+    print(table(metrics, len(queries(data))))
     print(f"""
 done in {time.monotonic() - start:.0f} s. Look at
-  {picture}              drawings of classes that no training image showed, and the photos found
+  {picture}              drawings of classes that no training image showed, and the photos found, of all classes
   {run / "report.html"}         the whole evaluation
 draw something yourself, in the browser:
   {draw_command(folder)}
-or try (after `. .venv/bin/activate`, where make demo installed everything)
-  python -m tf_ssgn.query {sketch} --server localhost:{config.SERVING.port} --html out.html      while that runs
+while that runs, in another terminal (after `. .venv/bin/activate`, where make demo installed everything)
+  python -m tf_ssgn.query {sketch} --server localhost:{config.SERVING.port} --html out.html
+and then
   python -m tf_ssgn.train --help       train on sketches and photos of your own""")
 
 
@@ -101,15 +102,19 @@ def evaluated(run: Path) -> dict[str, Any]:
     return evaluate_run(run)[0]
 
 
-def table(metrics: dict[str, Any]) -> str:
-    """The trained codes beside the untrained backbone, on the unseen classes."""
+def table(metrics: dict[str, Any], classes: int) -> str:
+    """The trained codes beside the untrained backbone and guessing, on so many unseen classes of equal size."""
     rows = [("untrained backbone", metrics["stages"]["untrained"]), ("SSGN", metrics["families"])]
     cut = metrics_cut(metrics)
-    lines = [f"\n{'unseen classes (family sem_pcyc)':<34} {'mAP@all':>8} {f'P@{cut}':>8}"]
+    lines = [f"\n{f'{classes} unseen classes (family sem_pcyc)':<34} {'mAP@all':>8} {f'P@{cut}':>8}"]
+    lines.append(f"{'guessing':<34} {1 / classes:8.3f} {1 / classes:8.3f}")
     lines += [
         f"{name:<34} {families['sem_pcyc']['map_all']:8.3f} {families['sem_pcyc'][f'precision_at_{cut}']:8.3f}"
         for name, families in rows
     ]
+    lines.append(
+        f"P@{cut}: how many of the first {cut} photos are right, where only photos of these classes are searched"
+    )
     return "\n".join(lines)
 
 

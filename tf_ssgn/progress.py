@@ -19,6 +19,7 @@ class Progress:
         self._terminal = sys.stderr.isatty()
         self._every = 0.1 if self._terminal else every
         self._start = self._last = time.monotonic()
+        self._begun: tuple[float, int] | None = None  # when how many were done: the first take longer than all others
 
     def __enter__(self) -> Progress:
         return self
@@ -30,17 +31,21 @@ class Progress:
 
     def advance(self, count: int = 1) -> None:
         self.done += count
+        self._begun = self._begun or (time.monotonic(), self.done)
         if time.monotonic() - self._last >= self._every:
             self._print(final=False)
 
     def _print(self, final: bool) -> None:
         now = self._last = time.monotonic()
         seconds = max(now - self._start, 1e-9)
-        rate = self.done / seconds
         share = self.done / self.total if self.total else 1.0
-        left = (self.total - self.done) / rate if rate and not final else 0.0
-        tail = f"in {clock(seconds)}" if final else f"{clock(left)} left"
-        text = f"{self.what}: {self.done:,}/{self.total:,} ({share:.0%}), {rate:,.1f}/s, {tail}"
+        text = f"{self.what}: {self.done:,}/{self.total:,} ({share:.0%})"
+        then, before = self._begun or (now, self.done)
+        rate = self.done / seconds if final else (self.done - before) / max(now - then, 1e-9)
+        if final:
+            text += f", {rate:,.1f}/s, in {clock(seconds)}"
+        elif rate:
+            text += f", {rate:,.1f}/s, {clock((self.total - self.done) / rate)} left"
         if self._terminal:
             bar = "█" * int(24 * share) + "·" * (24 - int(24 * share))
             sys.stderr.write(f"\r\x1b[K{bar} {text}" + ("\n" if final else ""))

@@ -31,6 +31,7 @@ from tf_ssgn.training.trainer import Trainer, build_trainer, check_losses, compi
 __all__ = ["Images", "check", "encode", "encode_taps", "read_images", "restore_trainer", "train_run"]
 
 SELECT, REFIT = "select", "refit"
+NAMES = {SELECT: "training", REFIT: "training again"}  # for people
 ENCODE_BATCH = 256
 NOTHING_YET = -1.0  # below any mAP
 ONE = Devices()
@@ -99,7 +100,7 @@ def _phase(
     total = (epochs - state["epoch"]) * sampler.steps - state["step"]
     stopped = choosing and training.patience and state["epoch"] - state["best_epoch"] >= training.patience
     if total and not stopped:
-        with ctrl_c() as interrupted, Progress(total, f"{state['phase']} ({len(classes)} classes)") as bar:
+        with ctrl_c() as interrupted, Progress(total, f"{NAMES[state['phase']]} ({len(classes)} classes)") as bar:
             callbacks = [
                 EpochEnd(
                     run,
