@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 import shutil
 import threading
 import time
@@ -183,6 +186,16 @@ def test_prefixes_and_tables_of_uris(spark: Any, tmp_path: Path) -> None:
         assert (row["label"], row["sha256"], row["size"]) == (item.label, item.sha256, item.size)
         assert np.array_equal(np.array(row["vector"], np.float32), vector)
     assert run(spark, prefix, tmp_path / "out").version == 1
+    (photos / "a b%20#?é" / "loop").symlink_to(photos)
+    (photos / "out").symlink_to(draw_folder(tmp_path / "elsewhere", classes=1, each=1))
+    (photos / "link.png").symlink_to(photos / "top.png")
+    assert run(spark, prefix, tmp_path / "out").version == 1, "links are not followed"
+    odd = os.path.join(os.fsencode(photos), b"a b%20#?\xc3\xa9", b"\xff.png")
+    with open(odd, "wb"):
+        pass
+    with pytest.raises(UserError, match=r"has a name that is not UTF-8 \(%FF.png\)"):
+        run(spark, prefix, tmp_path / "out")
+    os.unlink(odd)
 
     lines = [f"{n},{row['uri']},{'cat' if n % 2 else ''}" for n, row in enumerate(rows.values())]
     table = tmp_path / "list.csv"
@@ -222,6 +235,35 @@ def test_a_damaged_file_is_found(spark: Any, tmp_path: Path) -> None:
     content[len(content) // 2] ^= 1
     file.write_bytes(bytes(content))
     with pytest.raises(UserError, match="missing or damaged"):
+        import_dataset(str(tmp_path / "out"), tmp_path / "g", CARD)
+    assert not (tmp_path / "g").exists()
+
+
+@pytest.mark.parametrize("harm", ["width", "missing", "null"])
+def test_vectors_that_are_none_of_the_models_are_refused(harm: str, spark: Any, tmp_path: Path) -> None:
+    """A file that another tool wrote, with a manifest that says it is right."""
+    import pyarrow
+    from pyarrow import parquet
+
+    run(spark, draw_folder(tmp_path / "photo", classes=1, each=4), tmp_path / "out")
+    file = next((tmp_path / "out").glob("data/*/*.parquet"))
+    table = parquet.read_table(file)
+    place = table.schema.get_field_index("vector")
+    rows = table.column("vector").to_pylist()
+    if harm == "missing":
+        table = table.drop_columns(["vector"])
+    else:
+        kind = table.schema.field("vector").type
+        values = [None, *rows[1:]] if harm == "null" else [[*row, *row] for row in rows]
+        kind = kind if harm == "null" else pyarrow.list_(pyarrow.float32(), 2 * len(rows[0]))
+        table = table.set_column(place, "vector", pyarrow.array(values, kind))
+    parquet.write_table(table, file)
+    (manifest,) = (tmp_path / "out").glob("manifests/*.json")
+    content = json.loads(manifest.read_text())
+    for entry in (entry for entry in content["data"] if entry["file"].endswith(file.name)):
+        entry |= {"bytes": file.stat().st_size, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+    manifest.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="column vector is|photos without a vector"):
         import_dataset(str(tmp_path / "out"), tmp_path / "g", CARD)
     assert not (tmp_path / "g").exists()
 

@@ -15,8 +15,9 @@ from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.changes import import_items
 from tf_ssgn.retrieval.embedding import Report
 from tf_ssgn.retrieval.segment import Item
+from tf_ssgn.scale import places
 from tf_ssgn.scale.card import Card
-from tf_ssgn.scale.dataset import Dataset, open_dataset
+from tf_ssgn.scale.dataset import DATA, Dataset, open_dataset, schemas
 
 
 def opened(uri: str, card: Card) -> tuple[Dataset, dict[str, Any], Card]:
@@ -38,10 +39,20 @@ def opened(uri: str, card: Card) -> tuple[Dataset, dict[str, Any], Card]:
 
 def blocks(dataset: Dataset, manifest: dict[str, Any]) -> Iterator[tuple[list[Item], np.ndarray]]:
     """Items and their vectors float32 [n, d], file by file, each file checked."""
+    expected = schemas(manifest["dimension"])[DATA]
     for table in dataset.tables(manifest):
+        for field in expected:
+            place = table.schema.get_field_index(field.name)
+            found = "nothing" if place < 0 else table.schema.field(place).type
+            if found != field.type:
+                raise UserError(
+                    f"{places.shown(dataset.uri)} is damaged: its column {field.name} is {found}, expected {field.type}"
+                )
         names = ["id", "uri", "label", "size", "modified", "sha256", "width", "height"]
         columns = [table.column(name).to_pylist() for name in names]
         flat = table.column("vector").combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        if len(flat) != table.num_rows * manifest["dimension"]:  # a list that is null has no numbers
+            raise UserError(f"{places.shown(dataset.uri)} is damaged: it has photos without a vector")
         yield (
             [Item(*values) for values in zip(*columns, strict=True)],
             np.asarray(flat, np.float32).reshape(-1, manifest["dimension"]),

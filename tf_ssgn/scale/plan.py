@@ -94,26 +94,52 @@ def _prefix(spark: SparkSession, uri: str) -> Listing:
 
 def _listed(batches: Iterator[Any], uri: str) -> Iterator[Any]:
     import pyarrow as pa
-    from pyarrow import fs
 
     root = places.place(uri)
     first = uri.rpartition("/")[2] or uri.split("://")[1].strip("/")
     for batch in batches:
         for name in batch.column(0).to_pylist():
             where = root.path if name is None else root.below(name).path
-            found = root.system.get_file_info(fs.FileSelector(where, recursive=name is not None))
             rows = []
-            for about in found:
-                if not about.is_file or os.path.splitext(about.base_name)[1].lower() not in EXTENSIONS:
+            for path, size, modified in _files(root.system, where, deep=name is not None):
+                if os.path.splitext(path)[1].lower() not in EXTENSIONS:
                     continue
-                below = about.path[len(root.path.rstrip("/")) + 1 :]
+                below = path[len(root.path.rstrip("/")) + 1 :]
                 label = (f"{first}/{below}").split("/")[-2]
-                rows.append((f"{first}/{below}", f"{uri}/{below}", label, about.size, about.mtime_ns))
+                rows.append((f"{first}/{below}", f"{uri}/{below}", label, size, modified))
             for low in range(0, len(rows), _CHUNK):
                 columns = list(zip(*rows[low : low + _CHUNK], strict=True))
                 kinds = [pa.string()] * 3 + [pa.int64()] * 2
                 arrays = [pa.array(column, kind) for column, kind in zip(columns, kinds, strict=True)]
                 yield pa.RecordBatch.from_arrays(arrays, ["id", "uri", "label", "size", "modified"])
+
+
+def _files(system: Any, folder: str, deep: bool) -> Iterator[tuple[str, int, int]]:
+    """Path, size and time (ns) of the files in a folder, or of all below it. On a disk links are not followed: they
+    lead out of the prefix, or round in circles."""
+    from pyarrow import fs
+
+    if not isinstance(system, fs.LocalFileSystem):
+        for about in system.get_file_info(fs.FileSelector(folder, recursive=deep)):
+            if about.is_file:
+                yield about.path, about.size, about.mtime_ns
+        return
+    folders = [] if deep and os.path.islink(folder) else [folder]
+    while folders:
+        with os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                try:
+                    entry.name.encode()
+                except UnicodeEncodeError:
+                    raise UserError(
+                        f"{to_text(os.path.dirname(entry.path))} has a name that is not UTF-8 ({to_text(entry.name)}); "
+                        "rename it, or give the local folder in place of file:"
+                    ) from None
+                if entry.is_dir(follow_symlinks=False) and deep:
+                    folders.append(entry.path)
+                elif entry.is_file(follow_symlinks=False):
+                    about = entry.stat(follow_symlinks=False)
+                    yield entry.path, about.st_size, about.st_mtime_ns
 
 
 def _table(spark: SparkSession, uri: str) -> Listing:
