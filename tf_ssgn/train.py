@@ -158,8 +158,8 @@ def _split_of(data: str, split: str | None) -> str:
     own = Path(data) / "split.json"
     if split is None and not own.is_file():
         raise UserError(
-            f"--split is missing and there is no {own}; expected a published split (`python -m tf_ssgn.prepare list`) or "
-            "a JSON file"
+            f"--split is missing and there is no {own}; expected a published split (`python -m tf_ssgn.prepare list`) "
+            "or a JSON file"
         )
     return split or str(own)
 
