@@ -125,7 +125,7 @@ async function opened(files) {
     const bitmap = await decode(files[0]);
     leaveLiked();
     picture = { bitmap, photo: null };
-    drawing.add({ image: onPaper(bitmap, false) });
+    drawing.add({ image: bitmap }); // which the next line puts onto paper
     readPictureAs(isColourful(bitmap));
   } catch (error) {
     $("status").textContent = error.message;
