@@ -127,10 +127,11 @@ class SSGN(keras.Model):
             out["fine"] = self._fine(self._draw(zeros, zeros), hint, sketch)
         return out
 
-    def retrieve(self, taps: Any, semantics: Any = None) -> dict[str, Any]:
+    def retrieve(self, taps: Any, semantics: Any = None, fine: bool = True) -> dict[str, Any]:
         """The deterministic codes of sketches from their taps `[B, D]`.
 
         Args:
+            fine: False stops after the coarse stage.
             semantics: class vectors `[B, s]` in place of a_hat. The true vector of a query gives away its class:
                 for the oracle (conditioned on the true class vector; never a result) and nothing else.
 
@@ -142,18 +143,18 @@ class SSGN(keras.Model):
         predicted = self.project(sketch, training=False)
         out = {"sketch": sketch, "semantics": predicted, "code": sketch}
         condition = predicted if semantics is None else ops.convert_to_tensor(semantics)
-        coarse, fine = [], []
+        coarse_codes, fine_codes = [], []
         for draw in range(self.config.samples):
             hint = {}
             if self.config.coarse:
-                coarse.append(self._coarse(self._noise(draw, 0, sketch), condition, sketch))
-                hint = {"coarse": coarse[-1]}
-            if self.config.fine:
-                fine.append(self._fine(self._noise(draw, 1, sketch), hint, sketch))
-        if coarse:
-            out["code"] = out["coarse"] = unit(sum(coarse))
-        if fine:
-            out["code"] = out["fine"] = unit(sum(fine))
+                coarse_codes.append(self._coarse(self._noise(draw, 0, sketch), condition, sketch))
+                hint = {"coarse": coarse_codes[-1]}
+            if self.config.fine and fine:
+                fine_codes.append(self._fine(self._noise(draw, 1, sketch), hint, sketch))
+        if coarse_codes:
+            out["code"] = out["coarse"] = unit(sum(coarse_codes))
+        if fine_codes:
+            out["code"] = out["fine"] = unit(sum(fine_codes))
         return out
 
     def photo_code(self, taps: Any) -> Any:

@@ -9,6 +9,7 @@ G = (X'X / N + r I)^-1 X'(T - C) / N (Hoerl and Kennard 1970).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import keras
 import numpy as np
@@ -42,10 +43,11 @@ def solve_guides(trainer: Trainer, sketches: Images, photos: Images) -> None:
         guide.assign(keras.ops.zeros(guide.shape))
         size, code = guide.shape
         gram, cross, rows = np.zeros((size, size)), np.zeros((size, code)), 0
-        for out, indices in _decoded(trainer, sketches):
-            conditions = np.concatenate([out[name] for name in names if name in out], axis=1)
-            gram += conditions.T @ conditions
-            cross += conditions.T @ (targets[stage][indices] - out[stage])
+        for out, indices in _decoded(trainer, sketches, fine=stage == "fine"):
+            conditions = keras.ops.concatenate([out[name] for name in names if name in out], axis=1)
+            missing = keras.ops.convert_to_tensor(targets[stage][indices]) - out[stage]
+            gram += _numpy(keras.ops.transpose(conditions) @ conditions)
+            cross += _numpy(keras.ops.transpose(conditions) @ missing)
             rows += len(indices)
         ridge = trainer.config.training.ridge * rows
         guide.assign(np.linalg.solve(gram + ridge * np.eye(size), cross).astype(np.float32))
@@ -72,13 +74,12 @@ def _photo_codes(trainer: Trainer, taps: np.ndarray) -> np.ndarray:
     return np.concatenate([_numpy(part) for part in parts])
 
 
-def _decoded(trainer: Trainer, sketches: Images) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
+def _decoded(trainer: Trainer, sketches: Images, fine: bool) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
     """What `SSGN.retrieve` gives for blocks of all views of all sketches, and the rows of the sketches."""
     for view in range(sketches.taps.shape[1]):
         for start in range(0, len(sketches.items), BLOCK):
             indices = np.arange(start, min(start + BLOCK, len(sketches.items)))
-            out = trainer.ssgn.retrieve(sketches.taps[indices, view])
-            yield {key: _numpy(value) for key, value in out.items()}, indices
+            yield trainer.ssgn.retrieve(sketches.taps[indices, view], fine=fine), indices
 
 
 def _numpy(values) -> np.ndarray:
