@@ -187,6 +187,11 @@ class Model:
     )
     weights: str = _option("imagenet", "imagenet (Keras downloads them), a weights file, or none")
     taps: tuple[str, ...] = _option((), "layers to fuse, comma separated; empty: the backbone's own list")
+    pooling: str = _option(
+        "average",
+        "how a tap is pooled: evenly over its positions, or by the energy of the last tap there",
+        ("average", "energy"),
+    )
     fusion: str = _option(
         "shared", "the mixing projection: one for both modalities, or one each", ("shared", "private")
     )
@@ -272,7 +277,8 @@ def _sketchy_mini() -> Config:
     return Config(
         preset="sketchy-mini",
         data=Data(pairs="class"),
-        model=Model(code=1024, contours=0.4),
+        model=Model(code=1024, contours=0.4, pooling="energy"),
+        losses=Losses(temperature=0.1),
         training=Training(epochs=9, learning_rate=1e-3, views=7),
         evaluation=Evaluation(views=7, k=(10, 25, 100, 200)),
     )

@@ -128,7 +128,12 @@ def _fit(run, dataset, cache, devices) -> None:
     keras.config.set_dtype_policy(config.training.precision)
     model = config.model
     backbone = build_backbone(
-        model.backbone, config.data.image_size, model.weights, model.taps, config.training.finetune_from
+        model.backbone,
+        config.data.image_size,
+        model.weights,
+        model.taps,
+        config.training.finetune_from,
+        model.pooling,
     )
     keras.config.set_dtype_policy("float32")
     folder = None if config.training.finetune_from else Path(cache) if cache else default_folder()

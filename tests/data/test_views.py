@@ -142,7 +142,7 @@ def test_affine_views_turn_scale_and_shift_as_their_table_says() -> None:
     image = np.full((size, size, 3), 255, np.uint8)
     image[49:52, 79:82] = 0
     found = 255 - run(views.sketch_views, image, 15, size=size)[4::2, ..., 0]
-    for view, (cropped, degrees, scale, x, y) in zip(found, views.SKETCH_WARPS, strict=True):
+    for view, (cropped, degrees, scale, x, y, _) in zip(found, views.SKETCH_WARPS, strict=True):
         if cropped:
             continue
         angle = np.radians(degrees)
@@ -150,6 +150,20 @@ def test_affine_views_turn_scale_and_shift_as_their_table_says() -> None:
         centre = (view * rows).sum() / view.sum() - 50, (view * columns).sum() / view.sum() - 50
         expected = 30 * scale * np.sin(angle) + y * size, 30 * scale * np.cos(angle) + x * size
         np.testing.assert_allclose(centre, expected, atol=0.3)
+
+
+def test_bold_strokes_are_wider_and_shaded_ones_have_a_soft_surrounding() -> None:
+    image = np.full((1, 224, 224, 3), 255, np.float32)
+    image[:, :, 100:102] = 0
+    bold = 255 - views.STROKES["bold"](image).numpy()[0, 100, :, 0]
+    np.testing.assert_array_equal(np.flatnonzero(bold), [99, 100, 101, 102])
+    shaded = 255 - views.STROKES["shaded"](image).numpy()[0, 100, :, 0]
+    assert shaded.argmax() in (100, 101) and shaded.max() == 255  # the stroke's own place stays the darkest
+    assert np.flatnonzero(shaded > 0.01).tolist() == list(range(89, 113))
+    right = shaded[101:]
+    assert (np.diff(right) <= 1e-4).all() and 0 < right[2] < 128
+    # At a border nothing darkens or lightens: the average is of what is there.
+    np.testing.assert_allclose(views.STROKES["shaded"](image).numpy()[0, 0], views.STROKES["shaded"](image)[0, 100])
 
 
 def test_a_photo_is_squashed_and_its_crops_are_85_percent() -> None:

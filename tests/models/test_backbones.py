@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tf_ssgn.errors import UserError
-from tf_ssgn.models.backbones import BACKBONES, build_backbone, tap_sizes
+from tf_ssgn.models.backbones import BACKBONES, Energy, Pool, build_backbone, pooling_of, tap_sizes
 
 SIZES = {
     "vgg16": (512, 512, 512),
@@ -37,6 +37,37 @@ def test_taps_are_averages_of_the_named_layers():
     by_hand = network((image / 127.5 - 1).astype("float32"))
     expected = np.concatenate([keras.ops.convert_to_numpy(tap).mean(axis=(1, 2)) for tap in by_hand], axis=1)
     np.testing.assert_allclose(keras.ops.convert_to_numpy(backbone(image)), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("taps", [("tap_1", "tap_4"), ("tap_4",)])
+def test_energy_weighs_the_positions_of_every_tap_by_those_of_the_last(taps):
+    backbone = build_backbone("tiny", 32, taps=taps, pooling="energy")
+    assert pooling_of(backbone) == "energy" and pooling_of(build_backbone("tiny", 32)) == "average"
+    image = np.random.default_rng(0).uniform(0, 255, (3, 32, 32, 3)).astype("float32")
+    image[0] = 255
+    image[0, 4:9, 20:29] = 0
+    network = next(layer for layer in backbone.layers if layer.name == "tiny")
+    maps = network((image / 127.5 - 1).astype("float32"))
+    maps = [keras.ops.convert_to_numpy(tap) for tap in (maps if len(taps) > 1 else [maps])]
+    found = keras.ops.convert_to_numpy(backbone(image))
+    for row in range(3):
+        weights = (maps[-1][row] ** 2).sum(-1)
+        weights = weights / weights.sum()
+        last = sum(weights[y, x] * maps[-1][row, y, x] for y in range(2) for x in range(2))
+        np.testing.assert_allclose(found[row, -128:], last, atol=1e-3)
+    assert np.isfinite(found).all()
+    # A finer tap takes the same weights, spread out: all of one position is the average around it.
+    if len(taps) > 1:
+        share = np.zeros((1, 2, 2, 1), np.float32)
+        share[0, 0, 1] = 1
+        features = np.ones((1, 16, 16, 5), np.float32) * np.arange(16, dtype=np.float32)[None, None, :, None]
+        pooled = keras.ops.convert_to_numpy(Pool()([features, share]))
+        assert (pooled > 10).all() and (pooled < 12).all()
+
+
+def test_an_image_without_any_energy_is_pooled_evenly():
+    nothing = keras.ops.convert_to_numpy(Energy()(np.zeros((1, 2, 3, 4), np.float32)))
+    np.testing.assert_allclose(nothing, np.full((1, 2, 3, 1), 1 / 6), rtol=1e-6)
 
 
 def test_vgg_takes_blue_first_without_the_mean():

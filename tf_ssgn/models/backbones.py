@@ -57,7 +57,12 @@ POOL = "pool_"  # and the tap: the name of the layer that averages it
 
 
 def build_backbone(
-    name: str, image_size: int, weights: str = "none", taps: Sequence[str] = (), finetune_from: str = ""
+    name: str,
+    image_size: int,
+    weights: str = "none",
+    taps: Sequence[str] = (),
+    finetune_from: str = "",
+    pooling: str = "average",
 ) -> keras.Model:
     """A functional model from images float32 `[B, size, size, 3]` in 0..255 to pooled taps float32 `[B, D]`.
 
@@ -69,6 +74,8 @@ def build_backbone(
         finetune_from: layers from this one on are trainable ("all": every layer); empty: none is. Batch
             normalisation always keeps its stored statistics where weights were loaded, so that
             a layer gives the same answer in training and at test.
+        pooling: "average" over all positions of a tap, or weighted by the "energy" of the last tap at each of them
+            (`Energy`).
 
     Raises:
         UserError: unknown backbone, layer or weights, or weights of another network.
@@ -87,10 +94,9 @@ def build_backbone(
     x = Preprocess(spec.scale, spec.offset, spec.reverse, name="preprocess")(image)
     outputs = features(x)
     outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
-    # Averages run over many positions: float32 whatever the policy.
+    weights_of = [Energy(name="energy")(outputs[-1])] if pooling == "energy" else []
     pooled = [
-        layers.GlobalAveragePooling2D(dtype="float32", name=f"{POOL}{tap}")(output)
-        for tap, output in zip(taps or spec.taps, outputs, strict=True)
+        Pool(name=f"{POOL}{tap}")([output, *weights_of]) for tap, output in zip(taps or spec.taps, outputs, strict=True)
     ]
     concatenated = layers.Concatenate(dtype="float32", name="taps")(pooled) if len(pooled) > 1 else pooled[0]
     model = keras.Model(image, concatenated, name=f"{name}_taps")
@@ -102,6 +108,11 @@ def tap_sizes(backbone: keras.Model) -> dict[str, int]:
     """Channels of each tap, in order; their sum is `D`."""
     pools = [layer for layer in backbone.layers if layer.name.startswith(POOL)]
     return {layer.name.removeprefix(POOL): int(layer.output.shape[-1]) for layer in pools}
+
+
+def pooling_of(backbone: keras.Model) -> str:
+    """The `pooling` that a backbone was built with."""
+    return "energy" if any(isinstance(layer, Energy) for layer in backbone.layers) else "average"
 
 
 @keras.saving.register_keras_serializable("tf_ssgn")
@@ -119,6 +130,42 @@ class Preprocess(layers.Layer):
 
     def get_config(self):
         return super().get_config() | {"scale": self.scale, "offset": self.offset, "reverse": self.reverse}
+
+
+@keras.saving.register_keras_serializable("tf_ssgn")
+class Energy(layers.Layer):
+    """The share of each position in a feature map's energy: `[B, h, w, c]` to float32 `[B, h, w, 1]`, which sums to 1.
+
+    A sketch is mostly empty paper, which an average over all positions dilutes it with. The weight of a position is
+    the squared length of its features, as in spatially weighted sum pooling (Kalantidis et al. 2016, whose weights are
+    sums of activations).
+    """
+
+    def __init__(self, **options):
+        super().__init__(dtype="float32", trainable=False, **options)
+
+    def call(self, features):
+        energy = keras.ops.sum(keras.ops.square(features), axis=-1, keepdims=True) + 1e-6  # nothing anywhere: uniform
+        return energy / keras.ops.sum(energy, axis=(1, 2), keepdims=True)
+
+
+@keras.saving.register_keras_serializable("tf_ssgn")
+class Pool(layers.Layer):
+    """Averages a feature map `[B, h, w, c]` over its positions, evenly or by weights `[B, h', w', 1]` after it."""
+
+    def __init__(self, **options):
+        # Averages run over many positions: float32 whatever the policy.
+        super().__init__(dtype="float32", trainable=False, **options)
+
+    def call(self, inputs):
+        features, *weights = inputs
+        if not weights:
+            return keras.ops.mean(features, axis=(1, 2))
+        share = weights[0]
+        if share.shape[1:3] != features.shape[1:3]:  # an earlier tap is finer
+            share = keras.ops.image.resize(share, features.shape[1:3], data_format="channels_last")
+            share = share / keras.ops.sum(share, axis=(1, 2), keepdims=True)
+        return keras.ops.sum(features * share, axis=(1, 2))
 
 
 def _network(name: str, spec: Backbone, image_size: int, weights: str) -> keras.Model:

@@ -47,7 +47,7 @@ class FeatureCache:
 
     def __init__(self, folder: str | os.PathLike | None, backbone, name: str):
         from tf_ssgn.data.views import PREPROCESSING_VERSION
-        from tf_ssgn.models.backbones import tap_sizes
+        from tf_ssgn.models.backbones import pooling_of, tap_sizes
 
         self.backbone = backbone
         self.sizes = tap_sizes(backbone)
@@ -55,7 +55,7 @@ class FeatureCache:
         self.folder: Path | None = None
         if folder is None:
             return
-        key = [name, self.image_size, PREPROCESSING_VERSION, weights_hash(backbone)]
+        key = [name, self.image_size, PREPROCESSING_VERSION, weights_hash(backbone), pooling_of(backbone)]
         digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
         self.folder = Path(folder) / f"{name}-{self.image_size}-{digest}"
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -29,10 +29,11 @@ def fingerprint(backbone, ssgn, image_size: int, preprocessing: int, views: int)
 
     Equal for every export and every runtime of one run with the same number of views.
     """
+    from tf_ssgn.models.backbones import pooling_of
     from tf_ssgn.runtime.features import weights_hash
 
     # Not all weights of `ssgn` are part of an embedding, but all are fixed once training is over.
-    parts = [weights_hash(backbone), weights_hash(ssgn), image_size, preprocessing, views]
+    parts = [weights_hash(backbone), pooling_of(backbone), weights_hash(ssgn), image_size, preprocessing, views]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 

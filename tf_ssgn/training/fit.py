@@ -181,9 +181,10 @@ def untrained_features(run: Run, trainer: Trainer, images: Images) -> np.ndarray
     layer = standardise_layer(trainer, modality)
     mean, scale = (keras.ops.convert_to_numpy(weight.value) for weight in (layer.mean, layer.scale))
     if trainer.finetuned:
-        backbone = build_backbone(run.config.model.backbone, run.config.data.image_size, taps=run.config.model.taps)
+        model = run.config.model
+        backbone = build_backbone(model.backbone, run.config.data.image_size, taps=model.taps, pooling=model.pooling)
         backbone.load_weights(_untrained_files(run)[0])
-        taps, _ = FeatureCache(None, backbone, run.config.model.backbone).taps(images.items, taps.shape[1] - 1)
+        taps, _ = FeatureCache(None, backbone, model.backbone).taps(images.items, taps.shape[1] - 1)
         with np.load(_untrained_files(run)[1], allow_pickle=False) as stored:
             mean, scale = stored[f"{modality}_mean"], stored[f"{modality}_scale"]
     standard = keras.ops.convert_to_numpy(unit((taps - mean) / scale))

@@ -162,6 +162,7 @@ def build_trainer(config: Config, semantics: np.ndarray, weights: str | None = N
             config.model.weights if weights is None else weights,
             config.model.taps,
             config.training.finetune_from,
+            config.model.pooling,
         )
         trainer = Trainer(config, backbone, semantics)
         if config.losses.preservation and weights is None:
