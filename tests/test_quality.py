@@ -57,13 +57,19 @@ def test_the_table_has_means_and_spreads() -> None:
 
     without = {label: {"sketch_code": 0.2, "retrieved": 0.2} for label in (quality.ONE_VIEW, "views")}
     found = {"SSGN": {"a": [cell(0.2), cell(0.4)], "b": [cell(0.5)]}, "other": {"a": [without], "b": [without]}}
-    text = quality.table(found, {"a": cell(0.6), "b": cell(0.7)})
+    text = quality.table(found, {"all seeds together": {"a": cell(0.6), "b": cell(0.7)}})
     assert "| all seeds together | 0.600 / 0.700 | 0.700 / 0.800 |" in text
+    assert "| all seeds together, transductive | 0.600 / 0.700 | 0.700 / 0.800 |" in text
     assert "| transductive | 0.300 ± 0.141 / 0.400 ± 0.141 | 0.500 / 0.600 |" in text
     assert "together |" not in quality.table(found, {})
     assert "| SSGN | 2 | 0.300 ± 0.141 / 0.400 ± 0.141 | 0.500 / 0.600 |" in text
     assert "| other | 1 | 0.200 / 0.200 | 0.200 / 0.200 |" in text
     assert "| sketch's own code | 0.300 ± 0.141 / 0.400 ± 0.141 | 0.500 / 0.600 |" in text
+
+
+def test_another_split_than_those_of_the_table_is_refused() -> None:
+    with pytest.raises(UserError, match="--only: received 'tuberlin-30', expected one of sketchy-21, sketchy-25"):
+        quality.run(False, only="tuberlin-30")
 
 
 def test_material_that_is_not_there_is_named(elsewhere: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,9 @@ from tf_ssgn.evaluation.statistics import across_seeds
 RUNS = Path("bench-quality")
 RESULTS = Path("docs/results.md")
 SPLITS = ("sketchy-21", "sketchy-25")
+SEEDS = 3
 MAIN = "SSGN"
+SECOND = "SSGN on MobileNetV1"
 ONE_VIEW = "one view"
 NEIGHBOURS = 10  # of the transductive figures
 # What a run is, as fields of the config that differ from the preset's.
@@ -45,52 +48,62 @@ MAIN_VARIANTS |= {
     "discriminative head": HEAD,
     # Knowledge preservation (Liu et al. 2019) in place of the contrast, on the same head.
     "SAKE-style head": HEAD | {"losses.contrastive": 0, "losses.preservation": 1},
+    # For the ensemble of two backbones.
+    SECOND: {"model.backbone": "mobilenet_v1", "model.weights": "mobilenet_v1_1.0_224_notop.weights.h5"},
 }
+# Runs of all seeds as one model: the variants that belong to it.
+ENSEMBLES = {"all seeds together": (MAIN,), "two backbones, all seeds together": (MAIN, SECOND)}
 ABLATIONS: dict[str, dict[str, Any]] = {
-    "one tap instead of three": {"model.taps": "out_relu"},
     "a projection for each modality": {"model.fusion": "private"},
-    "no contours": {"model.contours": 0},
+    "one tap instead of three": {"model.taps": "out_relu"},
     "no coarse stage": {"model.coarse": False},
     "no fine stage": {"model.fine": False},
-    "no guides": {"training.ridge": 0},
-    "no residual decoders": {"model.residual": False},
     "no regression loss": {"losses.regression": 0},
     "no classification loss": {"losses.classification": 0},
     "no contrastive loss": {"losses.contrastive": 0},
-    "no extra views in training": {"training.views": 0},
-    "own photos as pairs": {"data.pairs": "instance"},
-    "K = 1": {"model.samples": 1},
-    "code of 512": {"model.code": 512},
+    "no guides": {"training.ridge": 0},
+    "no contours": {"model.contours": 0},
+    "taps pooled evenly": {"model.pooling": "average"},
     "GloVe vectors": {"semantics.vectors": "sketchy_glove.npz"},
     "fastText vectors": {"semantics.vectors": "sketchy_fasttext.npz"},
-    "MobileNetV1, no extra views": {
-        "model.backbone": "mobilenet_v1", "model.weights": "mobilenet_v1_1.0_224_notop.weights.h5",
-        "training.views": 0, "evaluation.views": 0,
-    },
-}  # fmt: skip
+    "K = 1": {"model.samples": 1},
+    "no residual decoders": {"model.residual": False},
+    "temperature of 0.07": {"losses.temperature": 0.07},
+    "no extra views in training": {"training.views": 0},
+    "own photos as pairs": {"data.pairs": "instance"},
+    "code of 512": {"model.code": 512},
+}
 STAGES = {"untrained": "untrained backbone", "sketch_code": "sketch's own code", "coarse": "coarse code", "fine": MAIN}
 
 
-def run(full: bool, data: str | None = None) -> dict[str, Any]:
+def run(full: bool, data: str | None = None, only: str | None = None) -> dict[str, Any]:
     """Trains, evaluates, prints and writes the table: three seeds and all ablations, or one seed of the main variants.
 
-    `data` is the folder that holds `sketchy_mini`; weights and class vectors lie in `weights` and `vectors` beside it.
+    Args:
+        data: the folder that holds `sketchy_mini`; weights and class vectors lie in `weights` and `vectors` beside it.
+        only: one split alone, without a table: several processes can share the work and a last one, of all splits,
+            gathers it.
     """
+    if only and only not in SPLITS:
+        raise UserError(f"--only: received {only!r}, expected one of {', '.join(SPLITS)}")
+    splits = (only,) if only else SPLITS
     material = _material(data)
     found: dict[str, dict[str, list[dict[str, Any]]]] = {}
     joined: dict[str, dict[str, Any]] = {}
     # One seed of all first, so that a table that was interrupted compares something.
-    wanted = [(name, seed) for seed in (range(3) if full else range(1)) for name in MAIN_VARIANTS]
+    wanted = [(name, seed) for seed in range(SEEDS if full else 1) for name in MAIN_VARIANTS]
     for name, seed in wanted + [(name, 0) for name in (ABLATIONS if full else {})]:
         changes = (MAIN_VARIANTS | ABLATIONS)[name]
-        runs = [measure(name, changes, split, seed, material) for split in SPLITS]
-        for split, result in zip(SPLITS, runs, strict=True):
-            found.setdefault(name, {}).setdefault(split, []).append(result)
-        if name == MAIN and seed == 2:
-            joined = {split: together(split, 3) for split in SPLITS}
-        if RESULTS.parent.is_dir():  # in a clone
+        for split in splits:
+            found.setdefault(name, {}).setdefault(split, []).append(measure(name, changes, split, seed, material))
+        if full and (name, seed) == wanted[-1]:
+            joined = {
+                title: {split: together(members, split) for split in splits} for title, members in ENSEMBLES.items()
+            }
+        if not only and RESULTS.parent.is_dir():  # in a clone
             atomic.write_text(RESULTS, table(found, joined))
-    print(table(found, joined))
+    if not only:
+        print(table(found, joined))
     return {"runs": found, "together": joined}
 
 
@@ -110,7 +123,10 @@ def _material(data: str | None) -> dict[str, str]:
 
 
 def measure(name: str, changes: dict[str, Any], split: str, seed: int, material: dict[str, str]) -> dict[str, Any]:
-    """One run, or what is known of it: mAP@all of its stages and fine-grained accuracy, with one view and several."""
+    """One run, or what is known of it: mAP@all of its stages and fine-grained accuracy, with one view and several.
+
+    `seconds` is what training took, with features at hand.
+    """
     import keras
 
     from tf_ssgn.run_evaluation import evaluate_run
@@ -133,8 +149,9 @@ def measure(name: str, changes: dict[str, Any], split: str, seed: int, material:
     for field in own.keys() & changes.keys():  # another file of the same folder
         own[field] = str(Path(own[field]).with_name(changes[field]))
     config = configuration.override(configuration.preset("sketchy-mini"), changes | own)
+    start = time.perf_counter()
     train(config, material["data"], split, str(folder))
-    result = {}
+    result = {"seconds": round(time.perf_counter() - start, 1)}
     for label, views in ((ONE_VIEW, 0), ("views", None)):
         metrics, _ = evaluate_run(folder, views=views, transductive=NEIGHBOURS)
         stages = {key: metrics["stages"][key][LEADING_FAMILY]["map_all"] for key in STAGES if key in metrics["stages"]}
@@ -147,18 +164,22 @@ def measure(name: str, changes: dict[str, Any], split: str, seed: int, material:
     return result
 
 
-def together(split: str, seeds: int) -> dict[str, Any]:
-    """The runs of all seeds of the main variant as one model."""
+def together(members: Sequence[str], split: str) -> dict[str, Any]:
+    """The runs of all seeds of some variants as one model."""
     from tf_ssgn.ensemble import evaluate_ensemble
 
+    folders = [_folder(name, split, seed) for name in members for seed in range(SEEDS)]
+    kept = RUNS / f"{'-'.join(members).replace(' ', '-')}-{split}-together.json"
+    if kept.exists():
+        return json.loads(kept.read_text())
     result = {}
     for label, views in ((ONE_VIEW, 0), ("views", None)):
-        folders = [_folder(MAIN, split, seed) for seed in range(seeds)]
         metrics = evaluate_ensemble(folders, views, transductive=NEIGHBOURS)
         result[label] = {
             "retrieved": metrics["families"][LEADING_FAMILY]["map_all"],
             "transductive": metrics["transductive"][str(NEIGHBOURS)][LEADING_FAMILY]["map_all"],
         }
+    atomic.write_json(kept, result)
     return result
 
 
@@ -167,7 +188,7 @@ def _folder(name: str, split: str, seed: int) -> Path:
 
 
 def table(found: dict[str, dict[str, list[dict[str, Any]]]], joined: dict[str, dict[str, Any]]) -> str:
-    """The results as Markdown; `joined` is `together` by split, empty for one seed."""
+    """The results as Markdown; `joined` is `together` by ensemble and split, empty for one seed."""
     splits = list(found[MAIN])
     lines = [
         "# Results", "",
@@ -189,20 +210,21 @@ def table(found: dict[str, dict[str, list[dict[str, Any]]]], joined: dict[str, d
     lines += [
         "", "## Beyond one model and plain ranking", "",
         f"Together: the codes of all {len(found[MAIN][splits[0]])} seeds side by side (`evaluate RUN RUN --ensemble`).",
+        "The second backbone is MobileNetV1.",
         f"Transductive: query and database expansion over {NEIGHBOURS} neighbours (`--transductive {NEIGHBOURS}`);",
         "it uses the whole unlabelled gallery and leans on its classes of 25 photos each; no zero-shot figure, and no",
         "comparison for those above.", "",
         "| | " + " | ".join(splits) + " |", "|---|" + "---|" * len(splits),
     ]  # fmt: skip
-    if joined:
-        lines.append(_row("all seeds together", [[joined[split]] for split in splits], "retrieved"))
+    for title, cells in joined.items():
+        lines.append(_row(title, [[cells[split]] for split in splits], "retrieved"))
     lines.append(_row("transductive", [found[MAIN][split] for split in splits], "transductive"))
-    if joined:
-        lines.append(_row("all seeds together, transductive", [[joined[split]] for split in splits], "transductive"))
+    for title, cells in joined.items():
+        lines.append(_row(f"{title}, transductive", [[cells[split]] for split in splits], "transductive"))
     lines += ["", "## Variants", "", "| | seeds | " + " | ".join(splits) + " |", "|---|---|" + "---|" * len(splits)]
-    for name, cells in found.items():
-        row = _row(name, [cells[split] for split in splits], "retrieved")
-        lines.append(row.replace(f"| {name} |", f"| {name} | {len(cells[splits[0]])} |", 1))
+    for name, results in found.items():
+        row = _row(name, [results[split] for split in splits], "retrieved")
+        lines.append(row.replace(f"| {name} |", f"| {name} | {len(results[splits[0]])} |", 1))
     return "\n".join(lines) + "\n"
 
 

@@ -23,49 +23,57 @@ from tf_ssgn import config as configuration
 from tf_ssgn.cli import prepare_tensorflow
 from tf_ssgn.config import Config
 from tf_ssgn.data.datasets import Item
+from tf_ssgn.errors import UserError
 from tf_ssgn.progress import track
 
 SIDES = (500, 375)  # of the JPEG that the input pipeline is measured on
 SIZE = 224  # side of what it makes
 BATCH = 32
 CLASSES, SEMANTIC = 100, 300
+PARTS = {
+    "pipeline": "input pipeline against bare tf.io",
+    "extraction": "extraction against bare forward pass",
+    "epoch": "cached epoch against uncached",
+    "mixed": "VGG16 step, mixed_bfloat16 against float32",
+    "memory": "memory of a run",
+}
 # The whole of Sketchy-Extended as the published lists count it.
 SKETCHY_PHOTOS, SKETCHY_SKETCHES = 73_002, 75_471
 
 
-def run(full: bool, data: str | None = None) -> dict[str, Any]:
+def run(full: bool, data: str | None = None, only: str | None = None) -> dict[str, Any]:
     """Measures and prints.
 
     Args:
         data: a folder of JPEG photos to measure on, in place of generated ones.
+        only: one of `PARTS`.
 
     Returns:
         part -> its figures; `ratio` is what has a target, given as `target`.
     """
+    if only and only not in PARTS:
+        raise UserError(f"--only: received {only!r}, expected one of {', '.join(PARTS)}")
     prepare_tensorflow()
-    with tempfile.TemporaryDirectory() as folder:
+    results = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
         if data:
             paths = sorted(str(path) for kind in ("*.jpg", "*.JPEG") for path in Path(data).rglob(kind))[:512]
         else:
-            paths = _photos(Path(folder) / "photos", 512 if full else 64)
-        results = {
-            "input pipeline against bare tf.io": _pipeline(paths, rounds=7 if full else 3),
-            "extraction against bare forward pass": _extraction(
-                paths[: 256 if full else 32], Path(folder), rounds=5 if full else 1
-            ),
-            "cached epoch against uncached": _epoch(paths[: 2 * 128 if full else 16], rounds=3 if full else 1),
-            "VGG16 step, mixed_bfloat16 against float32": _mixed(
-                size=SIZE if full else 64, batch=8, rounds=3 if full else 1
-            ),
-            "memory of a run": _memory(
-                Path(folder) / "many", *((SKETCHY_PHOTOS, SKETCHY_SKETCHES) if full else (400, 400))
-            ),
+            paths = _photos(folder / "photos", 512 if full else 64)
+        measures: dict[str, Callable[[], dict[str, Any]]] = {
+            "pipeline": lambda: _pipeline(paths, rounds=7 if full else 3),
+            "extraction": lambda: _extraction(paths[: 256 if full else 32], folder, rounds=5 if full else 1),
+            "epoch": lambda: _epoch(paths[: 2 * 128 if full else 16], rounds=3 if full else 1),
+            "mixed": lambda: _mixed(size=SIZE if full else 64, batch=8, rounds=3 if full else 1),
+            "memory": lambda: _memory(folder / "many", *((SKETCHY_PHOTOS, SKETCHY_SKETCHES) if full else (400, 400))),
         }
-    for name, figures in results.items():
-        shown = ", ".join(
-            f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}" for key, value in figures.items()
-        )
-        print(f"{name}: {shown}", flush=True)
+        for part in [only] if only else PARTS:
+            results[part] = figures = measures[part]()
+            shown = ", ".join(
+                f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}" for key, value in figures.items()
+            )
+            print(f"{PARTS[part]}: {shown}", flush=True)
     return results
 
 

@@ -56,8 +56,8 @@ def sketch_views(image: tf.Tensor, size: int, views: int) -> tf.Tensor:
     """The sketch uint8 [H, W, 3], padded with white to a square and resized, then `views` (0 to 15) variations.
 
     Returns float32 [1 + views, size, size, 3] in 0 to 255. 1 is the ink with a small margin, 2 and 3 are the mirror
-    images of 0 and 1; then turns within 10 degrees, scales of 0.9 to 1.1 and shifts within 5 %, some with bold or shaded
-    strokes, each and mirrored.
+    images of 0 and 1; then turns within 10 degrees, scales of 0.9 to 1.1 and shifts within 5 %, some with bold or
+    shaded strokes, each and mirrored.
     """
     _check(views)
     sides = tf.cast(tf.shape(image)[:2], tf.float32)
@@ -70,7 +70,9 @@ def sketch_views(image: tf.Tensor, size: int, views: int) -> tf.Tensor:
     if views > 3:
         table = SKETCH_WARPS[: (views - 2) // 2]
         warped = _warp(tf.gather(bases, [int(row[0]) for row in table]), [_affine(size, *row[1:5]) for row in table])
-        drawn = tf.stack([STROKES[row[5]](one[tf.newaxis])[0] for row, one in zip(table, tf.unstack(warped))])
+        drawn = tf.stack(
+            [STROKES[row[5]](one[tf.newaxis])[0] for row, one in zip(table, tf.unstack(warped), strict=True)]
+        )
         pairs = tf.stack([drawn, _mirrored(drawn)], axis=1)
         found.append(tf.reshape(pairs, [-1, size, size, 3]))
     return tf.concat(found, axis=0)[: 1 + views]

@@ -1,0 +1,26 @@
+"""`bench train` on the small part: every promise has a figure beside its target."""
+
+from __future__ import annotations
+
+import pytest
+
+from tf_ssgn.benchmarks import train
+from tf_ssgn.errors import UserError
+
+
+@pytest.mark.parametrize("part", [part for part in train.PARTS if part != "memory"])
+def test_a_part_gives_a_ratio_of_two_sides_measured_in_turn(part: str, capsys) -> None:
+    found = train.run(False, only=part)
+    assert list(found) == [part] and found[part]["ratio"] > 0 and found[part]["target"]
+    assert capsys.readouterr().out.startswith(f"{train.PARTS[part]}: ")
+
+
+def test_the_memory_of_a_run_is_that_of_its_process() -> None:
+    figures = train.run(False, only="memory")["memory"]
+    assert (figures["photos"], figures["sketches"]) == (400, 400)
+    assert 0.2 < figures["peak_gib"] < 8
+
+
+def test_a_part_that_is_not_there_is_refused() -> None:
+    with pytest.raises(UserError, match="--only: received 'speed', expected one of pipeline, extraction"):
+        train.run(False, only="speed")
