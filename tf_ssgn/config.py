@@ -192,6 +192,7 @@ class Model:
         "how a tap is pooled: evenly over its positions, or by the energy of the last tap there",
         ("average", "energy"),
     )
+    balance: bool = _option(True, "every tap counts alike in fusion; off: by the number of its channels")
     fusion: str = _option(
         "shared", "the mixing projection: one for both modalities, or one each", ("shared", "private")
     )
@@ -277,8 +278,8 @@ def _sketchy_mini() -> Config:
     return Config(
         preset="sketchy-mini",
         data=Data(pairs="class"),
-        model=Model(code=1024, contours=0.4, pooling="energy"),
-        losses=Losses(temperature=0.1),
+        model=Model(code=1024, hidden=128, contours=0.4, pooling="energy"),
+        losses=Losses(classification=2.0, temperature=0.1),
         training=Training(epochs=9, learning_rate=1e-3, views=7),
         evaluation=Evaluation(views=7, k=(10, 25, 100, 200)),
     )

@@ -170,6 +170,16 @@ def test_standardise_adapts_to_its_data_and_survives_a_constant_channel():
     np.testing.assert_allclose(out[:, 2], 0, atol=1e-5)
 
 
+@pytest.mark.parametrize("moving", [False, True])
+def test_balanced_taps_have_the_same_length_whatever_their_width(moving):
+    taps = np.random.default_rng(0).normal(3.0, 5.0, (4000, 14)).astype(np.float32)
+    layer = Standardise(moving=moving)
+    layer.build((None, 14))
+    layer.adapt(taps, (2, 12))
+    found = keras.ops.convert_to_numpy(layer(taps, training=moving)) ** 2
+    np.testing.assert_allclose([found[:, :2].sum(1).mean(), found[:, 2:].sum(1).mean()], [7.0, 7.0], rtol=1e-3)
+
+
 def test_moving_statistics_reach_those_of_the_data():
     taps = np.random.default_rng(0).normal(3, 5, (64, 4)).astype("float32")
     layer = Standardise(moving=True)

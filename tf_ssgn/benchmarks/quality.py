@@ -34,7 +34,7 @@ MAIN_VARIANTS: dict[str, dict[str, Any]] = {
     MAIN: {},
     # One stage, no semantics, no fusion, in a fixed space (Yelamarthi et al. 2018). It takes far longer to learn.
     "conditional VAE": {
-        "training.epochs": 60,
+        "training.epochs": 60, "model.hidden": 512,
         "model.taps": "out_relu", "model.fusion": "private", "model.contours": 0, "model.coarse": False,
         "model.residual": False, "losses.regression": 0, "losses.classification": 0, "losses.semantic": 0,
         "losses.contrastive": 0, "training.ridge": 0,
@@ -63,7 +63,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "no contrastive loss": {"losses.contrastive": 0},
     "no guides": {"training.ridge": 0},
     "no contours": {"model.contours": 0},
-    "taps pooled evenly": {"model.pooling": "average"},
+    "taps weighed by their width": {"model.balance": False},
     "GloVe vectors": {"semantics.vectors": "sketchy_glove.npz"},
     "fastText vectors": {"semantics.vectors": "sketchy_fasttext.npz"},
     "K = 1": {"model.samples": 1},
@@ -72,6 +72,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "no extra views in training": {"training.views": 0},
     "own photos as pairs": {"data.pairs": "instance"},
     "code of 512": {"model.code": 512},
+    "taps pooled evenly": {"model.pooling": "average"},
 }
 STAGES = {"untrained": "untrained backbone", "sketch_code": "sketch's own code", "coarse": "coarse code", "fine": MAIN}
 

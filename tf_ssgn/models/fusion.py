@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import keras
 import numpy as np
 from keras import layers, ops
@@ -12,7 +14,7 @@ FLOOR = 1e-3  # of a batch's standard deviations
 
 @keras.saving.register_keras_serializable("tf_ssgn")
 class Standardise(layers.Layer):
-    """`(x - mean) / scale` with the statistics of one modality's seen training images, float32.
+    """`(x - mean) / scale * balance` with the statistics of one modality's seen training images, float32.
 
     Sketches and photos excite a photo-trained backbone differently; without its own statistics for
     each modality the two would sit apart before any learning begins.
@@ -29,21 +31,28 @@ class Standardise(layers.Layer):
     def build(self, shape):
         self.mean = self.add_weight(name="mean", shape=(shape[-1],), initializer="zeros", trainable=False)
         self.scale = self.add_weight(name="scale", shape=(shape[-1],), initializer="ones", trainable=False)
+        self.balance = self.add_weight(name="balance", shape=(shape[-1],), initializer="ones", trainable=False)
 
-    def adapt(self, taps: np.ndarray) -> None:
-        """Takes the statistics of taps float32 `[N, D]`; channels that never vary keep scale 1."""
+    def adapt(self, taps: np.ndarray, sizes: Sequence[int] = ()) -> None:
+        """Takes the statistics of taps float32 `[N, D]`; channels that never vary keep scale 1.
+
+        Args:
+            sizes: channels of each tap, to give every tap the same length whatever its width; none: every channel.
+        """
         deviation = taps.std(axis=0)
         self.mean.assign(taps.mean(axis=0))
         self.scale.assign(np.where(deviation > 1e-6, deviation, 1.0))
+        if sizes:
+            self.balance.assign(np.repeat(np.sqrt(sum(sizes) / len(sizes) / np.array(sizes)), sizes))
 
     def call(self, taps, training=False):
         if not (self.moving and training):
-            return (taps - self.mean) / self.scale
+            return (taps - self.mean) / self.scale * self.balance
         # The floor stands below the root: a channel without spread would have an infinite gradient above it.
         mean, deviation = ops.mean(taps, axis=0), ops.sqrt(ops.maximum(ops.var(taps, axis=0), FLOOR**2))
         self.mean.assign(MOMENTUM * self.mean + (1.0 - MOMENTUM) * ops.stop_gradient(mean))
         self.scale.assign(MOMENTUM * self.scale + (1.0 - MOMENTUM) * ops.stop_gradient(deviation))
-        return (taps - mean) / deviation
+        return (taps - mean) / deviation * self.balance
 
     def get_config(self):
         return super().get_config() | {"moving": self.moving}

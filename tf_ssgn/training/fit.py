@@ -14,7 +14,7 @@ from tf_ssgn.config import LEADING_FAMILY
 from tf_ssgn.data.pipeline import lost_files, pair_sampler
 from tf_ssgn.errors import UserError
 from tf_ssgn.evaluation import score_features
-from tf_ssgn.models.backbones import build_backbone
+from tf_ssgn.models.backbones import build_backbone, tap_sizes
 from tf_ssgn.models.fusion import unit
 from tf_ssgn.progress import Progress
 from tf_ssgn.runtime.features import FeatureCache
@@ -160,11 +160,12 @@ def _continue(run: Run, state: State, arrays: list[np.ndarray], variables: list)
 
 def adapt(trainer: Trainer, sketches: Images, photos: Images) -> None:
     """Gives the fusion networks the tap statistics of their own modality, over the training images."""
-    width = trainer.ssgn.taps
-    standardise_layer(trainer, "sketch").adapt(sketches.taps[:, 0])
-    standardise_layer(trainer, "photo").adapt(photos.taps[:, 0, :width])
-    if trainer.config.model.contours:
-        standardise_layer(trainer, "contour").adapt(photos.taps[:, 0, width:])
+    width, model = trainer.ssgn.taps, trainer.config.model
+    sizes = tuple(tap_sizes(trainer.backbone).values()) if model.balance else ()
+    standardise_layer(trainer, "sketch").adapt(sketches.taps[:, 0], sizes)
+    standardise_layer(trainer, "photo").adapt(photos.taps[:, 0, :width], sizes)
+    if model.contours:
+        standardise_layer(trainer, "contour").adapt(photos.taps[:, 0, width:], sizes)
 
 
 def state_variables(trainer: Trainer) -> tuple[list, list]:
