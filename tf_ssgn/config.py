@@ -278,7 +278,7 @@ def _sketchy_mini() -> Config:
     return Config(
         preset="sketchy-mini",
         data=Data(pairs="class"),
-        model=Model(code=1024, hidden=128, contours=0.4, pooling="energy"),
+        model=Model(code=1024, hidden=128, contours=0.2, pooling="energy"),
         losses=Losses(classification=2.0, temperature=0.1),
         training=Training(epochs=9, learning_rate=1e-3, views=7),
         evaluation=Evaluation(views=7, k=(10, 25, 100, 200)),
