@@ -91,18 +91,19 @@ def run(full: bool, data: str | None = None, only: str | None = None) -> dict[st
     material = _material(data)
     found: dict[str, dict[str, list[dict[str, Any]]]] = {}
     joined: dict[str, dict[str, Any]] = {}
-    # One seed of all first, so that a table that was interrupted compares something.
     seeds = range(SEEDS if full else 1)
+    # One seed of all first, so that a table that was interrupted compares something; the second backbone, whose
+    # features are its own, last.
     wanted = [(name, seed) for seed in seeds for name in MAIN_VARIANTS if name != SECOND]
+    wanted += [(name, 0) for name in (ABLATIONS if full else {})]
     wanted += [(SECOND, seed) for seed in seeds]
-    for name, seed in wanted + [(name, 0) for name in (ABLATIONS if full else {})]:
+    for name, seed in wanted:
         changes = (MAIN_VARIANTS | ABLATIONS)[name]
         for split in splits:
             found.setdefault(name, {}).setdefault(split, []).append(measure(name, changes, split, seed, material))
-        if full and (name, seed) == wanted[-1]:
-            joined = {
-                title: {split: together(members, split) for split in splits} for title, members in ENSEMBLES.items()
-            }
+        for title, members in ENSEMBLES.items() if full else ():
+            if (name, seed) == (members[-1], SEEDS - 1):
+                joined[title] = {split: together(members, split) for split in splits}
         if not only and RESULTS.parent.is_dir():  # in a clone
             atomic.write_text(RESULTS, table(found, joined))
     if not only:
