@@ -49,7 +49,12 @@ MAIN_VARIANTS |= {
     # Knowledge preservation (Liu et al. 2019) in place of the contrast, on the same head.
     "SAKE-style head": HEAD | {"losses.contrastive": 0, "losses.preservation": 1},
     # For the ensemble of two backbones.
-    SECOND: {"model.backbone": "mobilenet_v1", "model.weights": "mobilenet_v1_1.0_224_notop.weights.h5"},
+    SECOND: {
+        "model.backbone": "mobilenet_v1",
+        "model.weights": "mobilenet_v1_1.0_224_notop.weights.h5",
+        "training.views": 3,
+        "evaluation.views": 3,
+    },
 }
 # Runs of all seeds as one model: the variants that belong to it.
 ENSEMBLES = {"all seeds together": (MAIN,), "two backbones, all seeds together": (MAIN, SECOND)}
@@ -70,10 +75,10 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "no residual decoders": {"model.residual": False},
     "temperature of 0.07": {"losses.temperature": 0.07},
     "no extra views in training": {"training.views": 0},
-    "own photos as pairs": {"data.pairs": "instance"},
-    "code of 512": {"model.code": 512},
-    "taps pooled evenly": {"model.pooling": "average"},
-}
+    "no extra views, and taps pooled evenly": {
+        "training.views": 0, "evaluation.views": 0, "model.pooling": "average",
+    },
+}  # fmt: skip
 STAGES = {"untrained": "untrained backbone", "sketch_code": "sketch's own code", "coarse": "coarse code", "fine": MAIN}
 
 
