@@ -70,9 +70,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "no contours": {"model.contours": 0},
     "taps weighed by their width": {"model.balance": False},
     "GloVe vectors": {"semantics.vectors": "sketchy_glove.npz"},
-    "fastText vectors": {"semantics.vectors": "sketchy_fasttext.npz"},
     "K = 1": {"model.samples": 1},
-    "no residual decoders": {"model.residual": False},
     "temperature of 0.07": {"losses.temperature": 0.07},
     "no extra views in training": {"training.views": 0},
     "no extra views, and taps pooled evenly": {
