@@ -32,7 +32,9 @@ def test_a_run_is_measured_once(drawn: Path, elsewhere: Path) -> None:
         assert {*quality.STAGES, "retrieved", "acc_at_1", "acc_at_5", "transductive"} == set(found[label])
         assert found[label]["retrieved"] == found[label]["fine"] and 0 < found[label]["untrained"] < 1
     assert found["views"]["untrained"] != found[quality.ONE_VIEW]["untrained"]
-    assert quality.measure("SSGN", SMALL, str(drawn / "split.json"), 0, {}) == found  # no material is looked at
+    assert quality.measure("SSGN", SMALL, str(drawn / "split.json"), 0, material) == found
+    with pytest.raises(UserError, match="measured with another config .training.epochs: 2 here, 1 there.; remove"):
+        quality.measure("SSGN", SMALL | {"training.epochs": 2}, str(drawn / "split.json"), 0, material)
     kept = json.loads((elsewhere / "bench-quality/SSGN-split-0.json").read_text())
     assert kept == found
 
@@ -64,6 +66,8 @@ def test_the_table_has_means_and_spreads() -> None:
     assert "together |" not in quality.table(found, {})
     assert "| SSGN | 2 | 0.300 ± 0.141 / 0.400 ± 0.141 | 0.500 / 0.600 |" in text
     assert "| other | 1 | 0.200 / 0.200 | 0.200 / 0.200 |" in text
+    ablation = {"no fine stage": {"a": [without], "b": [without]}}
+    assert "| 0.200 / 0.200 | `--model.fine False` |" in quality.table(found | ablation, {})
     assert "| sketch's own code | 0.300 ± 0.141 / 0.400 ± 0.141 | 0.500 / 0.600 |" in text
 
 

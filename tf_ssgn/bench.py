@@ -30,8 +30,16 @@ def main(argv: list[str] | None = None) -> int | None:
     parser.add_argument(
         "--full", action="store_true", help="the full counts; without it a small part with a fixed seed"
     )
-    parser.add_argument("--data", metavar="DIR", help="measure on these photos (subjects that can)")
-    parser.add_argument("--only", metavar="PART", help="one part alone (subjects that have parts)")
+    parser.add_argument(
+        "--data",
+        metavar="DIR",
+        help="measure on these photos; quality: the folder that holds sketchy_mini, with weights/ and vectors/ beside it",
+    )
+    parser.add_argument(
+        "--only",
+        metavar="PART",
+        help="one part alone; quality: one split of the table, train: pipeline, extraction, epoch, mixed, memory; scale: rows, scaling, ...",
+    )
     parser.add_argument("--out", metavar="FILE", help="where the JSON goes [bench-SUBJECT.json]")
     parser.add_argument("--json", action="store_true", help="also print the JSON on one line")
     arguments = parser.parse_args(argv)

@@ -21,6 +21,13 @@ EXAMPLES = "examples:"
 DISK_ERRORS = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
+# The extra that brings a package, where it is not `serve`.
+EXTRAS = {
+    **dict.fromkeys(("jax", "jaxlib"), "jax"),
+    **dict.fromkeys(("starlette", "uvicorn", "prometheus_client"), "web"),
+    **{"pyarrow": "parquet", "pyspark": "spark", "pymilvus": "milvus", "faiss": "bench", "opentelemetry": "otel"},
+}
+
 # Where an NVIDIA driver shows its devices: of its own, and in the Windows subsystem for Linux.
 GPU_NODES = ("/dev/nvidia*", "/dev/dxg")
 
@@ -92,9 +99,10 @@ class Parser(argparse.ArgumentParser):
 
 def missing_package(name: str) -> str:
     """The line for a Python that tf_ssgn was not installed into, or not with the extra that is needed."""
+    extra = EXTRAS.get(name, "serve")
     return (
         f"the package {name} is not installed for {sys.executable}; activate the environment that tf_ssgn was "
-        "installed into (. .venv/bin/activate), or install it with what it needs (pip install -e '.[serve]')"
+        f"installed into (. .venv/bin/activate), or install it with what it needs (pip install -e '.[{extra}]')"
     )
 
 

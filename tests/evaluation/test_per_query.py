@@ -42,6 +42,15 @@ def test_paired_whatever_the_order(tmp_path: Path, arrays: Arrays) -> None:
     assert found["p"] == pytest.approx(expected["p"], abs=0.01)
 
 
+def test_a_run_beside_itself_does_not_differ(tmp_path: Path, arrays: Arrays) -> None:
+    values = per_query_features(*arrays, (5, 20))
+    per_query.save(tmp_path, values, NAMES, PHOTOS)
+    found = per_query.paired(per_query.Kept(values, NAMES, per_query.digest(PHOTOS)), per_query.load(tmp_path))
+    for metrics in found.values():
+        for name, result in metrics.items():
+            assert result["difference"] == 0 and result["p"] == 1, name
+
+
 def test_other_queries_and_galleries_are_refused(arrays: Arrays) -> None:
     values = per_query_features(*arrays, 5)
     kept = per_query.Kept(values, NAMES, "g")

@@ -107,7 +107,7 @@ def run(full: bool, data: str | None = None, only: str | None = None) -> dict[st
         for title, members in ENSEMBLES.items() if full else ():
             if (name, seed) == (members[-1], SEEDS - 1):
                 joined[title] = {split: together(members, split) for split in splits}
-        if not only and RESULTS.parent.is_dir():  # in a clone
+        if full and not only and RESULTS.parent.is_dir():  # in a clone
             atomic.write_text(RESULTS, table(found, joined))
     if not only:
         print(table(found, joined))
@@ -123,7 +123,13 @@ def _material(data: str | None) -> dict[str, str]:
         "vectors": shared / "vectors" / "sketchy_word2vec.npz",
         "teacher": shared / "weights" / "mobilenet_v2_1.0_224_classifier_1001.npz",
     }
-    for path in material.values():
+    others = [
+        material[kind].with_name(changes[field])
+        for changes in (MAIN_VARIANTS | ABLATIONS).values()
+        for kind, field in (("weights", "model.weights"), ("vectors", "semantics.vectors"))
+        if field in changes
+    ]
+    for path in [*material.values(), *others]:
         if not path.exists():
             raise UserError(f"received {folder}, expected {path} too; name the folder of sketchy_mini with --data")
     return {name: str(path.resolve()) for name, path in material.items()}
@@ -138,14 +144,10 @@ def measure(name: str, changes: dict[str, Any], split: str, seed: int, material:
 
     from tf_ssgn.run_evaluation import evaluate_run
     from tf_ssgn.train import train
+    from tf_ssgn.training.run_folder import open_run
 
     folder = _folder(name, split, seed)
     kept = RUNS / f"{folder.name}.json"
-    if kept.exists():
-        result: dict[str, Any] = json.loads(kept.read_text())
-        if "transductive" in result[ONE_VIEW]:
-            return result
-    cli.log(f"{name}, {split}, seed {seed}")
     own: dict[str, Any] = {
         "model.weights": material["weights"],
         "semantics.vectors": material["vectors"],
@@ -156,6 +158,13 @@ def measure(name: str, changes: dict[str, Any], split: str, seed: int, material:
     for field in own.keys() & changes.keys():  # another file of the same folder
         own[field] = str(Path(own[field]).with_name(changes[field]))
     config = configuration.override(configuration.preset("sketchy-mini"), changes | own)
+    if kept.exists():
+        other = configuration.differences(config, open_run(folder).config)
+        if other:
+            raise UserError(f"{folder} was measured with another config ({'; '.join(other)}); remove {RUNS} or move it")
+        found: dict[str, Any] = json.loads(kept.read_text())
+        return found
+    cli.log(f"{name}, {split}, seed {seed}")
     start = time.perf_counter()
     train(config, material["data"], split, str(folder))
     result = {"seconds": round(time.perf_counter() - start, 1)}
@@ -204,8 +213,8 @@ def table(found: dict[str, dict[str, list[dict[str, Any]]]], joined: dict[str, d
         "figures published for the full benchmark are no comparison. Each cell: one view / views averaged; mean over",
         "the seeds, with the sample standard deviation where there are several.", "",
         f"## Stages of {MAIN}, {len(found[MAIN][splits[0]])} seeds", "",
-        "The sketch's own code is also the discriminative baseline: the same shared projection, classification and",
-        "contrast, which the decoders do not touch.", "",
+        "The sketch's own code is also a discriminative baseline: the same shared projection, classification, contrast",
+        "and contours, which the decoders do not touch. The heads below are plain ones, without contours.", "",
         "| | " + " | ".join(splits) + " |", "|---|" + "---|" * len(splits),
     ]  # fmt: skip
     for key, name in STAGES.items():
@@ -229,9 +238,13 @@ def table(found: dict[str, dict[str, list[dict[str, Any]]]], joined: dict[str, d
     for title, cells in joined.items():
         lines.append(_row(f"{title}, transductive", [[cells[split]] for split in splits], "transductive"))
     lines += ["", "## Variants", "", "| | seeds | " + " | ".join(splits) + " |", "|---|---|" + "---|" * len(splits)]
+    lines[-2] += " flags, beside those of the preset `sketchy-mini` |"
+    lines[-1] += "---|"
     for name, results in found.items():
         row = _row(name, [results[split] for split in splits], "retrieved")
-        lines.append(row.replace(f"| {name} |", f"| {name} | {len(results[splits[0]])} |", 1))
+        row = row.replace(f"| {name} |", f"| {name} | {len(results[splits[0]])} |", 1)
+        flags = " ".join(f"--{field} {value}" for field, value in (MAIN_VARIANTS | ABLATIONS).get(name, {}).items())
+        lines.append(f"{row} {f'`{flags}`' if flags else ''} |")
     return "\n".join(lines) + "\n"
 
 

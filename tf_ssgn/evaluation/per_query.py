@@ -93,5 +93,9 @@ def paired(ours: Kept, theirs: Kept, *, seed: int = 0) -> dict[str, dict[str, di
 
 
 def _rows(per_query: PerQuery, order: np.ndarray) -> PerQuery:
-    values = {f: {name: column[order] for name, column in metrics.items()} for f, metrics in per_query.values.items()}
+    """The queries in that order, every value as `save` keeps it: a run beside itself must not differ by rounding."""
+    values = {
+        f: {name: column[order].astype(np.float32).astype(np.float64) for name, column in metrics.items()}
+        for f, metrics in per_query.values.items()
+    }
     return PerQuery(values, per_query.relevant[order], per_query.gallery, per_query.curve)

@@ -20,6 +20,7 @@ from tf_ssgn.training.optimizer import averaged
 from tf_ssgn.training.run_folder import Run, append_history, save_state, save_weights
 
 State = dict[str, Any]
+VALIDATION = "validation_map_all"  # its name in the history
 CHECKPOINT_SHARE = 0.05  # of the time at most goes into checkpoints
 STEP_CHECKPOINT_SECONDS = 60.0  # within an epoch not more often than this
 
@@ -60,11 +61,13 @@ class EpochEnd(keras.callbacks.Callback):
         row |= {key: float(value) for key, value in (logs or {}).items()}
         if self.validate:
             with averaged(self.model):
-                row["validation_map_all"] = value = self.validate()
+                row[VALIDATION] = value = self.validate()
                 if value > self.state["best"]:
                     self.state |= {"best": value, "best_epoch": epoch + 1}
                     if self.keep:
                         self.state["weights"] = save_weights(self.run, self.model, self.devices.chief)
+            if logs is not None:
+                logs[VALIDATION] = value  # for the callbacks after this one
         self.state |= {"epoch": epoch + 1, "step": 0}
         row["seconds"] = round(time.monotonic() - self._start, 3)
         if self.devices.chief:

@@ -16,6 +16,7 @@ from PIL import Image, ImageOps
 from tf_ssgn.atomic import write_text
 from tf_ssgn.errors import UserError, reason
 from tf_ssgn.evaluation.pictures import SIDE, shrunk
+from tf_ssgn.training.callbacks import VALIDATION
 from tf_ssgn.training.images import Images
 from tf_ssgn.training.run_folder import Run
 
@@ -40,7 +41,7 @@ class Scalars(keras.callbacks.Callback):
 
         with _disk(self.run), self.writer.as_default(step=epoch + 1):
             for key, value in (logs or {}).items():
-                tf.summary.scalar(f"loss/{key}", value)
+                tf.summary.scalar("validation/map_all" if key == VALIDATION else f"loss/{key}", value)
             tf.summary.scalar("learning_rate", float(self.model.optimizer.learning_rate))
             if self.state["best_epoch"]:
                 tf.summary.scalar("validation/best_map_all", self.state["best"])
