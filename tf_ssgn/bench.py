@@ -33,12 +33,12 @@ def main(argv: list[str] | None = None) -> int | None:
     parser.add_argument(
         "--data",
         metavar="DIR",
-        help="measure on these photos; quality: the folder that holds sketchy_mini, with weights/ and vectors/ beside it",
+        help="measure on these photos; quality: the folder of sketchy_mini, with weights/ and vectors/ beside it",
     )
     parser.add_argument(
         "--only",
         metavar="PART",
-        help="one part alone; quality: one split of the table, train: pipeline, extraction, epoch, mixed, memory; scale: rows, scaling, ...",
+        help="one part alone, for quality one split (subjects that have parts; a wrong name lists them)",
     )
     parser.add_argument("--out", metavar="FILE", help="where the JSON goes [bench-SUBJECT.json]")
     parser.add_argument("--json", action="store_true", help="also print the JSON on one line")

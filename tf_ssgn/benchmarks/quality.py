@@ -162,12 +162,12 @@ def measure(name: str, changes: dict[str, Any], split: str, seed: int, material:
         other = configuration.differences(config, open_run(folder).config)
         if other:
             raise UserError(f"{folder} was measured with another config ({'; '.join(other)}); remove {RUNS} or move it")
-        found: dict[str, Any] = json.loads(kept.read_text())
-        return found
+        known: dict[str, Any] = json.loads(kept.read_text())
+        return known
     cli.log(f"{name}, {split}, seed {seed}")
     start = time.perf_counter()
     train(config, material["data"], split, str(folder))
-    result = {"seconds": round(time.perf_counter() - start, 1)}
+    result: dict[str, Any] = {"seconds": round(time.perf_counter() - start, 1)}
     for label, views in ((ONE_VIEW, 0), ("views", None)):
         metrics, _ = evaluate_run(folder, views=views, transductive=NEIGHBOURS)
         stages = {key: metrics["stages"][key][LEADING_FAMILY]["map_all"] for key in STAGES if key in metrics["stages"]}
