@@ -19,7 +19,7 @@ from tf_ssgn.evaluate import evaluate_run
 from tf_ssgn.train import train
 from tf_ssgn.training import callbacks, feed
 from tf_ssgn.training.fit import restore_trainer
-from tf_ssgn.training.run_folder import load_state, open_run
+from tf_ssgn.training.run_folder import load_state, open_run, save_state
 
 
 def history(run):
@@ -125,6 +125,48 @@ def test_finetuning_trains_and_evaluates_beside_its_untrained_self(drawn, tiny_c
     assert metrics["stages"]["untrained"]["sake"]["map_all"] > 0
     assert set(metrics["stages"]) >= {"untrained", "sketch_code", "coarse", "fine"}
     assert open_run(tmp_path / "run").classes == open_run(tmp_path / "run").split.seen
+    for name in ("untrained_statistics.npz", "untrained_backbone.weights.h5"):
+        file = tmp_path / "run" / "checkpoints" / name
+        content = file.read_bytes()
+        file.write_bytes(content[: len(content) // 2])
+        with pytest.raises(UserError, match="is compared with, or it is damaged"):
+            evaluate_run(tmp_path / "run", cache=cache)
+        file.write_bytes(content)
+
+
+def test_a_run_is_resumed_on_its_own_images_and_from_a_state_that_can_be(mistakes, tiny_config, tmp_path, monkeypatch):
+    data, _ = mistakes
+    made = small(tiny_config, training__epochs=2)
+
+    def again():
+        train(made, str(data), None, str(tmp_path / "run"), str(tmp_path / "cache"))
+
+    def crash(self, batch, logs=None):
+        if self.state["epoch"]:
+            raise ZeroDivisionError
+
+    monkeypatch.setattr(callbacks.EpochEnd, "on_train_batch_end", crash)
+    with pytest.raises(ZeroDivisionError):
+        again()
+    monkeypatch.undo()
+    run = open_run(tmp_path / "run")
+    state, arrays = load_state(run, with_arrays=True)
+    photo = next((data / "photo/cup").iterdir())
+    photo.rename(tmp_path / "kept")
+    with pytest.raises(UserError, match="are others than when the run .* was begun; put them back"):
+        again()
+    (tmp_path / "kept").rename(photo)
+    for broken in ({"step": 99}, {"step": -1}):
+        save_state(run, state | broken, arrays)
+        with pytest.raises(UserError, match="does not hold what it should; delete it"):
+            again()
+    for broken in ({"phase": "other"}, {"best": "high"}, {"epoch": None}):
+        save_state(run, state | broken, arrays)
+        with pytest.raises(UserError, match=r"state.npz is damaged .*delete it"):
+            again()
+    save_state(run, state, arrays)
+    again()
+    assert open_run(tmp_path / "run").finished
 
 
 @pytest.fixture

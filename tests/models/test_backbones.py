@@ -70,6 +70,11 @@ def test_an_image_without_any_energy_is_pooled_evenly():
     np.testing.assert_allclose(nothing, np.full((1, 2, 3, 1), 1 / 6), rtol=1e-6)
 
 
+def test_a_tap_named_twice_is_refused():
+    with pytest.raises(UserError, match="--model.taps: received tap_4,tap_4, expected each layer once"):
+        build_backbone("tiny", 32, taps=("tap_4", "tap_4"))
+
+
 def test_vgg_takes_blue_first_without_the_mean():
     layer = next(layer for layer in build_backbone("vgg16", 32).layers if layer.name == "preprocess")
     pixel = np.array([[[[10.0, 20.0, 30.0]]]], np.float32)

@@ -10,9 +10,13 @@ import numpy as np
 import pytest
 
 from tf_ssgn.data.datasets import open_dataset
+from tf_ssgn.data.pipeline import refuse_lost
+from tf_ssgn.errors import UserError
 from tf_ssgn.models.backbones import build_backbone, tap_sizes
+from tf_ssgn.runtime import features
 from tf_ssgn.runtime.features import FeatureCache, default_folder
 from tf_ssgn.status import Status
+from tf_ssgn.training.images import read_taps
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +117,49 @@ def test_fewer_taps_are_read_from_packs_with_more_of_them(backbone, items, tmp_p
     FeatureCache(tmp_path, more, "tiny").taps(items, 1)
     assert packs < set(tmp_path.rglob("*.npz"))
     assert "damaged" not in capsys.readouterr().err
+
+
+def test_taps_weighed_by_another_last_one_are_others(items, tmp_path):
+    built = [
+        build_backbone("tiny", 32, taps=taps, pooling="energy") for taps in (("tap_3", "tap_4"), ("tap_4", "tap_3"))
+    ]
+    network = [next(layer for layer in one.layers if layer.name == "tiny") for one in built]
+    network[1].set_weights(network[0].get_weights())
+    for backbone in built:
+        found, _ = FeatureCache(tmp_path, backbone, "tiny").taps(items, 0)
+        np.testing.assert_allclose(found, FeatureCache(None, backbone, "tiny").taps(items, 0)[0], atol=1e-5)
+
+
+def test_a_file_that_vanishes_before_its_turn_is_one_line(backbone, items, tmp_path, monkeypatch):
+    copy = tmp_path / "copy.png"
+    shutil.copy(items[0].path, copy)
+    hashed = features._content_hash
+
+    def vanishing(path):
+        digest = hashed(path)
+        copy.unlink(missing_ok=True)
+        return digest
+
+    monkeypatch.setattr(features, "_content_hash", vanishing)
+    with pytest.raises(UserError, match="copy.png cannot be used any more .it is gone"):
+        FeatureCache(None, backbone, "tiny").taps([dataclasses.replace(items[0], path=str(copy))], 0)
+
+
+def test_a_photo_that_vanishes_before_its_contours_are_drawn_is_not_used(backbone, items, tmp_path):
+    copy = tmp_path / "copy.png"
+    shutil.copy(items[-1].path, copy)
+    cache = FeatureCache(None, backbone, "tiny")
+
+    class Vanishing:
+        def taps(self, *asked):
+            found = cache.taps(*asked)
+            copy.unlink(missing_ok=True)
+            return found
+
+    taps, status = read_taps(Vanishing(), [dataclasses.replace(items[-1], path=str(copy)), items[-1]], 0, True)
+    assert taps.shape[-1] == 2 * 272 and (status == Status.OK).tolist() == [False, True]
+    with pytest.raises(UserError, match="copy.png cannot be used any more"):
+        refuse_lost([dataclasses.replace(items[-1], path=str(copy)), items[-1]], status)
 
 
 def test_bad_and_vanished_files_are_rows_not_errors(backbone, items, tmp_path):

@@ -71,12 +71,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "taps weighed by their width": {"model.balance": False},
     "GloVe vectors": {"semantics.vectors": "sketchy_glove.npz"},
     "K = 1": {"model.samples": 1},
-    "temperature of 0.07": {"losses.temperature": 0.07},
-    "no extra views in training": {"training.views": 0},
-    "no extra views, and taps pooled evenly": {
-        "training.views": 0, "evaluation.views": 0, "model.pooling": "average",
-    },
-}  # fmt: skip
+}
 STAGES = {"untrained": "untrained backbone", "sketch_code": "sketch's own code", "coarse": "coarse code", "fine": MAIN}
 
 

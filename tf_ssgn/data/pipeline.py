@@ -172,6 +172,12 @@ def lost_files(paths: Sequence[str]) -> Iterator[None]:
         raise
 
 
+def refuse_lost(items: Sequence[Item], status: np.ndarray) -> None:
+    """Raises UserError where a file that was good before no longer is."""
+    for row in np.flatnonzero(status != Status.OK)[:1]:
+        raise _lost(items[row].path, MEANING[Status(int(status[row]))])
+
+
 def _lost(path: str, reason: str) -> UserError:
     return UserError(
         f"{path} cannot be used any more ({reason}); nothing done so far is lost: put it back and run the same "

@@ -89,6 +89,9 @@ def build_backbone(
         if tap not in names:
             raise UserError(f"backbone {name} has no layer {tap!r}; its last ones are {', '.join(names[-12:])}")
 
+    if len(set(taps)) < len(taps):
+        raise UserError(f"--model.taps: received {','.join(taps)}, expected each layer once")
+
     image = keras.Input((image_size, image_size, 3), name="image")
     features = keras.Model(network.input, [network.get_layer(tap).output for tap in taps or spec.taps], name=name)
     x = Preprocess(spec.scale, spec.offset, spec.reverse, name="preprocess")(image)

@@ -55,7 +55,10 @@ class FeatureCache:
         self.folder: Path | None = None
         if folder is None:
             return
-        key = [name, self.image_size, PREPROCESSING_VERSION, weights_hash(backbone), pooling_of(backbone)]
+        pooling = pooling_of(backbone)
+        if pooling != "average":  # every tap is weighed by the last one
+            pooling += f" of {list(self.sizes)[-1]}"
+        key = [name, self.image_size, PREPROCESSING_VERSION, weights_hash(backbone), pooling]
         digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
         self.folder = Path(folder) / f"{name}-{self.image_size}-{digest}"
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -119,7 +122,7 @@ class FeatureCache:
         status: np.ndarray,
     ) -> None:
         """Runs the backbone over images, writing a pack every `PACK_IMAGES` of them."""
-        from tf_ssgn.data.pipeline import image_batches
+        from tf_ssgn.data.pipeline import image_batches, lost_files
         from tf_ssgn.models.contours import contours
 
         if not rows:
@@ -131,7 +134,7 @@ class FeatureCache:
         paths = [items[row].path for row in rows]
         # A batch holds whole images with all their views, about BATCH pictures together.
         batches = image_batches(paths, modality, self.image_size, views - 1, max(1, BATCH // views))
-        with Progress(len(rows), f"features of {modality} images") as bar:
+        with Progress(len(rows), f"features of {modality} images") as bar, lost_files(paths):
             for images, codes in batches.as_numpy_iterator():
                 pictures = images.reshape(-1, *images.shape[2:])
                 if modality == "contour":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 from pathlib import Path
 
 import keras
@@ -11,8 +12,8 @@ import numpy as np
 from tf_ssgn.atomic import writing
 from tf_ssgn.cli import log
 from tf_ssgn.config import LEADING_FAMILY
-from tf_ssgn.data.pipeline import lost_files, pair_sampler
-from tf_ssgn.errors import UserError
+from tf_ssgn.data.pipeline import lost_files, pair_sampler, refuse_lost
+from tf_ssgn.errors import DAMAGED_ARCHIVE, UserError, reason
 from tf_ssgn.evaluation import score_features
 from tf_ssgn.models.backbones import build_backbone, tap_sizes
 from tf_ssgn.models.fusion import unit
@@ -24,13 +25,22 @@ from tf_ssgn.training.feed import Feed
 from tf_ssgn.training.guides import solve_guides
 from tf_ssgn.training.images import Images, read_images, read_taps
 from tf_ssgn.training.optimizer import averaged
-from tf_ssgn.training.run_folder import FINISHED, Run, load_state, load_weights, save_state, save_weights, trim_history
+from tf_ssgn.training.run_folder import (
+    FINISHED,
+    REFIT,
+    SELECT,
+    Run,
+    load_state,
+    load_weights,
+    save_state,
+    save_weights,
+    trim_history,
+)
 from tf_ssgn.training.tensorboard import Scalars, show_embedding, show_retrieval
 from tf_ssgn.training.trainer import Trainer, build_trainer, check_losses, compile_trainer
 
 __all__ = ["Images", "check", "encode", "encode_taps", "read_images", "restore_trainer", "train_run"]
 
-SELECT, REFIT = "select", "refit"
 NAMES = {SELECT: "training", REFIT: "training again"}  # for people
 ENCODE_BATCH = 256
 NOTHING_YET = -1.0  # below any mAP
@@ -48,10 +58,16 @@ def train_run(run: Run, sketches: Images, photos: Images, devices: Devices = ONE
     """Trains a run to its end, from wherever it stands.
 
     Args:
-        sketches, photos: of the run's seen and validation classes.
+        sketches, photos: of the run's seen and validation classes; a run that is resumed wants the same ones.
     """
     found, arrays = load_state(run, with_arrays=True)
-    state: State = {"phase": SELECT, "epoch": 0, "step": 0, "best": NOTHING_YET, "best_epoch": 0, "weights": ""} | found
+    begun: State = {"phase": SELECT, "epoch": 0, "step": 0, "best": NOTHING_YET, "best_epoch": 0, "weights": ""}
+    state = begun | found
+    if state.setdefault("items", _digest(sketches, photos)) != _digest(sketches, photos):
+        raise UserError(
+            f"the images of {run.data} are others than when the run {run.path} was begun; put them back to resume it, "
+            "or name another --run"
+        )
     refit = run.config.training.refit and bool(run.split.validation)
     if state["phase"] == SELECT:
         _phase(run, state, arrays, run.split.seen, run.config.training.epochs, sketches, photos, devices)
@@ -64,6 +80,12 @@ def train_run(run: Run, sketches: Images, photos: Images, devices: Devices = ONE
         _phase(run, state, arrays, run.split.all_seen, state["best_epoch"], sketches, photos, devices)
         if devices.chief:
             save_state(run, state | {"phase": FINISHED}, [])
+
+
+def _digest(*sides: Images) -> str:
+    """Which images these are: what a step is, and so where a run stands, depends on them."""
+    names = sorted(f"{item.modality}/{item.label}/{Path(item.path).name}" for side in sides for item in side.items)
+    return hashlib.sha256("\n".join(names).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def _phase(
@@ -89,7 +111,7 @@ def _phase(
     if trainer.finetuned and devices.chief:
         _keep_untrained(run, trainer)
     variables, metrics = state_variables(trainer)
-    _continue(run, state, arrays, variables)
+    _continue(run, state, arrays, variables, sampler.steps)
     if devices.chief:
         trim_history(run, state["phase"], state["epoch"])
 
@@ -147,8 +169,10 @@ def _fit(trainer: Trainer, feed: Feed, state: State, epochs: int, callbacks: lis
                 )
 
 
-def _continue(run: Run, state: State, arrays: list[np.ndarray], variables: list) -> None:
+def _continue(run: Run, state: State, arrays: list[np.ndarray], variables: list, steps: int) -> None:
     """Gives the variables the values of a checkpoint, if there is one."""
+    if (state["epoch"] or state["step"]) and not arrays or not 0 <= state["step"] < steps:
+        raise UserError(f"{run.state_file} does not hold what it should; delete it to train from the start")
     if arrays:
         if [array.shape for array in arrays] != [tuple(variable.shape) for variable in variables]:
             raise UserError(f"{run.state_file} does not fit the config; delete it to train from the start")
@@ -184,10 +208,18 @@ def untrained_features(run: Run, trainer: Trainer, images: Images) -> np.ndarray
     if trainer.finetuned:
         model = run.config.model
         backbone = build_backbone(model.backbone, run.config.data.image_size, taps=model.taps, pooling=model.pooling)
-        backbone.load_weights(_untrained_files(run)[0])
-        taps, _ = FeatureCache(None, backbone, model.backbone).taps(images.items, taps.shape[1] - 1)
-        with np.load(_untrained_files(run)[1], allow_pickle=False) as stored:
-            mean, scale = stored[f"{modality}_mean"], stored[f"{modality}_scale"]
+        weights, statistics = _untrained_files(run)
+        try:
+            backbone.load_weights(weights)
+            with np.load(statistics, allow_pickle=False) as stored:
+                mean, scale = stored[f"{modality}_mean"], stored[f"{modality}_scale"]
+        except DAMAGED_ARCHIVE as error:
+            raise UserError(
+                f"{weights.parent} lacks the untrained backbone that a fine-tuned run is compared with, or it is "
+                f"damaged ({reason(error)}); take {weights.name} and {statistics.name} from a copy of the run"
+            ) from None
+        taps, status = FeatureCache(None, backbone, model.backbone).taps(images.items, taps.shape[1] - 1)
+        refuse_lost(images.items, status)
     standard = keras.ops.convert_to_numpy(unit((taps - mean) / scale))
     return keras.ops.convert_to_numpy(unit(standard.sum(axis=1)))
 
@@ -250,7 +282,10 @@ def _taps_now(trainer: Trainer, images: Images) -> np.ndarray:
     if not trainer.finetuned:
         return images.taps
     model = trainer.config.model
-    return read_taps(FeatureCache(None, trainer.backbone, model.backbone), images.items, 0, bool(model.contours))[0]
+    cache = FeatureCache(None, trainer.backbone, model.backbone)
+    taps, status = read_taps(cache, images.items, 0, bool(model.contours))
+    refuse_lost(images.items, status)
+    return taps
 
 
 def encode_taps(

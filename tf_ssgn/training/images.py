@@ -47,7 +47,8 @@ def read_taps(cache: FeatureCache, items: Sequence[Item], views: int, contours: 
     """Taps of items of one modality, as `Images` holds them, and int32 `[N]` status."""
     taps, status = cache.taps(items, views)
     if contours and items and items[0].modality == "photo":
-        drawn, _ = cache.taps([dataclasses.replace(item, modality="contour") for item in items], views)
+        drawn, later = cache.taps([dataclasses.replace(item, modality="contour") for item in items], views)
+        status = np.where(status == Status.OK, later, status)  # a file may vanish between the two passes
         taps = np.concatenate([taps, drawn], axis=-1)
     return taps, status
 

@@ -24,7 +24,9 @@ from tf_ssgn.atomic import write_json, writing
 from tf_ssgn.data.splits import Split
 from tf_ssgn.errors import DAMAGED_ARCHIVE, UserError, reason
 
-FINISHED = "finished"
+SELECT, REFIT, FINISHED = PHASES = ("select", "refit", "finished")
+# Of the values that a state holds (`callbacks.EpochEnd`), the types.
+STATE = {"epoch": int, "step": int, "best_epoch": int, "best": float, "weights": str, "items": str}
 
 
 @dataclass(frozen=True)
@@ -162,8 +164,12 @@ def load_state(run: Run, with_arrays: bool = False) -> tuple[dict[str, Any], lis
     try:
         with np.load(run.state_file, allow_pickle=False) as stored:
             values = json.loads(str(stored["state"]))
-            if not isinstance(values, dict) or not isinstance(values.get("epoch"), int):
+            if not isinstance(values, dict) or any(
+                not isinstance(values.get(key, kind()), kind) for key, kind in STATE.items()
+            ):
                 raise ValueError("it holds no state")
+            if values.get("phase") not in PHASES:
+                raise ValueError("it holds no phase of training")
             arrays = [stored[key] for key in sorted(stored.files) if key.startswith("v")] if with_arrays else []
         return values, arrays
     except DAMAGED_ARCHIVE as error:
