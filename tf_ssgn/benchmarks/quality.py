@@ -221,7 +221,7 @@ def table(found: dict[str, dict[str, list[dict[str, Any]]]], joined: dict[str, d
     lines += [
         "", "## Beyond one model and plain ranking", "",
         f"Together: the codes of all {len(found[MAIN][splits[0]])} seeds side by side (`evaluate RUN RUN --ensemble`).",
-        "The second backbone is MobileNetV1.",
+        *(["The second backbone is MobileNetV1."] if len(joined) == len(ENSEMBLES) else []),
         f"Transductive: query and database expansion over {NEIGHBOURS} neighbours (`--transductive {NEIGHBOURS}`);",
         "it uses the whole unlabelled gallery and leans on its classes of 25 photos each; no zero-shot figure, and no",
         "comparison for those above.", "",
