@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import keras
 import pytest
 
 from tf_ssgn.benchmarks import train
 from tf_ssgn.errors import UserError
+
+pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="measures TensorFlow")
 
 
 @pytest.mark.parametrize("part", [part for part in train.PARTS if part != "memory"])
