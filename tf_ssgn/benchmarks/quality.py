@@ -93,8 +93,8 @@ def run(full: bool, data: str | None = None, only: str | None = None) -> dict[st
     # One seed of all first, so that a table that was interrupted compares something; the second backbone, whose
     # features are its own, last.
     wanted = [(name, seed) for seed in seeds for name in MAIN_VARIANTS if name != SECOND]
-    wanted += [(name, 0) for name in (ABLATIONS if full else {})]
-    wanted += [(SECOND, seed) for seed in seeds]
+    if full:
+        wanted += [(name, 0) for name in ABLATIONS] + [(SECOND, seed) for seed in seeds]
     for name, seed in wanted:
         changes = (MAIN_VARIANTS | ABLATIONS)[name]
         for split in splits:
@@ -180,9 +180,6 @@ def together(members: Sequence[str], split: str) -> dict[str, Any]:
     from tf_ssgn.ensemble import evaluate_ensemble
 
     folders = [_folder(name, split, seed) for name in members for seed in range(SEEDS)]
-    kept = RUNS / f"{'-'.join(members).replace(' ', '-')}-{split}-together.json"
-    if kept.exists():
-        return json.loads(kept.read_text())
     result = {}
     for label, views in ((ONE_VIEW, 0), ("views", None)):
         metrics = evaluate_ensemble(folders, views, transductive=NEIGHBOURS)
@@ -190,7 +187,6 @@ def together(members: Sequence[str], split: str) -> dict[str, Any]:
             "retrieved": metrics["families"][LEADING_FAMILY]["map_all"],
             "transductive": metrics["transductive"][str(NEIGHBOURS)][LEADING_FAMILY]["map_all"],
         }
-    atomic.write_json(kept, result)
     return result
 
 

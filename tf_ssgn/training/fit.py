@@ -63,7 +63,8 @@ def train_run(run: Run, sketches: Images, photos: Images, devices: Devices = ONE
     found, arrays = load_state(run, with_arrays=True)
     begun: State = {"phase": SELECT, "epoch": 0, "step": 0, "best": NOTHING_YET, "best_epoch": 0, "weights": ""}
     state = begun | found
-    if state.setdefault("items", _digest(sketches, photos)) != _digest(sketches, photos):
+    items = _digest(sketches, photos)
+    if state.setdefault("items", items) != items:
         raise UserError(
             f"the images of {run.data} are others than when the run {run.path} was begun; put them back to resume it, "
             "or name another --run"
