@@ -103,6 +103,12 @@ def _by_format(data: tf.Tensor, limits: Limits, photo_formats: bool) -> Decoded:
     return tf.ensure_shape(image, [None, None, 3]), status
 
 
+def allowed(sides: tf.Tensor, limits: Limits) -> tf.Tensor:
+    """Whether an image with these sides int64 [2] may be decoded; `_size_status` says why not."""
+    within = tf.reduce_all((sides >= limits.smallest_side) & (sides <= limits.side))
+    return within & (tf.reduce_prod(sides) <= limits.pixels)
+
+
 def _size_status(limits: Limits, sides: tf.Tensor) -> tf.Tensor:
     """Status int32 of what a header says; sides are int64 [2]."""
     return _first(
@@ -147,24 +153,29 @@ def _png(data: tf.Tensor, limits: Limits) -> Decoded:
 
 
 def _jpeg(data: tf.Tensor, limits: Limits) -> Decoded:
-    """Grey, YCbCr and CMYK. The accurate transform is the one that Pillow, and so every published feature, uses."""
+    """Grey, YCbCr and CMYK."""
     white, _ = _placeholder(Status.CORRUPT)
 
     def decoder(file: tf.Tensor) -> Decoded:
         """Pixels, white if the sides forbid them, and the sides."""
         sides = headers.jpeg_sides(file)
-        allowed = tf.reduce_all((sides >= limits.smallest_side) & (sides <= limits.side))
-        allowed &= tf.reduce_prod(sides) <= limits.pixels
-        pixels = lambda: tf.io.decode_jpeg(file, channels=3, dct_method="INTEGER_ACCURATE")  # noqa: E731
-        return tf.cond(allowed, pixels, lambda: white), sides
+        return tf.cond(allowed(sides, limits), lambda: jpeg_pixels(file), lambda: white), sides
 
     def attempted() -> Decoded:
         image, sides = _attempt(decoder, data, (white, tf.zeros([2], tf.int64)))
         return exif.upright(image, exif.jpeg_orientation(data)), _size_status(limits, sides)
 
-    # Counted wherever they stand, so never fewer than libjpeg meets.
-    scans = tf.size(tf.strings.split(data, SCAN, maxsplit=SCANS + 1)) - 1
-    return _unless(_first((scans > SCANS, Status.TOO_LARGE)), attempted)
+    return _unless(_first((too_many_scans(data), Status.TOO_LARGE)), attempted)
+
+
+def jpeg_pixels(data: tf.Tensor) -> tf.Tensor:
+    """uint8 [H, W, 3]. The accurate transform is the one that Pillow, and so every published feature, uses."""
+    return tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
+
+
+def too_many_scans(data: tf.Tensor) -> tf.Tensor:
+    """Whether a JPEG may have more than `SCANS`: counted wherever they stand, so never fewer than there are."""
+    return tf.size(tf.strings.split(data, SCAN, maxsplit=SCANS + 1)) - 1 > SCANS
 
 
 def _gif(data: tf.Tensor, limits: Limits) -> Decoded:
@@ -196,20 +207,25 @@ def _webp(data: tf.Tensor, limits: Limits) -> Decoded:
 
 
 def _unless_blank(image: tf.Tensor, status: tf.Tensor, limits: Limits) -> Decoded:
-    """BLANK if nothing is drawn: no channel spans `limits.contrast` levels."""
-
-    def spread(rows: tf.Tensor) -> tf.Tensor:
-        darkest, lightest = tf.reduce_min(rows, [0, 1]), tf.reduce_max(rows, [0, 1])
-        return tf.reduce_max(tf.cast(lightest, tf.int32) - tf.cast(darkest, tf.int32))
+    """BLANK if nothing is drawn."""
 
     def all_rows() -> Decoded:
-        blank = tf.equal(status, Status.OK) & (spread(image) < limits.contrast)
+        blank = tf.equal(status, Status.OK) & ~_has_contrast(image, limits)
         found = tf.where(blank, tf.constant(Status.BLANK, tf.int32), status)
         return _unless(found, lambda: (image, found))
 
-    # A few rows tell most images from blank ones, in a tenth of the time.
-    some = tf.gather(image, tf.range(16) * tf.shape(image)[0] // 16)
-    return tf.cond(spread(some) < limits.contrast, all_rows, lambda: (image, status))
+    return tf.cond(plainly_drawn(image, limits), lambda: (image, status), all_rows)
+
+
+def plainly_drawn(image: tf.Tensor, limits: Limits) -> tf.Tensor:
+    """Whether a few rows show already that an image [H, W, 3] is not blank; a tenth of the time of looking at all."""
+    return _has_contrast(tf.gather(image, tf.range(16) * tf.shape(image)[0] // 16), limits)
+
+
+def _has_contrast(rows: tf.Tensor, limits: Limits) -> tf.Tensor:
+    """Whether any channel spans `limits.contrast` levels."""
+    darkest, lightest = tf.reduce_min(rows, [0, 1]), tf.reduce_max(rows, [0, 1])
+    return tf.reduce_max(tf.cast(lightest, tf.int32) - tf.cast(darkest, tf.int32)) >= limits.contrast
 
 
 def _first(*checks: tuple[tf.Tensor, Status]) -> tf.Tensor:

@@ -135,7 +135,7 @@ class FeatureCache:
         # A batch holds whole images with all their views, about BATCH pictures together.
         batches = image_batches(paths, modality, self.image_size, views - 1, max(1, BATCH // views))
         with Progress(len(rows), f"features of {modality} images") as bar, lost_files(paths):
-            for images, codes in batches.as_numpy_iterator():
+            for images, codes in batches:
                 pictures = images.reshape(-1, *images.shape[2:])
                 if modality == "contour":
                     pictures = contours(pictures)
