@@ -11,7 +11,7 @@ from tf_ssgn.errors import UserError
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="measures TensorFlow")
 
 
-@pytest.mark.parametrize("part", [part for part in train.PARTS if part != "memory"])
+@pytest.mark.parametrize("part", [part for part in train.PARTS if part not in ("memory", "runs")])
 def test_a_part_gives_a_ratio_of_two_sides_measured_in_turn(part: str, capsys) -> None:
     found = train.run(False, only=part)
     assert list(found) == [part] and found[part]["ratio"] > 0 and found[part]["target"]
@@ -22,6 +22,12 @@ def test_the_memory_of_a_run_is_that_of_its_process() -> None:
     figures = train.run(False, only="memory")["memory"]
     assert (figures["photos"], figures["sketches"]) == (400, 400)
     assert 0.2 < figures["peak_gib"] < 8
+
+
+def test_runs_are_trained_and_evaluated_from_an_empty_cache() -> None:
+    figures = train.run(False, only="runs")["runs"]
+    assert 0 < figures["minutes"] < 60
+    assert 0.04 < figures["sketchy-21, seed 0: mAP@all"] < 0.3  # chance, and what real weights reach
 
 
 def test_a_part_that_is_not_there_is_refused() -> None:

@@ -86,7 +86,7 @@ def run(full: bool, data: str | None = None, only: str | None = None) -> dict[st
     if only and only not in SPLITS:
         raise UserError(f"--only: received {only!r}, expected one of {', '.join(SPLITS)}")
     splits = (only,) if only else SPLITS
-    material = _material(data)
+    material = material_in(data)
     found: dict[str, dict[str, list[dict[str, Any]]]] = {}
     joined: dict[str, dict[str, Any]] = {}
     seeds = range(SEEDS if full else 1)
@@ -109,7 +109,8 @@ def run(full: bool, data: str | None = None, only: str | None = None) -> dict[st
     return {"runs": found, "together": joined}
 
 
-def _material(data: str | None) -> dict[str, str]:
+def material_in(data: str | None) -> dict[str, str]:
+    """Paths of `sketchy_mini`, weights, class vectors and teacher, from the folder that holds the first."""
     folder = Path(data or os.environ.get("TF_SSGN_SHARED", "../shared") + "/data")
     shared = folder.parent
     material = {
