@@ -34,11 +34,13 @@ def evaluate_ensemble(
     """
     if len(folders) < 2:
         raise UserError(f"--ensemble: received {len(folders)} run, expected two or more")
-    first, sides, names = open_run(folders[0]), [], []
-    for folder in folders:
-        run = open_run(folder)
+    runs = [open_run(folder) for folder in folders]
+    first = runs[0]
+    for folder, run in zip(folders, runs, strict=True):
         if run.split.checksum != first.split.checksum:
             raise UserError(f"{folder} has the split {run.split.name}, {folders[0]} {first.split.name}; expected one")
+    sides, names = [], []
+    for folder, run in zip(folders, runs, strict=True):
         dataset = open_dataset(run.data, duplicates=run.config.data.duplicates)
         encoder = Encoder(run, run.config.evaluation.views if views is None else views, cache)
         images = [encoder.images(items, run.split.unseen) for items in (dataset.sketches, dataset.photos)]
