@@ -19,6 +19,15 @@ def test_presets_survive_json(name):
     assert config.from_dict(json.loads(json.dumps(config.to_dict(made)))) == made
 
 
+def test_a_config_of_another_version_does_not_get_todays_model() -> None:
+    saved = config.to_dict(config.preset("sketchy-mini"))
+    del saved["training"]["patience"]
+    assert config.from_dict(saved) == config.preset("sketchy-mini")
+    del saved["model"]["pooling"]
+    with pytest.raises(UserError, match="a config without model.pooling, expected all fields of the model"):
+        config.from_dict(saved)
+
+
 def test_every_field_has_a_help_text_and_a_valid_default():
     for name, (_, item, value) in config.fields(config.Config()).items():
         if name != "preset":

@@ -400,7 +400,10 @@ def to_dict(config: Config) -> dict[str, Any]:
 
 
 def from_dict(values: dict[str, Any]) -> Config:
-    """The inverse of `to_dict`; fields that the file lacks keep their preset's value, unknown ones are refused."""
+    """The inverse of `to_dict`; fields that the file lacks keep their preset's value, unknown ones are refused.
+
+    Fields of the model have to be there: weights mean nothing without them.
+    """
     flat: dict[str, Any] = {}
 
     def walk(branch: dict[str, Any], prefix: str) -> None:
@@ -411,7 +414,14 @@ def from_dict(values: dict[str, Any]) -> Config:
                 flat[prefix + key] = value
 
     walk(values, "")
-    return override(preset(flat.get("preset", Config.preset)), flat)
+    made = override(preset(flat.get("preset", Config.preset)), flat)
+    lacking = [name for name in fields(made) if name.startswith("model.") and name not in flat]
+    if lacking:
+        raise UserError(
+            f"received a config without {', '.join(lacking)}, expected all fields of the model; it comes from another "
+            "version of tf_ssgn: use that one, or train again"
+        )
+    return made
 
 
 def differences(ours: Config, theirs: Config) -> list[str]:

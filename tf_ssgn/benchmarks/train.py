@@ -83,24 +83,33 @@ def run(full: bool, data: str | None = None, only: str | None = None) -> dict[st
 
 def _pipeline(paths: Sequence[str], rounds: int) -> dict[str, Any]:
     """Guards, decode, resize and batch against reading, decoding and resizing just as accurately, without guards."""
-    import tensorflow as tf
-
     from tf_ssgn.data.pipeline import image_batches
 
-    @tf.autograph.experimental.do_not_convert
-    def bare(path: tf.Tensor) -> tf.Tensor:
-        image = tf.io.decode_jpeg(tf.io.read_file(path), channels=3, dct_method="INTEGER_ACCURATE")
-        return tf.image.resize(image, [SIZE, SIZE], method="bilinear", antialias=True)
-
-    floor = tf.data.Dataset.from_tensor_slices(list(paths)).map(bare, num_parallel_calls=tf.data.AUTOTUNE)
-    floor = floor.batch(BATCH).prefetch(2)
+    floor = _bare(paths)
     times = _alternate(rounds, lambda: _exhaust(floor), lambda: _exhaust(image_batches(paths, "photo", SIZE, 0, BATCH)))
     rates = [len(paths) / seconds for seconds in times]
     return {"images_per_s": rates[1], "bare_images_per_s": rates[0], "ratio": times[0] / times[1], "target": 0.95}
 
 
+def _bare(paths: Sequence[str]) -> Any:
+    """A dataset of the photos as `tf.io` reads them, in batches."""
+    import tensorflow as tf
+
+    @tf.autograph.experimental.do_not_convert
+    def load(path: tf.Tensor) -> tf.Tensor:
+        image = tf.io.decode_jpeg(tf.io.read_file(path), channels=3, dct_method="INTEGER_ACCURATE")
+        return tf.image.resize(image, [SIZE, SIZE], method="bilinear", antialias=True)
+
+    files = tf.data.Dataset.from_tensor_slices(list(paths))
+    return files.map(load, num_parallel_calls=tf.data.AUTOTUNE).batch(BATCH).prefetch(2)
+
+
 def _extraction(paths: Sequence[str], folder: Path, rounds: int) -> dict[str, Any]:
-    """Files to a feature cache on disk, against the forward pass of as many images that are in memory already."""
+    """Files to a feature cache on disk, against the forward pass of as many images that are in memory already.
+
+    `within_reach` is the ratio of a pipeline that adds nothing to bare `tf.io`: where the forward pass keeps all cores
+    busy by itself, decoding comes on top.
+    """
     from tf_ssgn.models.backbones import build_backbone
     from tf_ssgn.runtime.features import FeatureCache
 
@@ -108,6 +117,7 @@ def _extraction(paths: Sequence[str], folder: Path, rounds: int) -> dict[str, An
     items = [Item(path, "x", "photo", "") for path in paths]
     images = np.random.default_rng(0).uniform(0, 255, (BATCH, SIZE, SIZE, 3)).astype(np.float32)
     turn = iter(range(10**6))
+    floor = _bare(paths)
 
     def forward() -> None:
         for _ in range(len(paths) // BATCH):
@@ -116,9 +126,15 @@ def _extraction(paths: Sequence[str], folder: Path, rounds: int) -> dict[str, An
     def extract() -> None:
         FeatureCache(folder / f"cache{next(turn)}", backbone, "mobilenet_v2").taps(items, 0)
 
-    times = _alternate(rounds, forward, extract)
+    times = _alternate(rounds, forward, extract, lambda: _exhaust(floor))
     rates = [len(paths) / seconds for seconds in times]
-    return {"images_per_s": rates[1], "forward_images_per_s": rates[0], "ratio": times[0] / times[1], "target": 0.9}
+    return {
+        "images_per_s": rates[1],
+        "forward_images_per_s": rates[0],
+        "ratio": times[0] / times[1],
+        "within_reach": times[0] / (times[0] + times[2]),
+        "target": 0.9,
+    }
 
 
 def _epoch(paths: Sequence[str], rounds: int) -> dict[str, Any]:
