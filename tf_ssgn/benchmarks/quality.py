@@ -53,7 +53,6 @@ MAIN_VARIANTS |= {
         "model.backbone": "mobilenet_v1",
         "model.weights": "mobilenet_v1_1.0_224_notop.weights.h5",
         "training.views": 3,
-        "evaluation.views": 3,
     },
 }
 # Runs of all seeds as one model: the variants that belong to it.
