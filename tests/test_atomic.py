@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 
 import pytest
@@ -17,6 +18,14 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_nothing(tmp_path):
         raise ZeroDivisionError
     assert json.loads(target.read_text()) == {"x": 1}
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_full_disk_has_a_name(tmp_path):
+    with pytest.raises(OSError, match="a.json") as caught, atomic.writing(tmp_path / "a.json"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert caught.value.filename == str(tmp_path / "a.json")
+    with pytest.raises(OSError, match="b.json"), atomic.naming(tmp_path / "c.json"):
+        open(tmp_path / "b.json")
 
 
 def test_the_temporary_name_keeps_the_suffix_and_hides(tmp_path):

@@ -238,6 +238,14 @@ def test_vectors_that_lack_a_seen_class(mistakes, tiny_config):
     check(tiny_config, "cup")
 
 
+def test_vectors_that_are_all_alike(mistakes, tiny_config):
+    data, check = mistakes
+    with np.load(data / "semantics.npz") as stored:
+        names, vectors = stored["names"], stored["vectors"]
+    np.savez(data / "semantics.npz", names=names, vectors=np.ones_like(vectors))
+    check(tiny_config, "have the same vector; use vectors that tell them apart")
+
+
 def test_vectors_that_lack_an_unseen_class_leave_out_the_oracle(drawn, tiny_config, cache, tmp_path, capsys):
     data = tmp_path / "data"
     shutil.copytree(drawn, data)

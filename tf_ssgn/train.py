@@ -201,6 +201,8 @@ def _semantics(split, config: Config, cache: str | None):
         cli.log(f"note: unseen classes go without vectors ({error}); the oracle is left out")
     vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     vectors = vectors - vectors[: len(seen)].mean(axis=0)
+    if len(seen) > 1 and np.abs(vectors[: len(seen)]).max() < 1e-6:
+        raise UserError(f"{source}: all {len(seen)} classes have the same vector; use vectors that tell them apart")
     if config.semantics.dimension:
         most = min(vectors.shape[1], len(seen) - 1)
         if config.semantics.dimension > most:

@@ -180,6 +180,10 @@ def test_a_photo_that_libjpeg_cannot_read_prints_nothing_new(capfd: pytest.Captu
     assert "JPEG" not in capfd.readouterr().err
 
 
+def test_no_files_make_no_batches() -> None:
+    assert list(image_batches([], "photo", 16, 0, 4)) == []
+
+
 def test_a_file_that_is_gone_is_an_error(tmp_path: Path) -> None:
     paths = [*written(tmp_path, [coloured(number, "JPEG") for number in range(6)]), str(tmp_path / "gone.jpg")]
     with pytest.raises(tf.errors.NotFoundError):

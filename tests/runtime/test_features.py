@@ -119,6 +119,23 @@ def test_fewer_taps_are_read_from_packs_with_more_of_them(backbone, items, tmp_p
     assert "damaged" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("pooling", ["average", "energy"])
+def test_taps_of_another_precision_are_others(pooling, items, tmp_path):
+    """The same weights, and yet other numbers: a run would depend on which came first."""
+    folders = []
+    for policy in ("float32", "mixed_bfloat16"):
+        keras.utils.set_random_seed(0)
+        keras.config.set_dtype_policy(policy)
+        try:
+            built = build_backbone("tiny", 32, pooling=pooling)
+        finally:
+            keras.config.set_dtype_policy("float32")
+        cache = FeatureCache(tmp_path, built, "tiny")
+        folders.append(cache.folder)
+        np.testing.assert_array_equal(cache.taps(items, 0)[0], FeatureCache(None, built, "tiny").taps(items, 0)[0])
+    assert folders[0] != folders[1]
+
+
 def test_taps_weighed_by_another_last_one_are_others(items, tmp_path):
     built = [
         build_backbone("tiny", 32, taps=taps, pooling="energy") for taps in (("tap_3", "tap_4"), ("tap_4", "tap_3"))

@@ -155,6 +155,19 @@ def test_a_conversion_that_answers_differently_is_not_used(chain, monkeypatch, c
     assert "cosine" in capsys.readouterr().err
 
 
+def test_an_operation_that_openvino_lacks_is_left_to_tensorflow(chain, monkeypatch, capsys) -> None:
+    """As it is for every bfloat16 constant of a run in mixed precision."""
+    from openvino.frontend import OpConversionFailure
+
+    def fail(*_: object) -> None:
+        raise OpConversionFailure("no conversion rule")
+
+    monkeypatch.setattr(openvino_model, "_converted", fail)
+    assert tf_ssgn.load(chain.models).runtime == "tensorflow f32"
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "no conversion rule" in line
+
+
 def test_a_run_folder_too(chain, both) -> None:
     model = tf_ssgn.load(chain.run)
     assert model.runtime == "openvino f32"

@@ -70,3 +70,5 @@ def test_a_file_that_broke_is_named(drawn, tmp_path):
         next(iter(harmed._files(0, 0)))
     with pytest.raises(UserError, match=r"gone.png cannot be used any more \(it is gone"):
         decoded_images([str(tmp_path / "gone.png")], "sketch", 32)
+    with pytest.raises(UserError, match="cannot be used any more"):  # a folder took its name
+        decoded_images([str(tmp_path)], "sketch", 32)

@@ -169,7 +169,7 @@ def _mostly_plain(load_plain: Callable, names: Sequence[bytes], sample: int = 4)
     import tensorflow as tf
 
     errors = 0
-    tried = names[:: -(-len(names) // sample)]
+    tried = names[:: max(1, -(-len(names) // sample))]
     for name in tried:
         try:
             load_plain(0, name)
@@ -231,7 +231,7 @@ def lost_files(paths: Sequence[str]) -> Iterator[None]:
         if damaged:
             raise _lost(damaged.group(1), MEANING[Status(int(damaged.group(2)))]) from None
         for path in paths:
-            if not os.access(path, os.R_OK):
+            if not os.path.isfile(path) or not os.access(path, os.R_OK):
                 raise _lost(path, "it is gone or not readable") from None
         raise
 

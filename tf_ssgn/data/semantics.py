@@ -15,6 +15,7 @@ from tf_ssgn.errors import UserError
 HUB = "hub:"  # a source that starts so is a text encoder: a TF-Hub handle or a local SavedModel
 WORDNET = "wordnet:"  # similarities in WordNet, which the folder behind it holds; nothing behind: where it is installed
 # Words that say nothing about the object: `pipe (for smoking)`, `flower with stem`, `jack-o-lantern`.
+SHORTEST = 1e-18  # a vector whose square float32 can hold; the longest is its inverse
 FUNCTION_WORDS = frozenset(("a", "an", "and", "for", "in", "o", "of", "on", "the", "to", "with"))
 
 
@@ -106,12 +107,13 @@ def _compose(name: str, table: dict[str, np.ndarray], in_one_piece: dict[str, st
 
 def _checked(vectors: np.ndarray, classes: Sequence[str], source: str) -> np.ndarray:
     vectors = np.asarray(vectors, np.float32)
-    unusable = ~np.isfinite(vectors).all(axis=1) | ~np.any(vectors, axis=1)
-    if unusable.any():
-        names = [name for name, bad in zip(classes, unusable, strict=True) if bad]
+    lengths = np.linalg.norm(vectors.astype(np.float64), axis=1)
+    usable = (lengths > SHORTEST) & (lengths < 1 / SHORTEST)  # false for NaN too
+    if not usable.all():
+        names = [name for name, good in zip(classes, usable, strict=True) if not good]
         raise UserError(
-            f"{printable(source)}: the vectors of {len(names)} classes are zero or not finite: {listed(names, 40)}; "
-            f"use another file, or leave these classes out of the split"
+            f"{printable(source)}: the vectors of {len(names)} classes are zero, not finite or of an absurd length: "
+            f"{listed(names, 40)}; use another file, or leave these classes out of the split"
         )
     return vectors
 

@@ -107,7 +107,8 @@ def _table(names: np.ndarray, vectors: np.ndarray) -> dict[str, np.ndarray]:
         raise _Malformed(
             f"{len(twice)} names stand there twice: {listed(twice)}", f"one vector for each name, in {NPZ}"
         )
-    return dict(zip(texts, vectors.astype(np.float32), strict=True))
+    with np.errstate(over="ignore"):  # what becomes infinite is refused by name where it is asked for
+        return dict(zip(texts, vectors.astype(np.float32), strict=True))
 
 
 def _header(line: bytes) -> tuple[int, int] | None:

@@ -1,8 +1,8 @@
 """The cache of frozen features: raw taps per image and view on disk, shared by all runs, seeds and splits.
 
-One folder per way of computing (backbone, weights, image size, preprocessing); in it immutable packs `<random>.npz`
-with `names` (content hash, modality, view; `contour` is the contour drawing of a photo) and for each tap, under its
-layer's name, float32 `[n, channels]`: runs that fuse fewer taps read those of others.
+One folder per way of computing (backbone, weights, image size, preprocessing, precision); in it immutable packs
+`<random>.npz` with `names` (content hash, modality, view; `contour` is the contour drawing of a photo) and for each
+tap, under its layer's name, float32 `[n, channels]`: runs that fuse fewer taps read those of others.
 Every writer makes packs of its own under a temporary name, so concurrent runs share the folder without locks; a damaged
 pack fails its checksum, is removed, and its images are computed again.
 """
@@ -59,6 +59,8 @@ class FeatureCache:
         if pooling != "average":  # every tap is weighed by the last one
             pooling += f" of {list(self.sizes)[-1]}"
         key = [name, self.image_size, PREPROCESSING_VERSION, weights_hash(backbone), pooling]
+        if (dtypes := sorted({layer.compute_dtype for layer in backbone.layers})) != ["float32"]:
+            key += dtypes  # the taps of a mixed precision are others
         digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
         self.folder = Path(folder) / f"{name}-{self.image_size}-{digest}"
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -46,6 +46,8 @@ def openvino_functions(module: Any, fingerprint: str) -> dict[str, Function]:
     Raises:
         UserError: OpenVINO cannot convert it, or answers differently from TensorFlow.
     """
+    from openvino.frontend import OpConversionFailure
+
     encoders = {}
     for kind in ("sketch", "photo"):
         encode = getattr(module, f"encode_{kind}")
@@ -53,7 +55,7 @@ def openvino_functions(module: Any, fingerprint: str) -> dict[str, Function]:
         concrete = concrete or encode.get_concrete_function()
         try:
             encoders[kind] = Encoder(_converted(concrete, f"{fingerprint[:16]}-{kind}"))
-        except RuntimeError as error:
+        except (RuntimeError, OpConversionFailure) as error:
             raise UserError(f"OpenVINO cannot compute this model ({error}); use the TensorFlow runtime") from None
         _check(encoders[kind], encode)
     rows = Rows()

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from tf_ssgn import config as configuration
-from tf_ssgn.atomic import write_json, writing
+from tf_ssgn.atomic import naming, write_json, writing
 from tf_ssgn.data.splits import Split
 from tf_ssgn.errors import DAMAGED_ARCHIVE, UserError, reason
 
@@ -77,7 +77,7 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        return self.weights_file.exists() and load_state(self)[0].get("phase") == FINISHED
+        return self.weights_file.is_file() and load_state(self)[0].get("phase") == FINISHED
 
 
 @contextmanager
@@ -202,7 +202,7 @@ def _checksum(path: Path) -> str:
 
 
 def load_weights(run: Run, trainer) -> None:
-    if not run.weights_file.exists():
+    if not run.weights_file.is_file():
         raise UserError(f"the run {run.path} has no best.weights.h5 yet; finish it with the train command")
     state = load_state(run)[0]
     # Before the end the weights may be newer than the state: a kill can fall between the two.
@@ -218,7 +218,8 @@ def load_weights(run: Run, trainer) -> None:
 
 
 def append_history(run: Run, row: dict[str, Any]) -> None:
-    with open(run.path / "history.jsonl", "a", encoding="utf-8") as handle:
+    path = run.path / "history.jsonl"
+    with naming(path), open(path, "a", encoding="utf-8") as handle:
         handle.write(json.dumps(row) + "\n")
         handle.flush()
         os.fsync(handle.fileno())
