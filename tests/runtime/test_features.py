@@ -147,6 +147,24 @@ def test_taps_weighed_by_another_last_one_are_others(items, tmp_path):
         np.testing.assert_allclose(found, FeatureCache(None, backbone, "tiny").taps(items, 0)[0], atol=1e-5)
 
 
+def test_a_file_that_changes_before_its_turn_is_not_kept_under_its_old_content(backbone, items, tmp_path, monkeypatch):
+    copy = tmp_path / "copy.png"
+    shutil.copy(items[0].path, copy)
+    changing = dataclasses.replace(items[0], path=str(copy))
+    hashed = features._content_hash
+
+    def hash_then_change(path):
+        digest = hashed(path)
+        shutil.copy(items[1].path, copy)
+        return digest
+
+    monkeypatch.setattr(features, "_content_hash", hash_then_change)
+    FeatureCache(tmp_path / "cache", backbone, "tiny").taps([changing], 0)
+    monkeypatch.undo()
+    found, _ = FeatureCache(tmp_path / "cache", backbone, "tiny").taps(items[:2], 0)
+    np.testing.assert_allclose(found, FeatureCache(None, backbone, "tiny").taps(items[:2], 0)[0], atol=1e-5)
+
+
 def test_a_file_that_vanishes_before_its_turn_is_one_line(backbone, items, tmp_path, monkeypatch):
     copy = tmp_path / "copy.png"
     shutil.copy(items[0].path, copy)

@@ -71,6 +71,7 @@ class FeatureCache:
         Returns:
             float32 `[N, 1 + views, D]` and int32 `[N]` status; a row whose status is not 0 is zero.
         """
+        stamps = [_stamp(item.path) for item in items]
         hashes = [_content_hash(item.path) for item in items]
         taps = np.zeros((len(items), 1 + views, int(self.backbone.output_shape[-1])), np.float32)
         status = np.full(len(items), Status.OK, np.int32)
@@ -85,7 +86,7 @@ class FeatureCache:
         rows = sorted({row for name in missing for row, _ in wanted[name]})
         for modality in ("sketch", "photo", "contour"):
             self._compute(
-                modality, [row for row in rows if items[row].modality == modality], items, hashes, taps, status
+                modality, [row for row in rows if items[row].modality == modality], items, hashes, stamps, taps, status
             )
         return taps, status
 
@@ -120,6 +121,7 @@ class FeatureCache:
         rows: list[int],
         items: Sequence[Item],
         hashes: Sequence[str],
+        stamps: Sequence[tuple[int, int] | None],
         taps: np.ndarray,
         status: np.ndarray,
     ) -> None:
@@ -149,6 +151,7 @@ class FeatureCache:
                     status[row] = code
                     if code == Status.OK:
                         taps[row] = image_taps
+                    if code == Status.OK and _stamp(items[row].path) == stamps[row]:  # else the hash is of other pixels
                         names += [_name(hashes[row], modality, view) for view in range(views)]
                         values += list(image_taps)
                 bar.advance(len(codes))
@@ -182,6 +185,15 @@ def _content_hash(path: str) -> str:
             return hashlib.file_digest(handle, "sha256").hexdigest()
     except OSError:
         return ""
+
+
+def _stamp(path: str) -> tuple[int, int] | None:
+    """When a file was changed last, and its size; None for one that is not there."""
+    try:
+        about = os.stat(path)
+    except OSError:
+        return None
+    return about.st_mtime_ns, about.st_size
 
 
 def _name(digest: str, modality: str, view: int) -> bytes:
