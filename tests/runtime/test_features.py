@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tf_ssgn.data.datasets import open_dataset
-from tf_ssgn.data.pipeline import refuse_lost
+from tf_ssgn.data.reading import refuse_lost
 from tf_ssgn.errors import UserError
 from tf_ssgn.models.backbones import build_backbone, tap_sizes
 from tf_ssgn.runtime import features

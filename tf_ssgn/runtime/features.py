@@ -126,7 +126,7 @@ class FeatureCache:
         status: np.ndarray,
     ) -> None:
         """Runs the backbone over images, writing a pack every `PACK_IMAGES` of them."""
-        from tf_ssgn.data.pipeline import image_batches, lost_files
+        from tf_ssgn.data.reading import image_batches, lost_files
         from tf_ssgn.models.contours import contours
 
         if not rows:

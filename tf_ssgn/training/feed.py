@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tf_ssgn.data.pipeline import PairSampler, decoded_images, pair_batches
+from tf_ssgn.data.pipeline import PairSampler, pair_batches
+from tf_ssgn.data.reading import decoded_images
 from tf_ssgn.training.images import Images
 
 if TYPE_CHECKING:

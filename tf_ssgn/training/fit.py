@@ -12,7 +12,8 @@ import numpy as np
 from tf_ssgn.atomic import writing
 from tf_ssgn.cli import log
 from tf_ssgn.config import LEADING_FAMILY
-from tf_ssgn.data.pipeline import lost_files, pair_sampler, refuse_lost
+from tf_ssgn.data.pipeline import pair_sampler
+from tf_ssgn.data.reading import lost_files, refuse_lost
 from tf_ssgn.errors import DAMAGED_ARCHIVE, UserError, reason
 from tf_ssgn.evaluation import score_features
 from tf_ssgn.models.backbones import build_backbone, tap_sizes
