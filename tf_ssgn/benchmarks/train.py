@@ -45,7 +45,8 @@ def run(full: bool, data: str | None = None, only: str | None = None) -> dict[st
     """Measures and prints.
 
     Args:
-        data: a folder of JPEG photos to measure on, in place of generated ones; for `runs` the folder of sketchy_mini.
+        data: a folder of JPEG photos to measure on, in place of generated ones; for `runs` the folder that holds
+            `sketchy_mini`.
         only: one of `PARTS`.
 
     Returns:
