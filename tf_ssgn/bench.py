@@ -33,7 +33,8 @@ def main(argv: list[str] | None = None) -> int | None:
     parser.add_argument(
         "--data",
         metavar="DIR",
-        help="measure on these photos; quality: the folder of sketchy_mini, with weights/ and vectors/ beside it",
+        help="measure on these photos; for quality and the runs of train the folder that holds sketchy_mini, with "
+        "weights/ and vectors/ beside it",
     )
     parser.add_argument(
         "--only",

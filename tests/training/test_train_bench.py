@@ -26,7 +26,7 @@ def test_the_memory_of_a_run_is_that_of_its_process() -> None:
 
 def test_runs_are_trained_and_evaluated_from_an_empty_cache() -> None:
     figures = train.run(False, only="runs")["runs"]
-    assert 0 < figures["minutes"] < 60
+    assert figures["minutes"] > 0
     assert 0.04 < figures["sketchy-21, seed 0: mAP@all"] < 0.3  # chance, and what real weights reach
 
 

@@ -213,7 +213,7 @@ def _memory(folder: Path, photos: int, sketches: int) -> dict[str, Any]:
 
 def _runs(full: bool, data: str | None, folder: Path) -> dict[str, Any]:
     """Three seeds on three splits of `sketchy_mini`, trained and evaluated over views, from an empty feature cache."""
-    from tf_ssgn.benchmarks.quality import material_in
+    from tf_ssgn.benchmarks.quality import SEEDS, SPLITS, material_in
     from tf_ssgn.run_evaluation import evaluate_run
     from tf_ssgn.train import train
 
@@ -222,11 +222,10 @@ def _runs(full: bool, data: str | None, folder: Path) -> dict[str, Any]:
     if not full:
         fields |= {"model.backbone": "tiny", "model.weights": "none", "data.image_size": 32, "training.epochs": 1}
         fields |= {"model.taps": "", "training.views": 0, "evaluation.views": 0}
-    splits, seeds = ("sketchy-21", "sketchy-25", "sketchy-25-sem-pcyc"), 3
     figures: dict[str, Any] = {"minutes": 0.0, "target": "80 minutes"}
     start = time.perf_counter()
-    for seed in range(seeds if full else 1):
-        for split in splits if full else splits[:1]:
+    for seed in range(SEEDS if full else 1):
+        for split in (*SPLITS, "sketchy-25-sem-pcyc") if full else SPLITS[:1]:
             run, cache = str(folder / f"{split}-{seed}"), str(folder / "cache")
             config = configuration.override(configuration.preset("sketchy-mini"), fields | {"training.seed": seed})
             train(config, material["data"], split, run, cache)
