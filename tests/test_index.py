@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from retrieval.embedder import TinyEmbedder, draw, draw_folder
 
 import tf_ssgn
+from tests.retrieval.embedder import TinyEmbedder, draw, draw_folder
 from tf_ssgn import cli, index
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from trees import picture, plain, put, quickdraw, sketchy, tuberlin
 
+from tests.trees import picture, plain, put, quickdraw, sketchy, tuberlin
 from tf_ssgn import prepare
 from tf_ssgn.data import check as checking
 from tf_ssgn.data.check import check, read_image

@@ -15,14 +15,11 @@ from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent / "serving"))
-
-import serving_tiny as tiny  # noqa: E402
-
-from tf_ssgn import query  # noqa: E402
-from tf_ssgn.errors import UserError  # noqa: E402
-from tf_ssgn.serving import presence  # noqa: E402
-from tf_ssgn.serving.client import Hit  # noqa: E402
+from tests.serving import serving_tiny as tiny
+from tf_ssgn import query
+from tf_ssgn.errors import UserError
+from tf_ssgn.serving import presence
+from tf_ssgn.serving.client import Hit
 
 
 @pytest.fixture(scope="module")

@@ -17,13 +17,10 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent / "serving"))
-
-import serving_tiny as tiny  # noqa: E402
-
-from tf_ssgn import query, serve  # noqa: E402
-from tf_ssgn.client import Client, RequestError  # noqa: E402
-from tf_ssgn.errors import UserError  # noqa: E402
+from tests.serving import serving_tiny as tiny
+from tf_ssgn import query, serve
+from tf_ssgn.client import Client, RequestError
+from tf_ssgn.errors import UserError
 
 
 @pytest.fixture(scope="module")

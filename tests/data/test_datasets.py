@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from trees import CLASSES, plain, put, quickdraw, sketchy, tuberlin
 
+from tests.trees import CLASSES, plain, put, quickdraw, sketchy, tuberlin
 from tf_ssgn.data.datasets import Dataset, open_dataset
 from tf_ssgn.data.file_lists import parse_line
 from tf_ssgn.errors import UserError

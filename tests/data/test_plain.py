@@ -8,9 +8,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import tensorflow as tf
-from hostile import corpus
 from PIL import Image
 
+from tests.hostile import corpus
 from tf_ssgn.config import PHOTO_LIMITS, QUERY_LIMITS, Limits
 from tf_ssgn.data import images, plain
 from tf_ssgn.status import Status

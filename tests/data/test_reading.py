@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from hostile import corpus
 
+from tests.hostile import corpus
 from tf_ssgn.config import PHOTO_LIMITS
 from tf_ssgn.data import images
 from tf_ssgn.data.reading import image_batches

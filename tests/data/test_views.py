@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from hostile import corpus
 
+from tests.hostile import corpus
 from tf_ssgn.data import views
 
 SIZE = 32

@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tests.evaluation.conftest import Arrays
 from tf_ssgn.errors import UserError
 from tf_ssgn.evaluation import expansion, score_features
-
-from .conftest import Arrays
 
 
 def unit(row):

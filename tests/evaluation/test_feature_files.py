@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.evaluation.conftest import Arrays
 from tf_ssgn import evaluate
 from tf_ssgn.errors import UserError
 from tf_ssgn.evaluation import feature_files, score_features
 from tf_ssgn.evaluation.feature_files import read_features
-
-from .conftest import Arrays
 
 
 @pytest.fixture

@@ -7,11 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.evaluation import naive
 from tf_ssgn.errors import UserError
 from tf_ssgn.evaluation import hashing, metrics
 from tf_ssgn.evaluation.inputs import encode_labels
-
-from . import naive
 
 
 def bits(codes: np.ndarray) -> np.ndarray:

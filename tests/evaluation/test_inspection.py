@@ -6,9 +6,8 @@ import math
 
 import numpy as np
 
+from tests.evaluation.conftest import Arrays
 from tf_ssgn.evaluation import inspection
-
-from .conftest import Arrays
 
 
 def test_confusion_counts_the_nearest():

@@ -13,11 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.evaluation import naive
+from tests.evaluation.conftest import Arrays
 from tf_ssgn.errors import UserError
 from tf_ssgn.evaluation import FAMILIES, metrics, per_query_features, per_query_rankings, score_features, score_rankings
-
-from . import naive
-from .conftest import Arrays
 
 
 @pytest.mark.shared

@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.evaluation.conftest import Arrays
 from tf_ssgn.errors import UserError
 from tf_ssgn.evaluation import per_query, per_query_features
 from tf_ssgn.evaluation.statistics import compare
-
-from .conftest import Arrays
 
 NAMES = [f"sketch/{number}.png" for number in range(40)]
 PHOTOS = [f"photo/{number}.jpg" for number in range(150)]

@@ -8,12 +8,11 @@ import math
 import numpy as np
 import pytest
 
+from tests.evaluation import naive
+from tests.evaluation.conftest import Arrays
 from tf_ssgn.cli import jsonable
 from tf_ssgn.errors import UserError
 from tf_ssgn.evaluation import hashing, inspection, protocol, score_features
-
-from . import naive
-from .conftest import Arrays
 
 
 def test_zero_shot_object(arrays: Arrays):

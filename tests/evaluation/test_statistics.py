@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from tests.evaluation.conftest import Arrays
 from tf_ssgn.errors import UserError
 from tf_ssgn.evaluation import per_query_features, per_query_rankings, statistics
-
-from .conftest import Arrays
 
 
 def scored(arrays: Arrays, noise: float = 0.0, k=5):

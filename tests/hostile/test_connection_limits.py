@@ -8,7 +8,6 @@ import http.client
 import json
 import os
 import socket
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,17 +17,14 @@ import grpc
 import pytest
 
 pytest.importorskip("starlette")
-sys.path.insert(0, str(Path(__file__).parent.parent / "serving"))
-
-import serving_tiny as tiny  # noqa: E402
-
-from hostile import corpus  # noqa: E402
-from tf_ssgn.config import GALLERY, PHOTO_LIMITS, SERVING  # noqa: E402
-from tf_ssgn.retrieval import photos  # noqa: E402
-from tf_ssgn.retrieval.files import Found  # noqa: E402
-from tf_ssgn.serving import access, connections, gateway, items, wire  # noqa: E402
-from tf_ssgn.serving.server import METADATA_BYTES, Server  # noqa: E402
-from tf_ssgn.serving.service import Service, served  # noqa: E402
+from tests.hostile import corpus
+from tests.serving import serving_tiny as tiny
+from tf_ssgn.config import GALLERY, PHOTO_LIMITS, SERVING
+from tf_ssgn.retrieval import photos
+from tf_ssgn.retrieval.files import Found
+from tf_ssgn.serving import access, connections, gateway, items, wire
+from tf_ssgn.serving.server import METADATA_BYTES, Server
+from tf_ssgn.serving.service import Service, served
 
 
 @pytest.fixture(scope="module")

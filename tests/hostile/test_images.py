@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageSequence
 
-from hostile import corpus
+from tests.hostile import corpus
 from tf_ssgn.config import PHOTO_LIMITS, QUERY_LIMITS
 from tf_ssgn.data import images
 from tf_ssgn.status import Status

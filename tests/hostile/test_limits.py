@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import re
 import socket
-import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,16 +15,13 @@ import numpy as np
 import pytest
 
 pytest.importorskip("starlette")
-sys.path.insert(0, str(Path(__file__).parent.parent / "serving"))
-
-import serving_tiny as tiny  # noqa: E402
-
-from hostile import corpus  # noqa: E402
-from tf_ssgn.config import GALLERY, PHOTO_LIMITS, QUERY_LIMITS, SERVING  # noqa: E402
-from tf_ssgn.serving import access, api, connections, gateway, items, tensors, wire  # noqa: E402
-from tf_ssgn.serving.server import METADATA_BYTES, Server  # noqa: E402
-from tf_ssgn.serving.service import Service, served  # noqa: E402
-from tf_ssgn.status import Status  # noqa: E402
+from tests.hostile import corpus
+from tests.serving import serving_tiny as tiny
+from tf_ssgn.config import GALLERY, PHOTO_LIMITS, QUERY_LIMITS, SERVING
+from tf_ssgn.serving import access, api, connections, gateway, items, tensors, wire
+from tf_ssgn.serving.server import METADATA_BYTES, Server
+from tf_ssgn.serving.service import Service, served
+from tf_ssgn.status import Status
 
 GOOD = tiny.drawing(4)
 LIMITS = Path(__file__).parent.parent.parent / "docs" / "limits.md"

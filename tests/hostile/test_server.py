@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -16,19 +14,16 @@ import numpy as np
 import pytest
 
 pytest.importorskip("starlette")
-sys.path.insert(0, str(Path(__file__).parent.parent / "serving"))
-
-import serving_tiny as tiny  # noqa: E402
-
-from hostile import corpus  # noqa: E402
-from tf_ssgn.client import Client  # noqa: E402
-from tf_ssgn.config import SERVING  # noqa: E402
-from tf_ssgn.serving import wire  # noqa: E402
-from tf_ssgn.serving.access import Access  # noqa: E402
-from tf_ssgn.serving.gateway import Gateway  # noqa: E402
-from tf_ssgn.serving.server import Server  # noqa: E402
-from tf_ssgn.serving.service import Service, served  # noqa: E402
-from tf_ssgn.status import Status  # noqa: E402
+from tests.hostile import corpus
+from tests.serving import serving_tiny as tiny
+from tf_ssgn.client import Client
+from tf_ssgn.config import SERVING
+from tf_ssgn.serving import wire
+from tf_ssgn.serving.access import Access
+from tf_ssgn.serving.gateway import Gateway
+from tf_ssgn.serving.server import Server
+from tf_ssgn.serving.service import Service, served
+from tf_ssgn.status import Status
 
 GOOD = tiny.drawing(4)
 

@@ -15,12 +15,11 @@ import sys
 from contextlib import redirect_stderr
 from pathlib import Path
 
+from tests.retrieval.embedder import TinyEmbedder
 from tf_ssgn.retrieval import builder, changes
 from tf_ssgn.retrieval.compaction import compact
 from tf_ssgn.retrieval.gallery import Gallery
 from tf_ssgn.retrieval.verify import verify
-
-from .embedder import TinyEmbedder
 
 WRITES = ("fsync", "replace", "unlink", "rmdir", "mkdir")
 

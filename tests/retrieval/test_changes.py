@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.retrieval.embedder import TinyEmbedder, draw_folder
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval import builder, changes
 from tf_ssgn.retrieval.files import to_file
 from tf_ssgn.retrieval.gallery import Gallery
 from tf_ssgn.retrieval.store import Store
-
-from .embedder import TinyEmbedder, draw_folder
 
 D = TinyEmbedder.dimension
 

@@ -13,15 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.retrieval.embedder import TinyEmbedder, draw, draw_folder
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval import builder, changes, compaction, segment
 from tf_ssgn.retrieval.gallery import Gallery
 from tf_ssgn.retrieval.store import Store
 from tf_ssgn.retrieval.verify import verify
 
-from .embedder import TinyEmbedder, draw, draw_folder
-
-TESTS = Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def prepare(work: Path, verb: str) -> tuple[int, int]:
@@ -43,8 +42,8 @@ def prepare(work: Path, verb: str) -> tuple[int, int]:
 @pytest.mark.parametrize(("verb", "step"), [("build", 2), ("sync", 5), ("delete", 2), ("compact", 4)])
 def test_killed_before_any_of_its_writes(tmp_path: Path, verb: str, step: int) -> None:
     before, after = prepare(tmp_path, verb)
-    script = [sys.executable, "-m", "retrieval.crash", verb, str(tmp_path), str(step)]
-    paths = os.pathsep.join([str(TESTS), str(TESTS.parent)])
+    script = [sys.executable, "-m", "tests.retrieval.crash", verb, str(tmp_path), str(step)]
+    paths = str(REPOSITORY)
     done = subprocess.run(script, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": paths}, timeout=120)
     assert done.returncode == 0, done.stderr
     *kills, last = done.stdout.splitlines()
@@ -58,10 +57,10 @@ def test_killed_before_any_of_its_writes(tmp_path: Path, verb: str, step: int) -
 def test_a_build_killed_at_any_moment_resumes(tmp_path: Path, seed: int) -> None:
     photo = draw_folder(tmp_path / "photo", classes=3, each=40)
     code = (
-        "import sys; from retrieval.embedder import TinyEmbedder; from tf_ssgn.retrieval import builder;"
+        "import sys; from tests.retrieval.embedder import TinyEmbedder; from tf_ssgn.retrieval import builder;"
         "print('go', flush=True); model = TinyEmbedder(seconds=0.05); builder.build(sys.argv[1], [sys.argv[2]], model)"
     )
-    paths = os.pathsep.join([str(TESTS), str(TESTS.parent)])
+    paths = str(REPOSITORY)
     script = [sys.executable, "-c", code, str(tmp_path / "g"), str(photo)]
     environment = {**os.environ, "PYTHONPATH": paths}
     with subprocess.Popen(
@@ -81,7 +80,7 @@ def test_a_build_killed_at_any_moment_resumes(tmp_path: Path, seed: int) -> None
 
 @pytest.mark.parametrize("verb", ["build", "add", "delete", "compact"])
 def test_every_write_made_to_fail(tmp_path: Path, verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from .crash import WRITES, command
+    from tests.retrieval.crash import WRITES, command
 
     before, after = prepare(tmp_path, verb)
     kind = errno.EROFS if verb == "delete" else errno.ENOSPC
@@ -118,11 +117,11 @@ def test_a_file_size_limit_is_one_line_and_harmless(tmp_path: Path) -> None:
     photo = draw_folder(tmp_path / "photo", classes=2, each=40)
     builder.build(tmp_path / "g", [draw(tmp_path / "one/1.png", 9).parent], TinyEmbedder())
     code = (
-        "import sys, resource; from retrieval.embedder import TinyEmbedder; from tf_ssgn import cli;"
+        "import sys, resource; from tests.retrieval.embedder import TinyEmbedder; from tf_ssgn import cli;"
         "from tf_ssgn.retrieval import builder; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000));"
         "cli.run(lambda argv: builder.add(sys.argv[1], [sys.argv[2]], TinyEmbedder()) and None)"
     )
-    paths = os.pathsep.join([str(TESTS), str(TESTS.parent)])
+    paths = str(REPOSITORY)
     script = [sys.executable, "-c", code, str(tmp_path / "g"), str(photo)]
     done = subprocess.run(script, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": paths}, timeout=60)
     assert done.returncode == 2, done.stderr

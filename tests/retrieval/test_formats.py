@@ -12,13 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.retrieval.embedder import TinyEmbedder, draw_folder
 from tf_ssgn.retrieval import builder, changes, compaction, gallery, scann_index
 from tf_ssgn.retrieval.gallery import Gallery
 from tf_ssgn.retrieval.options import Options
 from tf_ssgn.retrieval.segment import HEADER_BYTES, ITEMS, VECTORS, npy_header
 from tf_ssgn.retrieval.verify import verify
-
-from .embedder import TinyEmbedder, draw_folder
 
 D = TinyEmbedder.dimension
 SCHEMA_1 = """

@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.retrieval.embedder import TinyEmbedder, item_of
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval import changes, compaction, gallery, scann_index
 from tf_ssgn.retrieval.gallery import Gallery, Hit
 from tf_ssgn.retrieval.segment import ITEMS, VECTORS
-
-from .embedder import TinyEmbedder, item_of
 
 D = TinyEmbedder.dimension
 

@@ -8,14 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.retrieval.embedder import TinyEmbedder, draw, draw_folder, item_of
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval import builder, changes, compaction, metadata
 from tf_ssgn.retrieval.compaction import compact
 from tf_ssgn.retrieval.gallery import Gallery
 from tf_ssgn.retrieval.options import Options
 from tf_ssgn.retrieval.verify import verify
-
-from .embedder import TinyEmbedder, draw, draw_folder, item_of
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from retrieval.embedder import TinyEmbedder, draw_folder
-from retrieval.milvus_server import Server
+from tests.retrieval.embedder import TinyEmbedder, draw_folder
+from tests.retrieval.milvus_server import Server
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval import milvus_writer
 from tf_ssgn.retrieval.interface import Unreachable

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from retrieval.embedder import TinyEmbedder
+from tests.retrieval.embedder import TinyEmbedder
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval import milvus_writer
 from tf_ssgn.retrieval.milvus_filter import translated

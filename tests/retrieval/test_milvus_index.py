@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from retrieval.embedder import TinyEmbedder, draw, draw_folder
-from retrieval.milvus_server import Server
+from tests.retrieval.embedder import TinyEmbedder, draw, draw_folder
+from tests.retrieval.milvus_server import Server
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval import builder, milvus_check, milvus_writer
 from tf_ssgn.retrieval.gallery import Gallery

@@ -9,12 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.retrieval.embedder import TinyEmbedder, draw, draw_folder
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval import builder, changes, compaction, gallery, grouping, scann_index, segment
 from tf_ssgn.retrieval.gallery import Gallery
 from tf_ssgn.retrieval.options import Options
-
-from .embedder import TinyEmbedder, draw, draw_folder
 
 D, N = TinyEmbedder.dimension, 240
 

@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.retrieval.embedder import TinyEmbedder
 from tf_ssgn.retrieval import changes, compaction, gallery, scann_index
 from tf_ssgn.retrieval.gallery import Gallery
-
-from .embedder import TinyEmbedder
 
 pytestmark = pytest.mark.skipif(bool(scann_index.why_not()), reason="ScaNN does not run here")
 D = TinyEmbedder.dimension

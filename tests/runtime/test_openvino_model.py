@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hostile import corpus
 
 import tf_ssgn
+from tests.hostile import corpus
 from tf_ssgn.benchmarks import runtime as benchmark
 from tf_ssgn.errors import UserError
 from tf_ssgn.runtime import openvino_model

@@ -20,7 +20,7 @@ def spark() -> Iterator[Any]:
         pytest.skip("Spark needs Java (apt-get install openjdk-17-jre-headless)")
     from tf_ssgn.scale.spark import session
 
-    settings = {"spark__executorEnv__PYTHONPATH": str(Path(__file__).parents[1]), "spark__ui__enabled": "false"}
+    settings = {"spark__executorEnv__PYTHONPATH": str(Path(__file__).parents[2]), "spark__ui__enabled": "false"}
     settings |= {"spark__executor__memory": "512m", "spark__driver__memory": "512m"}
     # Short jobs: what the JVM would save by compiling well costs more than it saves.
     settings |= dict.fromkeys(("spark__driver__defaultJavaOptions", "spark__executor__defaultJavaOptions"), QUICK)

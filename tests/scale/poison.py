@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 
 import numpy as np
-from retrieval.embedder import TinyEmbedder
+
+from tests.retrieval.embedder import TinyEmbedder
 
 POISON = b"poison for whoever embeds this"
 

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from retrieval.embedder import TinyEmbedder, draw, draw_folder
 
-from scale import poison
-from scale.processes import kill_one
+from tests.retrieval.embedder import TinyEmbedder, draw, draw_folder
+from tests.scale import poison
+from tests.scale.processes import kill_one
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval import builder
 from tf_ssgn.retrieval.gallery import Gallery

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-import serving_tiny as tiny  # noqa: E402
-
-from tf_ssgn.runtime.saved_model import EmbeddingModel  # noqa: E402
+from tests.serving import serving_tiny as tiny
+from tf_ssgn.runtime.saved_model import EmbeddingModel
 
 
 @pytest.fixture(scope="session")

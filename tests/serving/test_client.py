@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import serving_tiny as tiny
 from PIL import Image
 
+from tests.serving import serving_tiny as tiny
 from tf_ssgn.client import Answer, AsyncClient, Client, Hit, ImageError, RequestError
 from tf_ssgn.config import SERVING
 from tf_ssgn.errors import UserError

@@ -6,7 +6,8 @@ import base64
 from typing import Any
 
 import pytest
-import serving_tiny as tiny
+
+from tests.serving import serving_tiny as tiny
 
 grpc_requests = pytest.importorskip("grpc_requests")
 

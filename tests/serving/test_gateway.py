@@ -16,9 +16,10 @@ from urllib.parse import quote
 
 import numpy as np
 import pytest
-import serving_tiny as tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from tests.serving import serving_tiny as tiny
 
 pytest.importorskip("starlette")
 

@@ -9,11 +9,11 @@ import os
 import re
 
 import pytest
-import serving_tiny as tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from tests.serving import serving_tiny as tiny
 from tf_ssgn.serving import grid
 
 

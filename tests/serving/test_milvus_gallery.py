@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import serving_tiny as tiny
-from retrieval.milvus_server import Server as MilvusServer
 
+from tests.retrieval.milvus_server import Server as MilvusServer
+from tests.serving import serving_tiny as tiny
 from tf_ssgn import serve
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval import milvus_writer

@@ -120,7 +120,7 @@ def test_browsers_do_not_resolve_the_address_of_a_photo_to_another(id: str) -> N
 def test_explain_answers_with_both_stages(address, gallery, model) -> None:
     import base64
 
-    import serving_tiny as tiny
+    from tests.serving import serving_tiny as tiny
 
     body = {"image": base64.b64encode(tiny.drawing(4)).decode(), "k": 3, "labels": ["square"]}
     told = json.loads(get(address + "/api/explain", body)[2])

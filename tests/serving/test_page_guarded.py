@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import browser as tools
 import pytest
-import serving_tiny as tiny
+
+from tests.serving import browser as tools
+from tests.serving import serving_tiny as tiny
 
 pytest.importorskip("starlette")
 pytest.importorskip("playwright", reason="no Playwright (pip install 'tf_ssgn[dev]')")

@@ -11,11 +11,11 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-import serving_tiny as tiny
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 import tf_ssgn
+from tests.serving import serving_tiny as tiny
 from tf_ssgn.client import Client
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval import builder, changes

@@ -7,7 +7,8 @@ import re
 from typing import Any
 
 import pytest
-from test_operator_files import FOLDER, loaded, said, tool
+
+from tests.serving.test_operator_files import FOLDER, loaded, said, tool
 
 
 def test_milvus_on_one_machine() -> None:

@@ -11,7 +11,6 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-import serving_tiny as tiny
 import tensorflow as tf
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from hypothesis import given, settings
@@ -27,6 +26,7 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
+from tests.serving import serving_tiny as tiny
 from tf_ssgn.client import Client, RequestError
 from tf_ssgn.config import SERVING, Serving
 from tf_ssgn.errors import UserError

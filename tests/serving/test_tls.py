@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import serving_tiny as tiny
 
+from tests.serving import serving_tiny as tiny
 from tf_ssgn.client import Client, RequestError
 from tf_ssgn.errors import UserError
 from tf_ssgn.serving.server import Server

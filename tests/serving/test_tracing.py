@@ -8,7 +8,8 @@ from typing import Any
 
 import grpc
 import pytest
-import serving_tiny as tiny
+
+from tests.serving import serving_tiny as tiny
 
 pytest.importorskip("opentelemetry.sdk")
 pytest.importorskip("starlette")

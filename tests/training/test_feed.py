@@ -6,8 +6,8 @@ import dataclasses
 
 import numpy as np
 import pytest
-from trees import plain
 
+from tests.trees import plain
 from tf_ssgn import config
 from tf_ssgn.data.datasets import open_dataset
 from tf_ssgn.data.pipeline import pair_sampler

@@ -5,8 +5,8 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
-from test_trainer import TAPS, trainer_of
 
+from tests.training.test_trainer import TAPS, trainer_of
 from tf_ssgn.data.datasets import Item
 from tf_ssgn.training.guides import solve_guides
 from tf_ssgn.training.images import Images

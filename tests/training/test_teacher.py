@@ -5,8 +5,8 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
-from test_trainer import BATCH, TAPS, batches, fit, trainer_of
 
+from tests.training.test_trainer import BATCH, TAPS, batches, fit, trainer_of
 from tf_ssgn.errors import UserError
 
 WIDTH, CLASSES = 32, 9

@@ -10,7 +10,8 @@ import time
 
 import keras
 import pytest
-from test_devices import free_ports, history, start
+
+from tests.training.test_devices import free_ports, history, start
 
 pytestmark = [
     pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="strategies are TensorFlow's"),
