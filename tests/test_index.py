@@ -13,7 +13,8 @@ import pytest
 
 import tf_ssgn
 from tests.retrieval.embedder import TinyEmbedder, draw, draw_folder
-from tf_ssgn import cli, index
+from tf_ssgn import index
+from tf_ssgn.common import cli
 
 
 @pytest.fixture(autouse=True)

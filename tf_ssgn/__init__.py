@@ -20,7 +20,7 @@ __all__ = ["Gallery", "client", "load"]
 
 if sys.argv[:1] == ["-m"] and not importlib.util.find_spec("numpy"):
     # `python -m tf_ssgn.train` by a Python without the package's needs: one line, before any module fails to import.
-    from tf_ssgn.cli import EXIT_MISTAKE, log, missing_package
+    from tf_ssgn.common.cli import EXIT_MISTAKE, log, missing_package
 
     log(f"error: {missing_package('numpy')}")
     sys.exit(EXIT_MISTAKE)

@@ -16,7 +16,8 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from tf_ssgn import atomic, benchmarks, cli
+from tf_ssgn import benchmarks
+from tf_ssgn.common import atomic, cli
 from tf_ssgn.errors import UserError
 
 

@@ -19,7 +19,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tf_ssgn import cli, config
+from tf_ssgn import config
+from tf_ssgn.common import cli
 from tf_ssgn.errors import UserError
 
 DEFAULT = "demo"
@@ -174,8 +175,8 @@ def draw_answers(address: str, data: Path, picture: Path) -> None:
     """One row per unseen class: a drawing, and the photos found among all classes, framed by right and wrong."""
     from PIL import Image, ImageOps
 
-    from tf_ssgn.atomic import writing
     from tf_ssgn.client import Client
+    from tf_ssgn.common.atomic import writing
 
     asked = queries(data)
     page = Image.new("RGB", ((ANSWERS + 1) * CELL + CELL // 4, len(asked) * CELL), "white")

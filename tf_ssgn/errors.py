@@ -23,7 +23,7 @@ class UserError(Exception):
     """A mistake of the caller: bad path, bad value, bad file.
 
     The message is one line: what was received, what was expected, what to do.
-    Commands print it to stderr and exit with code 2 (see `tf_ssgn.cli`).
+    Commands print it to stderr and exit with code 2 (see `tf_ssgn.common.cli`).
     """
 
     def __init__(self, message: str):

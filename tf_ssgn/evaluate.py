@@ -17,9 +17,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tf_ssgn import atomic, cli
+from tf_ssgn.common import atomic, cli
+from tf_ssgn.common.names import listed, printable
 from tf_ssgn.config import LARGEST_K, LEADING_FAMILY, preset
-from tf_ssgn.data.names import listed, printable
 from tf_ssgn.errors import UserError
 from tf_ssgn.run_evaluation import evaluate_run
 

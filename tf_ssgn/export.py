@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tf_ssgn import cli
+from tf_ssgn.common import cli
 from tf_ssgn.errors import UserError
 
 if TYPE_CHECKING:

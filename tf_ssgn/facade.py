@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tf_ssgn.cli import log, prepare_tensorflow
+from tf_ssgn.common.cli import log, prepare_tensorflow
 from tf_ssgn.errors import UserError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tf_ssgn import cli
+from tf_ssgn.common import cli
 from tf_ssgn.errors import UserError
 from tf_ssgn.facade import RUNTIMES
 

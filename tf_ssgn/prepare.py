@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tf_ssgn import cli
+from tf_ssgn.common import cli
 from tf_ssgn.config import PRESETS, RASTER, Raster, Synthetic
 from tf_ssgn.errors import UserError
 
@@ -203,7 +203,7 @@ def describe(report: Report) -> str:
 
 
 def _semantics(args: argparse.Namespace) -> int:
-    from tf_ssgn.data.names import printable
+    from tf_ssgn.common.names import printable
     from tf_ssgn.data.semantics import fingerprint, neighbours
     from tf_ssgn.data.splits import read_split
     from tf_ssgn.data.vector_cache import cached_vectors

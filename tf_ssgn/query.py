@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tf_ssgn import cli
+from tf_ssgn.common import cli
 from tf_ssgn.config import SERVING
 from tf_ssgn.errors import UserError
 

@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tf_ssgn import cli
+from tf_ssgn.common import cli
 from tf_ssgn.config import SERVING
 from tf_ssgn.errors import UserError
 from tf_ssgn.facade import RUNTIMES

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tf_ssgn import cli
 from tf_ssgn import config as configuration
-from tf_ssgn.atomic import LEFTOVER
+from tf_ssgn.common import cli
+from tf_ssgn.common.atomic import LEFTOVER
 from tf_ssgn.config import PRESETS, Config
 from tf_ssgn.errors import UserError
 

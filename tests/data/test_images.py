@@ -11,9 +11,9 @@ import tensorflow as tf
 from PIL import Image, ImageOps
 
 from tests.hostile import corpus
+from tf_ssgn.common.status import Status
 from tf_ssgn.config import PHOTO_LIMITS, QUERY_LIMITS, Limits
 from tf_ssgn.data import images
-from tf_ssgn.status import Status
 
 Decode = Callable[[bytes], np.ndarray]
 

@@ -11,9 +11,9 @@ import tensorflow as tf
 from PIL import Image
 
 from tests.hostile import corpus
+from tf_ssgn.common.status import Status
 from tf_ssgn.config import PHOTO_LIMITS, QUERY_LIMITS, Limits
 from tf_ssgn.data import images, plain
-from tf_ssgn.status import Status
 
 PLAIN = {"jpeg": plain.plain_jpeg, "png": plain.plain_png}
 Short = Callable[[bytes], np.ndarray | None]

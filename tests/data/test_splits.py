@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tf_ssgn.common.names import normalise
 from tf_ssgn.data import splits
-from tf_ssgn.data.names import normalise
 from tf_ssgn.data.published import DATASETS, classes_of
 from tf_ssgn.data.splits import Split, carve_validation, checksum, load_split, published, read_split
 from tf_ssgn.errors import UserError

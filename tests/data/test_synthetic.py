@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
+from tf_ssgn.common.progress import Progress
 from tf_ssgn.data import synthetic
 from tf_ssgn.data.drawing.instance import SHAPES, placed
 from tf_ssgn.data.drawing.semantics import ATTRIBUTES, PARTS, TRAITS, traits
 from tf_ssgn.errors import UserError
-from tf_ssgn.progress import Progress
 
 SIZE = 64
 

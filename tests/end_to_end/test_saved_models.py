@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 import tf_ssgn
+from tf_ssgn.common.status import Status
 from tf_ssgn.config import SERVING
 from tf_ssgn.errors import UserError
 from tf_ssgn.export import export
-from tf_ssgn.status import Status
 
 # Neither tf_ssgn nor Keras may be needed to answer.
 FRESH = """

@@ -10,7 +10,7 @@ import pytest
 
 from tests.evaluation import naive
 from tests.evaluation.conftest import Arrays
-from tf_ssgn.cli import jsonable
+from tf_ssgn.common.cli import jsonable
 from tf_ssgn.errors import UserError
 from tf_ssgn.evaluation import hashing, inspection, protocol, score_features
 

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from tests.evaluation.conftest import Arrays
-from tf_ssgn import atomic
-from tf_ssgn.cli import jsonable
+from tf_ssgn.common import atomic
+from tf_ssgn.common.cli import jsonable
 from tf_ssgn.config import LEADING_FAMILY
 from tf_ssgn.evaluation import figures, hashing, inspection, pictures, protocol, report, tables
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from PIL import Image, ImageDraw
 
-from tf_ssgn.status import Status
+from tf_ssgn.common.status import Status
 
 OK, EMPTY, UNKNOWN, CORRUPT = Status.OK, Status.EMPTY, Status.UNKNOWN_FORMAT, Status.CORRUPT
 TOO_LARGE, TOO_SMALL, BLANK = Status.TOO_LARGE, Status.TOO_SMALL, Status.BLANK

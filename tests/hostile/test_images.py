@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageSequence
 
 from tests.hostile import corpus
+from tf_ssgn.common.status import Status
 from tf_ssgn.config import PHOTO_LIMITS, QUERY_LIMITS
 from tf_ssgn.data import images
-from tf_ssgn.status import Status
 
 Decode = Callable[[bytes], tuple[np.ndarray, Status]]
 

@@ -17,11 +17,11 @@ import pytest
 pytest.importorskip("starlette")
 from tests.hostile import corpus
 from tests.serving import serving_tiny as tiny
+from tf_ssgn.common.status import Status
 from tf_ssgn.config import GALLERY, PHOTO_LIMITS, QUERY_LIMITS, SERVING
 from tf_ssgn.serving import access, api, connections, gateway, items, tensors, wire
 from tf_ssgn.serving.server import METADATA_BYTES, Server
 from tf_ssgn.serving.service import Service, served
-from tf_ssgn.status import Status
 
 GOOD = tiny.drawing(4)
 LIMITS = Path(__file__).parent.parent.parent / "docs" / "limits.md"

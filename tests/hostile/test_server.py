@@ -17,13 +17,13 @@ pytest.importorskip("starlette")
 from tests.hostile import corpus
 from tests.serving import serving_tiny as tiny
 from tf_ssgn.client import Client
+from tf_ssgn.common.status import Status
 from tf_ssgn.config import SERVING
 from tf_ssgn.serving import wire
 from tf_ssgn.serving.access import Access
 from tf_ssgn.serving.gateway import Gateway
 from tf_ssgn.serving.server import Server
 from tf_ssgn.serving.service import Service, served
-from tf_ssgn.status import Status
 
 GOOD = tiny.drawing(4)
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from tf_ssgn.common.status import Status
 from tf_ssgn.config import QUERY_LIMITS
 from tf_ssgn.retrieval.gallery import Gallery
 from tf_ssgn.retrieval.segment import Item
-from tf_ssgn.status import Status
 
 
 class TinyEmbedder:

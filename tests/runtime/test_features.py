@@ -9,13 +9,13 @@ import keras
 import numpy as np
 import pytest
 
+from tf_ssgn.common.status import Status
 from tf_ssgn.data.datasets import open_dataset
 from tf_ssgn.data.reading import refuse_lost
 from tf_ssgn.errors import UserError
 from tf_ssgn.models.backbones import build_backbone, tap_sizes
 from tf_ssgn.runtime import features
 from tf_ssgn.runtime.features import FeatureCache, default_folder
-from tf_ssgn.status import Status
 from tf_ssgn.training.images import read_taps
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tf_ssgn import cli, index
+from tf_ssgn import index
+from tf_ssgn.common import cli
 from tf_ssgn.errors import UserError
 from tf_ssgn.scale import spark
 from tf_ssgn.scale.card import read_card

@@ -25,6 +25,7 @@ pytest.importorskip("starlette")
 
 from PIL import Image
 
+from tf_ssgn.common.status import Status
 from tf_ssgn.config import SERVING, Serving
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval import changes
@@ -34,7 +35,6 @@ from tf_ssgn.serving.access import Access
 from tf_ssgn.serving.gateway import Gateway
 from tf_ssgn.serving.items import Uploads
 from tf_ssgn.serving.service import Service, State, served
-from tf_ssgn.status import Status
 
 TOKEN = "t" * 32
 PNG = tiny.drawing(4)

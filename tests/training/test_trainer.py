@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -176,7 +177,7 @@ ON_THE_OTHER = """
 import sys
 import numpy as np
 sys.path.insert(0, sys.argv[1])
-from test_trainer import batches, keras, trainer_of
+from tests.training.test_trainer import batches, keras, trainer_of
 assert keras.backend.backend() == "tensorflow"
 trainer = trainer_of()
 trainer.load_weights(sys.argv[2] + "/t.weights.h5")
@@ -190,7 +191,7 @@ def test_the_codes_are_those_of_tensorflow(tmp_path):
     trainer = trainer_of()
     trainer.save_weights(tmp_path / "t.weights.h5")
     done = subprocess.run(
-        [sys.executable, "-c", ON_THE_OTHER, os.path.dirname(__file__), tmp_path],
+        [sys.executable, "-c", ON_THE_OTHER, Path(__file__).resolve().parents[2], tmp_path],
         env=os.environ | {"KERAS_BACKEND": "tensorflow"}, capture_output=True, text=True, timeout=280,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from tf_ssgn import cli
+from tf_ssgn.common import cli
 from tf_ssgn.config import GALLERY
 
 

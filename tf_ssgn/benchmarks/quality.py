@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tf_ssgn import atomic, cli
 from tf_ssgn import config as configuration
+from tf_ssgn.common import atomic, cli
 from tf_ssgn.config import LEADING_FAMILY
 from tf_ssgn.errors import UserError
 from tf_ssgn.evaluation.statistics import across_seeds

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tf_ssgn.benchmarks import _served
-from tf_ssgn.status import Status
+from tf_ssgn.common.status import Status
 
 CLIENTS = 16
 HOSTILE = 0.05

@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 
 from tf_ssgn import config as configuration
-from tf_ssgn.cli import prepare_tensorflow
+from tf_ssgn.common.cli import prepare_tensorflow
+from tf_ssgn.common.progress import track
 from tf_ssgn.config import Config
 from tf_ssgn.data.datasets import Item
 from tf_ssgn.errors import UserError
-from tf_ssgn.progress import track
 
 SIDES = (500, 375)  # of the JPEG that the input pipeline is measured on
 SIZE = 224  # side of what it makes

@@ -13,13 +13,13 @@ from typing import Any
 
 from PIL import Image
 
+from tf_ssgn.common.names import listed, match, printable
+from tf_ssgn.common.progress import track
 from tf_ssgn.config import PHOTO_LIMITS
 from tf_ssgn.data.datasets import Dataset, Item, open_dataset
-from tf_ssgn.data.names import listed, match, printable
 from tf_ssgn.data.published import DATASETS, SPLIT_COUNTS, Published, classes_of
 from tf_ssgn.data.splits import Split, load_split, read_split
 from tf_ssgn.errors import UserError
-from tf_ssgn.progress import track
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 FOLDER = "folder"  # a dataset of one's own: nothing published to compare with

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, groupby, islice
 from pathlib import Path
 
-from tf_ssgn import atomic
+from tf_ssgn.common import atomic
+from tf_ssgn.common.names import printable
 from tf_ssgn.config import RASTER, Raster
-from tf_ssgn.data.names import printable
 from tf_ssgn.data.strokes import Drawing, check_raster, read_ndjson, render
 from tf_ssgn.data.svg import read_svg
 from tf_ssgn.errors import UserError

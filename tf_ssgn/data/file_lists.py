@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from tf_ssgn.data.names import listed, normalise, printable
+from tf_ssgn.common.names import listed, normalise, printable
 from tf_ssgn.errors import UserError
 
 MAX_LINE_BYTES = 16384  # a path has 4096 bytes at most

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from tf_ssgn.common.names import listed, match, printable
 from tf_ssgn.data.file_lists import read_file_lists
-from tf_ssgn.data.names import listed, match, printable
 from tf_ssgn.errors import UserError
 
 Files = dict[str, list[str]]  # class folder's name -> paths of its images

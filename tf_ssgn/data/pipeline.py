@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tf_ssgn import config as configuration
+from tf_ssgn.common.status import Status
 from tf_ssgn.data.datasets import Item
 from tf_ssgn.data.reading import UNREADABLE, loader, path_bytes
 from tf_ssgn.errors import UserError
-from tf_ssgn.status import Status
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tf_ssgn import config as configuration
+from tf_ssgn.common.status import MEANING, Status
 from tf_ssgn.data.datasets import Item
 from tf_ssgn.errors import UserError
-from tf_ssgn.status import MEANING, Status
 
 if TYPE_CHECKING:
     import tensorflow as tf

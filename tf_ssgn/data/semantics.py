@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from tf_ssgn.common.names import listed, match, printable, refuse_text, spellings, words
 from tf_ssgn.data import vector_files
-from tf_ssgn.data.names import listed, match, printable, refuse_text, spellings, words
 from tf_ssgn.errors import UserError
 
 HUB = "hub:"  # a source that starts so is a text encoder: a TF-Hub handle or a local SavedModel

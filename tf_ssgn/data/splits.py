@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from tf_ssgn.data.names import listed, match, normalise, refuse_text
+from tf_ssgn.common.names import listed, match, normalise, refuse_text
 from tf_ssgn.errors import UserError
 
 PUBLISHED_FILE = Path(__file__).with_name("splits.json")

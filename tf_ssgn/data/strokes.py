@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
+from tf_ssgn.common.names import printable
 from tf_ssgn.config import LARGEST_RASTER, RASTER, Raster
-from tf_ssgn.data.names import printable
 from tf_ssgn.errors import UserError
 
 SUPERSAMPLING = 4  # Pillow's lines are hard-edged; drawn this much larger and averaged they have 16 grey levels

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tf_ssgn.data.names import printable
+from tf_ssgn.common.names import printable
 from tf_ssgn.data.strokes import MAX_POINTS, Drawing, check_points
 from tf_ssgn.errors import UserError
 

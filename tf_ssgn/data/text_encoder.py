@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tf_ssgn.data.names import printable
+from tf_ssgn.common.names import printable
 from tf_ssgn.errors import UserError
 
 BATCH = 64

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tf_ssgn.atomic import writing
-from tf_ssgn.cli import log
+from tf_ssgn.common.atomic import writing
+from tf_ssgn.common.cli import log
 from tf_ssgn.data.semantics import class_vectors, fingerprint
 from tf_ssgn.errors import DAMAGED_ARCHIVE, reason
 

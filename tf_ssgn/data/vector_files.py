@@ -13,9 +13,9 @@ from typing import IO, cast
 
 import numpy as np
 
-from tf_ssgn import npz
+from tf_ssgn.common import npz
+from tf_ssgn.common.names import listed, printable
 from tf_ssgn.config import VECTOR_LIMITS
-from tf_ssgn.data.names import listed, printable
 from tf_ssgn.errors import UserError
 
 FORMATS = ".npz (names, vectors), .bin (word2vec), .txt (word2vec, GloVe), .vec (fastText), the last three also .gz"

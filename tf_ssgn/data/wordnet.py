@@ -14,7 +14,7 @@ from typing import IO
 
 import numpy as np
 
-from tf_ssgn.data.names import printable, spellings, words
+from tf_ssgn.common.names import printable, spellings, words
 from tf_ssgn.data.splits import published
 from tf_ssgn.errors import UserError
 

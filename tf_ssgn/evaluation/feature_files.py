@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tf_ssgn.common.names import listed, printable
+from tf_ssgn.common.npz import names, read_npz
 from tf_ssgn.config import FEATURES_BYTES
-from tf_ssgn.data.names import listed, printable
 from tf_ssgn.errors import UserError
-from tf_ssgn.npz import names, read_npz
 
 
 class Features(NamedTuple):

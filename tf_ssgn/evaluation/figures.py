@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from tf_ssgn import atomic
+from tf_ssgn.common import atomic
 from tf_ssgn.evaluation import charts, pdf
 from tf_ssgn.evaluation.facts import leading
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tf_ssgn.data.names import refuse_text
+from tf_ssgn.common.names import refuse_text
 from tf_ssgn.errors import UserError
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tf_ssgn.data.names import printable
+from tf_ssgn.common.names import printable
 from tf_ssgn.evaluation.inputs import encode_labels, feature_pair
 from tf_ssgn.evaluation.ranking import Cosines, content_order
 from tf_ssgn.evaluation.threads import one_blas_thread

@@ -6,7 +6,7 @@ import importlib.util
 import io
 import os
 
-from tf_ssgn import atomic
+from tf_ssgn.common import atomic
 
 
 def available() -> bool:

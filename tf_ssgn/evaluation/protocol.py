@@ -1,7 +1,7 @@
 """The published protocols over arrays: plain zero-shot, generalized zero-shot, fine-grained, and binary codes.
 
 Inductive only: nothing here looks at the other queries, re-ranks, or fits anything on the test set.
-NaN stands for what is not defined; `tf_ssgn.cli.jsonable` makes it null on the way to a file.
+NaN stands for what is not defined; `tf_ssgn.common.cli.jsonable` makes it null on the way to a file.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tf_ssgn.data.names import printable, refuse_text
+from tf_ssgn.common.names import printable, refuse_text
 from tf_ssgn.errors import UserError
 from tf_ssgn.evaluation.hashing import ITQ, rank_codes
 from tf_ssgn.evaluation.inputs import Labels, encode_labels, feature_pair, label_array

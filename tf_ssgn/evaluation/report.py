@@ -9,7 +9,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from tf_ssgn import atomic
+from tf_ssgn.common import atomic
 from tf_ssgn.evaluation import charts, report_tables
 from tf_ssgn.evaluation.facts import leading
 from tf_ssgn.evaluation.figures import figures

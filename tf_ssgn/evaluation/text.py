@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
-from tf_ssgn.data.names import printable
+from tf_ssgn.common.names import printable
 
 # XML has no place for these, escaped or not: control characters show as their pictures (U+241B for escape).
 _NOT_XML = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\t\n\r"}

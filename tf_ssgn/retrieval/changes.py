@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from tf_ssgn import atomic
+from tf_ssgn.common import atomic
+from tf_ssgn.common.npz import read_npz
 from tf_ssgn.config import GALLERY
 from tf_ssgn.errors import DAMAGED_ARCHIVE, UserError, reason
-from tf_ssgn.npz import read_npz
 from tf_ssgn.retrieval.builder import add_part, first_manifest
 from tf_ssgn.retrieval.compaction import merge
 from tf_ssgn.retrieval.embedding import Embedder, Report

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from tf_ssgn.cli import log
+from tf_ssgn.common.cli import log
+from tf_ssgn.common.progress import Progress
 from tf_ssgn.config import GALLERY
-from tf_ssgn.progress import Progress
 from tf_ssgn.retrieval import scann_index
 from tf_ssgn.retrieval.segment import Item, Segment, SegmentWriter
 from tf_ssgn.retrieval.store import Store, describe_folder

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from tf_ssgn.common.progress import Progress
 from tf_ssgn.errors import UserError
-from tf_ssgn.progress import Progress
 from tf_ssgn.retrieval.changes import ParquetItems
 from tf_ssgn.retrieval.milvus_index import VECTOR, MilvusGallery, item_of
 from tf_ssgn.retrieval.segment import UNIT_TOLERANCE, Item

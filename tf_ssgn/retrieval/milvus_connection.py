@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tf_ssgn.cli import log
+from tf_ssgn.common.cli import log
 from tf_ssgn.config import MILVUS
 from tf_ssgn.errors import UserError, reason
 from tf_ssgn.retrieval.interface import Unreachable

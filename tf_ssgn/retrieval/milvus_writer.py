@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from tf_ssgn.common.progress import Progress
 from tf_ssgn.config import MILVUS, SERVING
 from tf_ssgn.errors import UserError
-from tf_ssgn.progress import Progress
 from tf_ssgn.retrieval import condition
 from tf_ssgn.retrieval.builder import first_manifest, sources_of
 from tf_ssgn.retrieval.embedding import Embedder, Report, embed_images, read_ahead

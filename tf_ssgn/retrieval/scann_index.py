@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tf_ssgn.cli import prepare_tensorflow
+from tf_ssgn.common.cli import prepare_tensorflow
 from tf_ssgn.config import GALLERY
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval import exact

@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from tf_ssgn import atomic
+from tf_ssgn.common import atomic
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.segment import HEADER_BYTES, VECTORS
 

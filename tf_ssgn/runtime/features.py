@@ -18,12 +18,12 @@ from pathlib import Path
 
 import numpy as np
 
-from tf_ssgn.atomic import writing
-from tf_ssgn.cli import log
+from tf_ssgn.common.atomic import writing
+from tf_ssgn.common.cli import log
+from tf_ssgn.common.progress import Progress
+from tf_ssgn.common.status import Status
 from tf_ssgn.data.datasets import Item
 from tf_ssgn.errors import DAMAGED_ARCHIVE, reason
-from tf_ssgn.progress import Progress
-from tf_ssgn.status import Status
 
 BATCH = 32
 PACK_IMAGES = 1024  # what an interrupted extraction loses at most

@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 
+from tf_ssgn.common.status import Status
 from tf_ssgn.errors import UserError
 from tf_ssgn.runtime.features import default_folder
 from tf_ssgn.runtime.saved_model import Function
-from tf_ssgn.status import Status
 
 OPENVINO = "openvino f32"
 PRECISION = {"INFERENCE_PRECISION_HINT": "f32"}  # its own default on CPUs with AMX is bfloat16, cosine 0.987

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 
-from tf_ssgn import cli
+from tf_ssgn.common import cli
 from tf_ssgn.errors import UserError
 from tf_ssgn.facade import RUNTIMES
 

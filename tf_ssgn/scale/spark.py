@@ -23,9 +23,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tf_ssgn.cli import log
+from tf_ssgn.common.cli import log
+from tf_ssgn.common.progress import Progress
 from tf_ssgn.errors import UserError, reason
-from tf_ssgn.progress import Progress
 from tf_ssgn.scale import places, worker
 from tf_ssgn.scale.card import Card
 from tf_ssgn.scale.dataset import BAD, DATA, RUNS, Dataset

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import numpy as np
 
+from tf_ssgn.common.status import MEANING, Status
 from tf_ssgn.config import SERVING
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.interface import Unreachable
@@ -18,7 +19,6 @@ from tf_ssgn.serving import rest, tracing
 from tf_ssgn.serving.batcher import Call
 from tf_ssgn.serving.faults import Fault, invalid, not_found
 from tf_ssgn.serving.service import NO_GALLERY_NOW, Job, Served, Service, Target
-from tf_ssgn.status import MEANING, Status
 
 KINDS = {"sketch": "embed_sketch", "photo": "embed_photo"}
 FIELDS = ("image", "id", "kind", "k", "labels", "columns", "exclude", "threshold", "group")

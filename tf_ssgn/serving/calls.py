@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tf_ssgn.common.status import Status
 from tf_ssgn.config import SERVING
 from tf_ssgn.errors import UserError
 from tf_ssgn.serving import tensors, wire
 from tf_ssgn.serving.pictures import ImageError, describe, image_bytes
-from tf_ssgn.status import Status
 
 # Room that the rest of a request takes beside the pictures.
 OVERHEAD_BYTES = 64 * 2**10

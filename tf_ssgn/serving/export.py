@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tf_ssgn.atomic import sync_folder, write_json, write_text
-from tf_ssgn.cli import log
+from tf_ssgn.common.atomic import sync_folder, write_json, write_text
+from tf_ssgn.common.cli import log
 from tf_ssgn.config import SERVING
 from tf_ssgn.errors import UserError
 from tf_ssgn.runtime.saved_model import CARD

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tf_ssgn import atomic
+from tf_ssgn.common import atomic
 from tf_ssgn.config import PHOTO_LIMITS
 
 THUMBNAIL_SIDE = 256

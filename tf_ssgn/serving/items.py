@@ -11,7 +11,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from tf_ssgn import atomic
+from tf_ssgn.common import atomic
 from tf_ssgn.config import PHOTO_LIMITS
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval import builder, changes, photos

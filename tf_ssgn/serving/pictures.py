@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from tf_ssgn.common.status import MEANING, Status
 from tf_ssgn.config import QUERY_LIMITS
 from tf_ssgn.errors import UserError
-from tf_ssgn.status import MEANING, Status
 
 
 class ImageError(UserError):

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tf_ssgn import atomic
+from tf_ssgn.common import atomic
 
 
 def _note(port: int) -> Path:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tf_ssgn.cli import log
+from tf_ssgn.common.cli import log
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.interface import open_gallery, state_of
 from tf_ssgn.runtime.saved_model import newest_version

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from tf_ssgn.cli import jsonable
+from tf_ssgn.common.cli import jsonable
 from tf_ssgn.serving import contract
 from tf_ssgn.serving.batcher import Call
 from tf_ssgn.serving.faults import invalid, not_found

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from tf_ssgn.common.status import Status
 from tf_ssgn.config import QUERY_LIMITS, SERVING, Serving
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.interface import Unreachable
@@ -21,7 +22,6 @@ from tf_ssgn.serving.batcher import Batcher, Call, Work
 from tf_ssgn.serving.faults import Fault, invalid, not_found
 from tf_ssgn.serving.metrics import Metrics
 from tf_ssgn.serving.tensors import Pending, TensorFault
-from tf_ssgn.status import Status
 
 NO_GALLERY_NOW = Fault(
     "UNAVAILABLE", "the gallery does not answer now, so there are embeddings but no searches; try again soon"

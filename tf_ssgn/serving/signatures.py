@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tf_ssgn.common.status import Status
 from tf_ssgn.config import QUERY_LIMITS, SERVING
 from tf_ssgn.data import images, views
 from tf_ssgn.models.contours import contours
 from tf_ssgn.models.fusion import unit
 from tf_ssgn.retrieval.scann_index import build_tf_searcher, reorder
-from tf_ssgn.status import Status
 
 BYTES = tf.TensorSpec([None], tf.string, name="image_bytes")
 K = tf.TensorSpec([None], tf.int32, name="k")

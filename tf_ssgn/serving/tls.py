@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tf_ssgn.cli import log
+from tf_ssgn.common.cli import log
 from tf_ssgn.errors import UserError
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from tf_ssgn.common.progress import Progress
 from tf_ssgn.errors import UserError
-from tf_ssgn.progress import Progress
 from tf_ssgn.training.devices import Devices
 from tf_ssgn.training.optimizer import averaged
 from tf_ssgn.training.run_folder import Run, append_history, save_state, save_weights

@@ -9,8 +9,9 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from tf_ssgn.atomic import writing
-from tf_ssgn.cli import log
+from tf_ssgn.common.atomic import writing
+from tf_ssgn.common.cli import log
+from tf_ssgn.common.progress import Progress
 from tf_ssgn.config import LEADING_FAMILY
 from tf_ssgn.data.pipeline import pair_sampler
 from tf_ssgn.data.reading import lost_files, refuse_lost
@@ -18,7 +19,6 @@ from tf_ssgn.errors import DAMAGED_ARCHIVE, UserError, reason
 from tf_ssgn.evaluation import score_features
 from tf_ssgn.models.backbones import build_backbone, tap_sizes
 from tf_ssgn.models.fusion import unit
-from tf_ssgn.progress import Progress
 from tf_ssgn.runtime.features import FeatureCache
 from tf_ssgn.training.callbacks import Checkpoint, EpochEnd, State, StepProgress, ctrl_c
 from tf_ssgn.training.devices import Devices

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tf_ssgn.cli import log
+from tf_ssgn.common.cli import log
+from tf_ssgn.common.status import Status
 from tf_ssgn.data.datasets import Item
 from tf_ssgn.data.reading import refuse_bad_files
 from tf_ssgn.runtime.features import FeatureCache
-from tf_ssgn.status import Status
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from tf_ssgn import config as configuration
-from tf_ssgn.atomic import naming, write_json, writing
+from tf_ssgn.common.atomic import naming, write_json, writing
 from tf_ssgn.data.splits import Split
 from tf_ssgn.errors import DAMAGED_ARCHIVE, UserError, reason
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 from keras import ops
 
+from tf_ssgn.common.npz import read_npz
 from tf_ssgn.config import Config
 from tf_ssgn.errors import UserError
-from tf_ssgn.npz import read_npz
 
 _LARGEST = 2**30  # bytes of kernel and bias
 

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 from PIL import Image, ImageOps
 
-from tf_ssgn.atomic import write_text
+from tf_ssgn.common.atomic import write_text
 from tf_ssgn.errors import UserError, reason
 from tf_ssgn.evaluation.pictures import SIDE, shrunk
 from tf_ssgn.training.callbacks import VALIDATION

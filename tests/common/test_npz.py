@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tf_ssgn.common.npz import names, read_npz
 from tf_ssgn.errors import UserError
-from tf_ssgn.npz import names, read_npz
 
 NUMBERS = np.arange(12, dtype=np.float32).reshape(3, 4)
 

@@ -11,7 +11,7 @@ from typing import IO
 
 import numpy as np
 
-from tf_ssgn.data.names import printable
+from tf_ssgn.common.names import printable
 from tf_ssgn.errors import DAMAGED_ARCHIVE, UserError, reason
 
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from tf_ssgn import atomic
+from tf_ssgn.common import atomic
 
 
 def test_a_failed_write_keeps_the_old_file_and_leaves_nothing(tmp_path):

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 import tf_ssgn
-from tf_ssgn import cli
 from tf_ssgn.__main__ import main
+from tf_ssgn.common import cli
 from tf_ssgn.errors import UserError
 
 COMMANDS = ("prepare", "train", "evaluate", "export", "index", "serve", "query", "demo", "bench")

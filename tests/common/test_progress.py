@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import sys
 
-from tf_ssgn.progress import Progress, clock, track
+from tf_ssgn.common.progress import Progress, clock, track
 
 
 def test_off_a_terminal_it_is_plain_lines(capsys):
@@ -46,7 +46,7 @@ def test_clock():
 
 def test_what_comes_before_the_first_is_not_counted_as_speed(monkeypatch, capsys):
     now = [0.0]
-    monkeypatch.setattr("tf_ssgn.progress.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("tf_ssgn.common.progress.time.monotonic", lambda: now[0])
     with Progress(11, "steps") as bar:
         now[0] = 100.0  # a graph is built
         bar.advance()

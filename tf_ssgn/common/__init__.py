@@ -1,0 +1,1 @@
+"""What every room uses: atomic files, command lines, archives, names to print, progress, status codes."""
