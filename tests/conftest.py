@@ -53,7 +53,7 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small drawn dataset: 32 classes, 6 photos and 6 sketches each."""
-    from tf_ssgn.data.synthetic import write_dataset
+    from tf_ssgn.data.drawing.dataset import write_dataset
 
     folder = tmp_path_factory.mktemp("drawn") / "data"
     write_dataset(folder, photos_per_class=6, sketches_per_class=6, size=48)

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from tf_ssgn import evaluate
-from tf_ssgn.data.datasets import open_dataset
-from tf_ssgn.data.splits import checksum
+from tf_ssgn.data.datasets.items import open_dataset
+from tf_ssgn.data.datasets.splits import checksum
 from tf_ssgn.errors import UserError
 from tf_ssgn.evaluation import per_query
 

@@ -14,12 +14,12 @@ from PIL import Image
 
 from tests.trees import picture, plain, put, quickdraw, sketchy, tuberlin
 from tf_ssgn import prepare
-from tf_ssgn.data import check as checking
-from tf_ssgn.data.check import check, read_image
-from tf_ssgn.data.datasets import open_dataset
-from tf_ssgn.data.layouts import LAYOUTS
-from tf_ssgn.data.published import DATASETS, Counts, Published, classes_of
-from tf_ssgn.data.splits import published
+from tf_ssgn.data.datasets import check as checking
+from tf_ssgn.data.datasets.check import check, read_image
+from tf_ssgn.data.datasets.items import open_dataset
+from tf_ssgn.data.datasets.layouts import LAYOUTS
+from tf_ssgn.data.datasets.published import DATASETS, Counts, Published, classes_of
+from tf_ssgn.data.datasets.splits import published
 from tf_ssgn.errors import UserError
 
 

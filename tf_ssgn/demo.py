@@ -165,7 +165,7 @@ def example(data: Path) -> Path:
 
 
 def queries(data: Path) -> list[tuple[str, Path]]:
-    from tf_ssgn.data.splits import read_split
+    from tf_ssgn.data.datasets.splits import read_split
 
     unseen = read_split(str(data / "split.json")).unseen
     return [(label, sorted((data / "sketch" / label).iterdir())[0]) for label in sorted(unseen)]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tf_ssgn.common import cli
-from tf_ssgn.data.datasets import open_dataset
+from tf_ssgn.data.datasets.items import open_dataset
 from tf_ssgn.errors import UserError
 from tf_ssgn.evaluation import protocol, score_features
 from tf_ssgn.evaluation.expansion import expand

@@ -58,7 +58,7 @@ def load(path: str | os.PathLike, views: int = 0, runtime: str = "auto") -> Embe
 
 def from_run(path: str | os.PathLike, views: int) -> tuple[Embedder, dict[str, Any]]:
     """A run's graph and its card."""
-    from tf_ssgn.data.views import MOST_VIEWS, PREPROCESSING_VERSION
+    from tf_ssgn.data.images.views import MOST_VIEWS, PREPROCESSING_VERSION
     from tf_ssgn.serving.export import fingerprint
     from tf_ssgn.serving.signatures import Embedder
     from tf_ssgn.training.fit import restore_trainer

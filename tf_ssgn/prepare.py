@@ -11,7 +11,7 @@ from tf_ssgn.config import PRESETS, RASTER, Raster, Synthetic
 from tf_ssgn.errors import UserError
 
 if TYPE_CHECKING:
-    from tf_ssgn.data.check import Report
+    from tf_ssgn.data.datasets.check import Report
 
 EXAMPLES = {
     "list": ["prepare list", "prepare list --json"],
@@ -119,10 +119,10 @@ def main(argv: list[str] | None = None) -> int | None:
 
 
 def _list(args: argparse.Namespace) -> int:
-    from tf_ssgn.data.layouts import EXTENSIONS, LAYOUTS
-    from tf_ssgn.data.published import DATASETS as PUBLISHED
-    from tf_ssgn.data.published import SPLIT_COUNTS, classes_of
-    from tf_ssgn.data.splits import published
+    from tf_ssgn.data.datasets.layouts import EXTENSIONS, LAYOUTS
+    from tf_ssgn.data.datasets.published import DATASETS as PUBLISHED
+    from tf_ssgn.data.datasets.published import SPLIT_COUNTS, classes_of
+    from tf_ssgn.data.datasets.splits import published
 
     datasets = {
         name: {"classes": len(classes_of(name)), "sketches": known.sketches, "photos": known.photos}
@@ -161,7 +161,7 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _synthetic(args: argparse.Namespace) -> int:
-    from tf_ssgn.data import synthetic
+    from tf_ssgn.data.drawing import dataset as synthetic
 
     synthetic.write_dataset(
         args.folder,
@@ -178,7 +178,7 @@ def _synthetic(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> int:
-    from tf_ssgn.data.check import check
+    from tf_ssgn.data.datasets.check import check
 
     report = check(args.folder, args.dataset, args.split, duplicates=args.duplicates)
     if args.json:
@@ -204,9 +204,9 @@ def describe(report: Report) -> str:
 
 def _semantics(args: argparse.Namespace) -> int:
     from tf_ssgn.common.names import printable
-    from tf_ssgn.data.semantics import fingerprint, neighbours
-    from tf_ssgn.data.splits import read_split
-    from tf_ssgn.data.vector_cache import cached_vectors
+    from tf_ssgn.data.datasets.splits import read_split
+    from tf_ssgn.data.semantics.class_vectors import fingerprint, neighbours
+    from tf_ssgn.data.semantics.vector_cache import cached_vectors
     from tf_ssgn.runtime.features import default_folder
 
     if bool(args.names) == bool(args.split):
@@ -228,7 +228,7 @@ def _semantics(args: argparse.Namespace) -> int:
 
 
 def _strokes(args: argparse.Namespace) -> int:
-    from tf_ssgn.data.drawings import write_rasters
+    from tf_ssgn.data.strokes.folder import write_rasters
 
     counts = write_rasters(args.source, args.to, Raster(args.size, args.line_width, args.padding), args.per_class)
     cli.log(f"wrote {sum(counts.values()):,} drawings of {len(counts)} classes below {args.to}")

@@ -13,8 +13,8 @@ import numpy as np
 from tf_ssgn.common import atomic, cli
 from tf_ssgn.common.names import match, normalise, printable
 from tf_ssgn.config import LEADING_FAMILY
-from tf_ssgn.data.datasets import Dataset, open_dataset
-from tf_ssgn.data.splits import Split, checksum, load_split
+from tf_ssgn.data.datasets.items import Dataset, open_dataset
+from tf_ssgn.data.datasets.splits import Split, checksum, load_split
 from tf_ssgn.errors import UserError
 from tf_ssgn.evaluation import figures, hashing, inspection, per_query, protocol, report, score_features, statistics
 from tf_ssgn.evaluation.expansion import expand

@@ -72,8 +72,8 @@ def train(
     config: Config, data: str, split: str | None, folder: str, cache: str | None = None, strategy: str | None = None
 ) -> Path:
     """Trains, resumes or finds finished the run in `folder`; returns its path. The chain of the command in one call."""
-    from tf_ssgn.data.datasets import open_dataset
-    from tf_ssgn.data.splits import carve_validation, load_split
+    from tf_ssgn.data.datasets.items import open_dataset
+    from tf_ssgn.data.datasets.splits import carve_validation, load_split
     from tf_ssgn.training.devices import open_devices
     from tf_ssgn.training.run_folder import Run, open_run
 
@@ -186,7 +186,7 @@ def _vectors_of(data: str, config: Config) -> str:
 
 def _semantics(split, config: Config, cache: str | None):
     """Unit class vectors, centred on the seen ones: word vectors share a large common part that tells nothing."""
-    from tf_ssgn.data.vector_cache import cached_vectors
+    from tf_ssgn.data.semantics.vector_cache import cached_vectors
     from tf_ssgn.runtime.features import default_folder
     from tf_ssgn.training.run_folder import Semantics
 

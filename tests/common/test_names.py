@@ -9,9 +9,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tf_ssgn.common.names import ALIASES, listed, match, normalise, printable, spellings, words
-from tf_ssgn.data.datasets import Dataset
-from tf_ssgn.data.published import DATASETS, classes_of
-from tf_ssgn.data.splits import load_split
+from tf_ssgn.data.datasets.items import Dataset
+from tf_ssgn.data.datasets.published import DATASETS, classes_of
+from tf_ssgn.data.datasets.splits import load_split
 from tf_ssgn.errors import UserError
 
 

@@ -21,7 +21,7 @@ from PIL import Image, ImageSequence
 from tests.hostile import corpus
 from tf_ssgn.common.status import Status
 from tf_ssgn.config import PHOTO_LIMITS, QUERY_LIMITS
-from tf_ssgn.data import images
+from tf_ssgn.data.images import decode as images
 
 Decode = Callable[[bytes], tuple[np.ndarray, Status]]
 

@@ -235,7 +235,7 @@ def test_pixels_and_sides_of_a_photo(more: int, fits: bool) -> None:
     """Read from the header alone: such a photo is refused, or damaged because nothing follows its header."""
     import tensorflow as tf
 
-    from tf_ssgn.data import images
+    from tf_ssgn.data.images import decode as images
 
     for width, height in ((PHOTO_LIMITS.side + more, 16), (10_000, PHOTO_LIMITS.pixels // 10_000 + more)):
         data = corpus.png(width, height, b"\0")

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from tf_ssgn.common.status import Status
-from tf_ssgn.data.datasets import open_dataset
-from tf_ssgn.data.reading import refuse_lost
+from tf_ssgn.data.datasets.items import open_dataset
+from tf_ssgn.data.images.reading import refuse_lost
 from tf_ssgn.errors import UserError
 from tf_ssgn.models.backbones import build_backbone, tap_sizes
 from tf_ssgn.runtime import features

@@ -24,7 +24,8 @@ def write(folder: Path) -> Path:
     import tensorflow as tf
 
     from tf_ssgn.config import QUERY_LIMITS
-    from tf_ssgn.data import images, views
+    from tf_ssgn.data.images import decode as images
+    from tf_ssgn.data.images import views
 
     rng = np.random.default_rng(0)
     mixing = tf.constant(rng.normal(size=(64, DIMENSION)).astype(np.float32))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.training.test_trainer import TAPS, trainer_of
-from tf_ssgn.data.datasets import Item
+from tf_ssgn.data.datasets.items import Item
 from tf_ssgn.training.guides import solve_guides
 from tf_ssgn.training.images import Images
 

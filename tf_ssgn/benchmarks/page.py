@@ -141,7 +141,7 @@ def _make(model: Path, gallery: Path, photos: int) -> None:
     """A small model with drawn weights, and the drawn dataset with so many photos of a class as its gallery."""
     import tf_ssgn
     from tf_ssgn.benchmarks import _served
-    from tf_ssgn.data.synthetic import write_dataset
+    from tf_ssgn.data.drawing.dataset import write_dataset
     from tf_ssgn.retrieval import builder
 
     scratch = model.parent

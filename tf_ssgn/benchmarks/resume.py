@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tf_ssgn.config import Config, preset, to_dict
-from tf_ssgn.data.synthetic import write_dataset
+from tf_ssgn.data.drawing.dataset import write_dataset
 
 DEADLINE_SECONDS = 600  # of one process
 EPOCHS = 6

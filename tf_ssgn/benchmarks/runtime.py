@@ -98,7 +98,7 @@ def _photos(data: str | None, temporary: Path, count: int) -> list[Path]:
     """Photos of all classes, by turns evenly over what is there; drawn where no folder is given."""
     folder = Path(data or temporary / "drawn")
     if data is None:
-        from tf_ssgn.data.synthetic import write_dataset
+        from tf_ssgn.data.drawing.dataset import write_dataset
 
         write_dataset(folder, photos_per_class=-(-count // 32), sketches_per_class=1, size=256)
         folder /= "photo"

@@ -22,7 +22,7 @@ from tf_ssgn import config as configuration
 from tf_ssgn.common.cli import prepare_tensorflow
 from tf_ssgn.common.progress import track
 from tf_ssgn.config import Config
-from tf_ssgn.data.datasets import Item
+from tf_ssgn.data.datasets.items import Item
 from tf_ssgn.errors import UserError
 
 SIDES = (500, 375)  # of the JPEG that the input pipeline is measured on
@@ -84,7 +84,7 @@ def run(full: bool, data: str | None = None, only: str | None = None) -> dict[st
 
 def _pipeline(paths: Sequence[str], rounds: int) -> dict[str, Any]:
     """Guards, decode, resize and batch against reading, decoding and resizing just as accurately, without guards."""
-    from tf_ssgn.data.reading import image_batches
+    from tf_ssgn.data.images.reading import image_batches
 
     floor = _bare(paths)
     times = _alternate(rounds, lambda: _exhaust(floor), lambda: _exhaust(image_batches(paths, "photo", SIZE, 0, BATCH)))
@@ -143,7 +143,7 @@ def _epoch(paths: Sequence[str], rounds: int) -> dict[str, Any]:
 
     An epoch is as many such steps on either side; the default config, but for the weights.
     """
-    from tf_ssgn.data.reading import image_batches
+    from tf_ssgn.data.images.reading import image_batches
 
     config = configuration.override(configuration.preset("sketchy-mini"), {"model.weights": "none"})
     trainer = _trainer(config)

@@ -22,7 +22,7 @@ from tf_ssgn.common.atomic import writing
 from tf_ssgn.common.cli import log
 from tf_ssgn.common.progress import Progress
 from tf_ssgn.common.status import Status
-from tf_ssgn.data.datasets import Item
+from tf_ssgn.data.datasets.items import Item
 from tf_ssgn.errors import DAMAGED_ARCHIVE, reason
 
 BATCH = 32
@@ -46,7 +46,7 @@ class FeatureCache:
     """
 
     def __init__(self, folder: str | os.PathLike | None, backbone, name: str):
-        from tf_ssgn.data.views import PREPROCESSING_VERSION
+        from tf_ssgn.data.images.views import PREPROCESSING_VERSION
         from tf_ssgn.models.backbones import pooling_of, tap_sizes
 
         self.backbone = backbone
@@ -126,7 +126,7 @@ class FeatureCache:
         status: np.ndarray,
     ) -> None:
         """Runs the backbone over images, writing a pack every `PACK_IMAGES` of them."""
-        from tf_ssgn.data.reading import image_batches, lost_files
+        from tf_ssgn.data.images.reading import image_batches, lost_files
         from tf_ssgn.models.contours import contours
 
         if not rows:

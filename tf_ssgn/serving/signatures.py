@@ -13,7 +13,8 @@ import tensorflow as tf
 
 from tf_ssgn.common.status import Status
 from tf_ssgn.config import QUERY_LIMITS, SERVING
-from tf_ssgn.data import images, views
+from tf_ssgn.data.images import decode as images
+from tf_ssgn.data.images import views
 from tf_ssgn.models.contours import contours
 from tf_ssgn.models.fusion import unit
 from tf_ssgn.retrieval.scann_index import build_tf_searcher, reorder

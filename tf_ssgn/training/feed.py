@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tf_ssgn.data.pipeline import PairSampler, pair_batches
-from tf_ssgn.data.reading import decoded_images
+from tf_ssgn.data.images.pipeline import PairSampler, pair_batches
+from tf_ssgn.data.images.reading import decoded_images
 from tf_ssgn.training.images import Images
 
 if TYPE_CHECKING:

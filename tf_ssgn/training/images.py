@@ -10,8 +10,8 @@ import numpy as np
 
 from tf_ssgn.common.cli import log
 from tf_ssgn.common.status import Status
-from tf_ssgn.data.datasets import Item
-from tf_ssgn.data.reading import refuse_bad_files
+from tf_ssgn.data.datasets.items import Item
+from tf_ssgn.data.images.reading import refuse_bad_files
 from tf_ssgn.runtime.features import FeatureCache
 
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from tf_ssgn import config as configuration
 from tf_ssgn.common.atomic import naming, write_json, writing
-from tf_ssgn.data.splits import Split
+from tf_ssgn.data.datasets.splits import Split
 from tf_ssgn.errors import DAMAGED_ARCHIVE, UserError, reason
 
 SELECT, REFIT, FINISHED = PHASES = ("select", "refit", "finished")

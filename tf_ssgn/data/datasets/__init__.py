@@ -1,0 +1,1 @@
+"""From a folder to items: layouts, file lists, splits, published counts, checks."""

@@ -1,0 +1,222 @@
+"""Recognises how a dataset's folder is laid out, and finds its images by class; reads names only, no image."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from tf_ssgn.common.names import listed, match, printable
+from tf_ssgn.data.datasets.file_lists import read_file_lists
+from tf_ssgn.errors import UserError
+
+Files = dict[str, list[str]]  # class folder's name -> paths of its images
+
+EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
+PLAIN = "sketch/<class> + photo/<class>"
+PARTS = "train/{sketch,photo}/<class> + val/{sketch,photo}/<class>"
+SKETCHY = "256x256/{sketch,photo}/tx_000000000000/<class> + EXTEND_image_sketchy/<class> (Sketchy)"
+TUBERLIN = "png/<class> + ImageResized/<class> (TU-Berlin)"
+QUICKDRAW = "sketches/<class> + images/<class> (QuickDraw-Extended)"
+FILE_LISTS = "file lists *sketch*.txt + *photo*.txt"
+LAYOUTS = (PLAIN, PARTS, SKETCHY, TUBERLIN, QUICKDRAW, FILE_LISTS)
+
+ORIGINAL_TRANSFORM = "tx_000000000000"  # Sketchy's name for its images as they were drawn, neither moved nor scaled
+# The extended folder is published with 12,499 of the 12,500 original names, so a hundredth of slack recognises it.
+SAME_PHOTOS = 0.99
+# The first folder of a published list's paths tells which dataset it is of.
+_LISTED = {"256x256": "sketchy", "png": "tuberlin", "png_ready": "tuberlin", "sketches": "quickdraw"}
+
+
+@dataclass
+class Found:
+    """What lies in a recognised folder, before the spellings of both modalities are joined.
+
+    Attributes:
+        problems: what makes the folder unfit for training.
+    """
+
+    name: str
+    layout: str
+    sketches: Files
+    photos: Files
+    notes: list[str]
+    problems: list[str] = field(default_factory=list)
+
+
+def recognise(root: str, duplicates: bool) -> Found | None:
+    """The first layout that fits, or None. Sketchy precedes the plain one, which `256x256` would pass for."""
+    for read in (_sketchy, _tuberlin, _quickdraw, _plain, _parts, _file_lists):
+        if found := read(root, duplicates):
+            return found
+    return None
+
+
+def unrecognised(root: str) -> str:
+    """One line: what lies there, which layouts are known, and the folder inside that has one, if any."""
+    inside = sorted(entry.name + ("/" if entry.is_dir() else "") for entry in scan(root))
+    message = (
+        f"dataset folder {printable(root)}: found {listed(inside, 8) or 'nothing'}; expected one of these layouts: "
+        f"{'; '.join(LAYOUTS)}"
+    )
+    for name in inside:
+        below = os.path.join(root, name.rstrip("/"))
+        if name.endswith("/") and _recognisable(below):
+            return f"{message}; its folder {printable(name)} has one, so give {printable(below)}"
+    return message
+
+
+def _recognisable(folder: str) -> bool:
+    try:
+        return recognise(folder, False) is not None
+    except UserError:
+        return False
+
+
+def _have(*parts: str) -> str | None:
+    path = os.path.join(*parts)
+    return path if os.path.isdir(path) else None
+
+
+def _pair(name: str, layout: str, sketches: str | None, photos: str | None) -> Found | None:
+    if not sketches or not photos:
+        return None
+    notes: list[str] = []
+    return Found(name, layout, class_files(sketches, notes), class_files(photos, notes), notes)
+
+
+def _own_name(root: str) -> str:
+    return printable(os.path.basename(root)) or "dataset"
+
+
+def _tuberlin(root: str, duplicates: bool) -> Found | None:
+    sketches = _have(root, "png_ready") or _have(root, "png")
+    return _pair("tuberlin", TUBERLIN, sketches, _have(root, "ImageResized_ready") or _have(root, "ImageResized"))
+
+
+def _quickdraw(root: str, duplicates: bool) -> Found | None:
+    return _pair("quickdraw", QUICKDRAW, _have(root, "sketches"), _have(root, "images"))
+
+
+def _plain(root: str, duplicates: bool) -> Found | None:
+    return _pair(_own_name(root), PLAIN, _have(root, "sketch"), _have(root, "photo"))
+
+
+def _parts(root: str, duplicates: bool) -> Found | None:
+    parts = [part for part in ("train", "val", "test") if _have(root, part, "sketch") and _have(root, part, "photo")]
+    if not parts:
+        return None
+    found = Found(_own_name(root), PARTS, {}, {}, [])
+    for part in parts:
+        for files, modality in ((found.sketches, "sketch"), (found.photos, "photo")):
+            for name, paths in class_files(os.path.join(root, part, modality), found.notes).items():
+                files.setdefault(name, []).extend(paths)
+    if len(parts) > 1:
+        found.notes.append(f"the images of {' and '.join(parts)} are taken together; the split says what is trained on")
+    return found
+
+
+def _sketchy(root: str, duplicates: bool) -> Found | None:
+    """Sketchy, given as the folder that holds `256x256` or as that folder itself."""
+    base = _have(root, "256x256")
+    if not base:
+        if not _transform(root, "sketch"):
+            return None
+        base, root = root, os.path.dirname(root)
+    sketches, photos = _transform(base, "sketch"), _transform(base, "photo")
+    extended = _have(root, "EXTEND_image_sketchy_ready") or _have(root, "EXTEND_image_sketchy")
+    if not sketches or not (photos or extended):
+        return None
+    notes: list[str] = []
+    originals = class_files(photos, notes) if photos else {}
+    more = class_files(extended, notes) if extended else {}
+    joined = join_photos(originals, more, duplicates, notes)
+    return Found("sketchy", SKETCHY, class_files(sketches, notes), joined, notes)
+
+
+def _transform(base: str, modality: str) -> str | None:
+    return _have(base, modality, f"{ORIGINAL_TRANSFORM}_ready") or _have(base, modality, ORIGINAL_TRANSFORM)
+
+
+def _file_lists(root: str, duplicates: bool) -> Found | None:
+    lists = read_file_lists(root)
+    if not lists:
+        return None
+    notes: list[str] = []
+    originals: Files = {}
+    extended: Files = {}
+    for name, paths in lists.photos.items():
+        for path in paths:
+            chosen = originals if f"{os.sep}256x256{os.sep}photo{os.sep}" in path else extended
+            chosen.setdefault(name, []).append(path)
+    photos = join_photos(originals, extended, duplicates, notes) if originals else extended
+    first = next(iter(lists.sketches.values()), [""])[0].split(os.sep)
+    name = next((dataset for folder, dataset in _LISTED.items() if folder in first), _own_name(root))
+    found = Found(name, FILE_LISTS, lists.sketches, photos, notes)
+    if lists.missing:
+        found.problems.append(f"{len(lists.missing):,} listed images are not there: {listed(lists.missing, 3)}")
+    return found
+
+
+def join_photos(originals: Files, extended: Files, duplicates: bool, notes: list[str]) -> Files:
+    """Sketchy's original photos and the extended ones, which hold the originals again. Appends a note on the choice."""
+    if not any(originals.values()) or not any(extended.values()):
+        return originals or extended
+    spelled, _ = match(originals, list(extended))
+    renamed = {spelled.get(name, name): paths for name, paths in originals.items()}
+    there = {name: {os.path.basename(path) for path in paths} for name, paths in extended.items()}
+    new = {
+        name: [path for path in paths if os.path.basename(path) not in there.get(name, ())]
+        for name, paths in renamed.items()
+    }
+    count = sum(map(len, originals.values()))
+    absent = sum(map(len, new.values()))
+    both = f"{count - absent:,} of the {count:,} original photos are in the extended folder once more"
+    if duplicates:
+        notes.append(f"duplicates: {both}; both copies are used, as in the published file lists")
+        added = renamed
+    elif absent <= (1 - SAME_PHOTOS) * count:
+        notes.append(f"no duplicates: {both}; only the extended folder is used")
+        added = {}
+    else:
+        notes.append(f"no duplicates: {both}; these are used once")
+        added = new
+    joined = {name: list(paths) for name, paths in extended.items()}
+    for name, paths in added.items():
+        joined.setdefault(name, []).extend(paths)
+    return joined
+
+
+def scan(folder: str) -> Iterator[os.DirEntry[str]]:
+    """Entries that are not hidden.
+
+    Raises:
+        UserError: the folder cannot be read.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            yield from (entry for entry in entries if not entry.name.startswith(".") and entry.name != "__MACOSX")
+    except OSError as error:
+        raise UserError(f"folder {printable(folder)}: {error.strerror or error}; make it readable") from None
+
+
+def class_files(folder: str, notes: list[str]) -> Files:
+    """Images of each class folder below `folder`. Links are followed, one level deep only, so none can loop."""
+    files: Files = {}
+    others: Counter[str] = Counter()
+    for class_folder in scan(folder):
+        if not class_folder.is_dir():
+            continue
+        images = files[class_folder.name] = []
+        for entry in scan(class_folder.path):
+            if entry.is_dir():
+                others["folders inside class folders"] += 1
+            elif not entry.is_file():
+                others["broken links or special files"] += 1
+            elif not entry.name.lower().endswith(EXTENSIONS):
+                others["files that are not images by their extension"] += 1
+            else:
+                images.append(entry.path)
+    notes.extend(f"{printable(folder)}: {count:,} {what} left out" for what, count in sorted(others.items()))
+    return files

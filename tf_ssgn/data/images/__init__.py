@@ -1,0 +1,1 @@
+"""From image files to tensors: guarded decode, views, reading and batching."""

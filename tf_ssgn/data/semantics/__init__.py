@@ -1,0 +1,1 @@
+"""From class names and words to vectors."""

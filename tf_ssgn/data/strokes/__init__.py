@@ -1,0 +1,1 @@
+"""Drawings kept as strokes, QuickDraw's and SVG, to rasters."""
