@@ -145,7 +145,7 @@ def _refuse_wrong_flags(arguments: argparse.Namespace, made: cli.Parser) -> None
 
 
 def _print(metrics: dict[str, Any]) -> None:
-    from tf_ssgn.evaluation import tables
+    from tf_ssgn.evaluation.report import tables
 
     print(tables.format_table(metrics))
     if variants := tables.variants(metrics, LEADING_FAMILY):
@@ -158,7 +158,8 @@ def _print(metrics: dict[str, Any]) -> None:
 
 def _print_spread(runs: Sequence[str], found: Sequence[dict[str, Any]], as_json: bool) -> int:
     """Mean and spread over runs, as training seeds differ; they must have been measured alike."""
-    from tf_ssgn.evaluation import statistics, tables
+    from tf_ssgn.evaluation import statistics
+    from tf_ssgn.evaluation.report import tables
 
     measured = [(one["split"]["checksum"], one["counts"]["queries"], one["counts"]["gallery"]) for one in found]
     if len(set(measured)) > 1:
@@ -200,8 +201,10 @@ def evaluate_features(
     """
     import numpy as np
 
-    from tf_ssgn.evaluation import expansion, figures, inspection, protocol, report, score_features, statistics
+    from tf_ssgn.evaluation import expansion, inspection, protocol, score_features, statistics
     from tf_ssgn.evaluation.feature_files import read_features
+    from tf_ssgn.evaluation.report import figures
+    from tf_ssgn.evaluation.report import page as report
 
     cuts = tuple(k or preset("sketchy").evaluation.k)
     features, unused = read_features(file)

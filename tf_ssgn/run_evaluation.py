@@ -16,10 +16,12 @@ from tf_ssgn.config import LEADING_FAMILY
 from tf_ssgn.data.datasets.items import Dataset, open_dataset
 from tf_ssgn.data.datasets.splits import Split, checksum, load_split
 from tf_ssgn.errors import UserError
-from tf_ssgn.evaluation import figures, hashing, inspection, per_query, protocol, report, score_features, statistics
+from tf_ssgn.evaluation import hashing, inspection, per_query, protocol, score_features, statistics
 from tf_ssgn.evaluation.expansion import expand
-from tf_ssgn.evaluation.facts import ORACLE
-from tf_ssgn.evaluation.pictures import Grid, Picture
+from tf_ssgn.evaluation.report import figures
+from tf_ssgn.evaluation.report import page as report
+from tf_ssgn.evaluation.report.facts import ORACLE
+from tf_ssgn.evaluation.report.pictures import Grid, Picture
 from tf_ssgn.training.run_folder import Run, open_run
 
 STAGES = {"sketch": "sketch_code", "coarse": "coarse", "fine": "fine"}

@@ -16,7 +16,9 @@ from tests.evaluation.conftest import Arrays
 from tf_ssgn.common import atomic
 from tf_ssgn.common.cli import jsonable
 from tf_ssgn.config import LEADING_FAMILY
-from tf_ssgn.evaluation import figures, hashing, inspection, pictures, protocol, report, tables
+from tf_ssgn.evaluation import hashing, inspection, protocol
+from tf_ssgn.evaluation.report import figures, pictures, tables
+from tf_ssgn.evaluation.report import page as report
 
 NASTY = '<script>alert("x")</script>&\'é'
 

@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 
 from tf_ssgn.common.atomic import write_text
 from tf_ssgn.errors import UserError, reason
-from tf_ssgn.evaluation.pictures import SIDE, shrunk
+from tf_ssgn.evaluation.report.pictures import SIDE, shrunk
 from tf_ssgn.training.callbacks import VALIDATION
 from tf_ssgn.training.images import Images
 from tf_ssgn.training.run_folder import Run

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from tf_ssgn.common import atomic
-from tf_ssgn.evaluation import charts, pdf
-from tf_ssgn.evaluation.facts import leading
+from tf_ssgn.evaluation.report import charts, pdf
+from tf_ssgn.evaluation.report.facts import leading
 
 
 def figures(metrics: dict[str, Any], points: dict[str, Any] | None = None) -> dict[str, str]:

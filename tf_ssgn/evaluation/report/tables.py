@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tf_ssgn.evaluation.charts import defined, number
-from tf_ssgn.evaluation.facts import fact_pairs, heading, left_out, metric_names
+from tf_ssgn.evaluation.report.charts import defined, number
+from tf_ssgn.evaluation.report.facts import fact_pairs, heading, left_out, metric_names
 from tf_ssgn.evaluation.statistics import SIGN_FLIPS
 
 UNITS = {"binary": " bits", "transductive": " neighbours"}

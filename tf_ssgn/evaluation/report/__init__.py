@@ -1,0 +1,1 @@
+"""One evaluation for people: HTML page, tables for the terminal, charts."""
