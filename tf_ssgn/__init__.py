@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tf_ssgn import client as client
-    from tf_ssgn.facade import load as load
     from tf_ssgn.retrieval.gallery import Gallery as Gallery
+    from tf_ssgn.runs.load import load as load
 
 __version__ = "0.1.0"
 __all__ = ["Gallery", "client", "load"]
@@ -27,7 +27,7 @@ if sys.argv[:1] == ["-m"] and not importlib.util.find_spec("numpy"):
 
 _HOMES = {
     "Gallery": "tf_ssgn.retrieval.gallery",
-    "load": "tf_ssgn.facade",
+    "load": "tf_ssgn.runs.load",
 }
 
 

@@ -21,7 +21,7 @@ from tf_ssgn.common import atomic, cli
 from tf_ssgn.common.names import listed, printable
 from tf_ssgn.config import LARGEST_K, LEADING_FAMILY, preset
 from tf_ssgn.errors import UserError
-from tf_ssgn.run_evaluation import evaluate_run
+from tf_ssgn.runs.evaluate import evaluate_run
 
 __all__ = ["evaluate_features", "evaluate_run", "main"]
 
@@ -97,7 +97,7 @@ def main(argv: list[str] | None = None) -> int | None:
             to=arguments.to,
         )  # fmt: skip
     elif arguments.ensemble:
-        from tf_ssgn.ensemble import evaluate_ensemble
+        from tf_ssgn.runs.ensemble import evaluate_ensemble
 
         metrics = evaluate_ensemble(
             arguments.runs, arguments.views, k=arguments.k, transductive=arguments.transductive, cache=arguments.cache

@@ -39,9 +39,9 @@ def main(argv: list[str] | None = None) -> int | None:
 
 def export(run: str | Path, to: str | Path, gallery: str | Path | None = None, views: int = 0) -> dict[str, Path]:
     """Writes the next version of each model whose content changed; kind -> its newest version folder."""
-    from tf_ssgn.facade import from_run
+    from tf_ssgn.runs.load import from_run
+    from tf_ssgn.runtime import publish as writer
     from tf_ssgn.runtime.saved_model import SIGNATURES
-    from tf_ssgn.serving import export as writer
 
     embedder, card = from_run(run, views)
     to = Path(to)
@@ -76,8 +76,8 @@ def _open_gallery(folder: str | Path, fingerprint: str) -> Gallery:
 
 def _export_search(to: Path, embedder: Any, card: dict[str, Any], gallery: Gallery, folder: str) -> dict[str, Path]:
     from tf_ssgn.retrieval import scann_index
-    from tf_ssgn.serving import export as writer
-    from tf_ssgn.serving.signatures import ExactNeighbours, ScannNeighbours, Search
+    from tf_ssgn.runtime import publish as writer
+    from tf_ssgn.runtime.signatures import ExactNeighbours, ScannNeighbours, Search
 
     vectors, ids = gallery.vectors, gallery.ids
     facts = {"path": folder, "version": gallery.manifest["version"], "count": len(gallery)}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tf_ssgn.common import cli
 from tf_ssgn.errors import UserError
-from tf_ssgn.facade import RUNTIMES
+from tf_ssgn.runs.load import RUNTIMES
 
 if TYPE_CHECKING:
     from tf_ssgn.retrieval.embedding import Embedder, Report

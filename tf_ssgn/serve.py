@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tf_ssgn.common import cli
 from tf_ssgn.config import SERVING
 from tf_ssgn.errors import UserError
-from tf_ssgn.facade import RUNTIMES
+from tf_ssgn.runs.load import RUNTIMES
 from tf_ssgn.serving import SERVER_NEEDS, require_extra
 
 if TYPE_CHECKING:

@@ -22,7 +22,8 @@ from tests.serving import serving_tiny as tiny
 from tf_ssgn.config import GALLERY, PHOTO_LIMITS, SERVING
 from tf_ssgn.retrieval import photos
 from tf_ssgn.retrieval.files import Found
-from tf_ssgn.serving import access, connections, gateway, items, wire
+from tf_ssgn.runtime import wire
+from tf_ssgn.serving import access, connections, gateway, items
 from tf_ssgn.serving.server import METADATA_BYTES, Server
 from tf_ssgn.serving.service import Service, served
 

@@ -19,7 +19,8 @@ from tests.hostile import corpus
 from tests.serving import serving_tiny as tiny
 from tf_ssgn.common.status import Status
 from tf_ssgn.config import GALLERY, PHOTO_LIMITS, QUERY_LIMITS, SERVING
-from tf_ssgn.serving import access, api, connections, gateway, items, tensors, wire
+from tf_ssgn.runtime import wire
+from tf_ssgn.serving import access, api, connections, gateway, items, tensors
 from tf_ssgn.serving.server import METADATA_BYTES, Server
 from tf_ssgn.serving.service import Service, served
 

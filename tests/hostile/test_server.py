@@ -19,7 +19,7 @@ from tests.serving import serving_tiny as tiny
 from tf_ssgn.client import Client
 from tf_ssgn.common.status import Status
 from tf_ssgn.config import SERVING
-from tf_ssgn.serving import wire
+from tf_ssgn.runtime import wire
 from tf_ssgn.serving.access import Access
 from tf_ssgn.serving.gateway import Gateway
 from tf_ssgn.serving.server import Server

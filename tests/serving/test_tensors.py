@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tf_ssgn.serving import tensors, wire
+from tf_ssgn.runtime import wire
+from tf_ssgn.serving import tensors
 
 LARGEST = 2**20
 DTYPES = ["float32", "float64", "int32", "uint8", "int16", "int8", "int64", "bool", "uint16", "float16"]

@@ -18,7 +18,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from tf_ssgn.serving import tracing, wire
+from tf_ssgn.runtime import wire
+from tf_ssgn.serving import tracing
 from tf_ssgn.serving.access import Access
 from tf_ssgn.serving.calls import search
 from tf_ssgn.serving.gateway import Gateway

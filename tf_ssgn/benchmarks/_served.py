@@ -70,8 +70,8 @@ def write(folder: Path, items: int) -> Folders:
 def write_model(folder: Path, backbone: str) -> None:
     """Exports an untrained model as `folder/embed`."""
     from tf_ssgn.benchmarks import runtime
+    from tf_ssgn.runtime import publish as export
     from tf_ssgn.runtime.saved_model import SIGNATURES
-    from tf_ssgn.serving import export
 
     module, models = runtime.build(backbone, "none")
     card = next(iter(models.values())).card
@@ -149,7 +149,7 @@ def call_to(address: str, clients: int) -> list[Any]:
     import grpc
 
     from tf_ssgn.config import SERVING
-    from tf_ssgn.serving import wire
+    from tf_ssgn.runtime import wire
 
     options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_send_message_length", 2 * SERVING.message_bytes)]
     channels = [grpc.insecure_channel(address, options=options) for _ in range(clients)]

@@ -137,7 +137,7 @@ def measure(name: str, changes: dict[str, Any], split: str, seed: int, material:
     """
     import keras
 
-    from tf_ssgn.run_evaluation import evaluate_run
+    from tf_ssgn.runs.evaluate import evaluate_run
     from tf_ssgn.train import train
     from tf_ssgn.training.run_folder import open_run
 
@@ -177,7 +177,7 @@ def measure(name: str, changes: dict[str, Any], split: str, seed: int, material:
 
 def together(members: Sequence[str], split: str) -> dict[str, Any]:
     """The runs of all seeds of some variants as one model."""
-    from tf_ssgn.ensemble import evaluate_ensemble
+    from tf_ssgn.runs.ensemble import evaluate_ensemble
 
     folders = [_folder(name, split, seed) for name in members for seed in range(SEEDS)]
     result = {}

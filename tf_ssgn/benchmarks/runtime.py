@@ -77,9 +77,9 @@ def build(backbone: str, weights: str) -> tuple[Any, dict[str, Any]]:
     from tf_ssgn.models.backbones import build_backbone
     from tf_ssgn.models.ssgn import SSGN
     from tf_ssgn.runtime import openvino_model
+    from tf_ssgn.runtime.publish import fingerprint
     from tf_ssgn.runtime.saved_model import EmbeddingModel, tensorflow_functions
-    from tf_ssgn.serving.export import fingerprint
-    from tf_ssgn.serving.signatures import Embedder
+    from tf_ssgn.runtime.signatures import Embedder
 
     side = 64 if backbone == "tiny" else 224
     network = build_backbone(backbone, side, weights)

@@ -158,7 +158,7 @@ def _constant(reply: bytes) -> Iterator[str]:
     """A gRPC server that always says the same: the ceiling of any server in Python."""
     import grpc
 
-    from tf_ssgn.serving import wire
+    from tf_ssgn.runtime import wire
 
     service, _, method = wire.PREDICT.strip("/").partition("/")
     handler = grpc.method_handlers_generic_handler(
@@ -173,7 +173,8 @@ def _constant(reply: bytes) -> Iterator[str]:
 
 def _reply() -> bytes:
     """What a query is answered with."""
-    from tf_ssgn.serving import tensors, wire
+    from tf_ssgn.runtime import wire
+    from tf_ssgn.serving import tensors
 
     response = wire.PredictResponse()
     ids = np.array([[f"photo/some class/{number}.jpg".encode() for number in range(10)]], object)
@@ -208,7 +209,8 @@ def generate(address: str, clients: int, seconds: float, rate: float) -> dict[st
     import grpc
 
     from tf_ssgn.config import SERVING
-    from tf_ssgn.serving import tensors, wire
+    from tf_ssgn.runtime import wire
+    from tf_ssgn.serving import tensors
 
     requests = []
     for number in range(QUERIES):

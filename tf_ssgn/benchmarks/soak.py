@@ -111,7 +111,8 @@ def ask(call: Any, image: bytes) -> dict[str, np.ndarray] | str:
     import grpc
 
     from tf_ssgn.config import SERVING
-    from tf_ssgn.serving import tensors, wire
+    from tf_ssgn.runtime import wire
+    from tf_ssgn.serving import tensors
 
     request = wire.PredictRequest()
     request.model_spec.name = SERVING.name

@@ -214,7 +214,7 @@ def _memory(folder: Path, photos: int, sketches: int) -> dict[str, Any]:
 def _runs(full: bool, data: str | None, folder: Path) -> dict[str, Any]:
     """Three seeds on three splits of `sketchy_mini`, trained and evaluated over views, from an empty feature cache."""
     from tf_ssgn.benchmarks.quality import SEEDS, SPLITS, material_in
-    from tf_ssgn.run_evaluation import evaluate_run
+    from tf_ssgn.runs.evaluate import evaluate_run
     from tf_ssgn.train import train
 
     material = material_in(data)

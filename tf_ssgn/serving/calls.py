@@ -13,7 +13,8 @@ import numpy as np
 from tf_ssgn.common.status import Status
 from tf_ssgn.config import SERVING
 from tf_ssgn.errors import UserError
-from tf_ssgn.serving import tensors, wire
+from tf_ssgn.runtime import wire
+from tf_ssgn.serving import tensors
 from tf_ssgn.serving.pictures import ImageError, describe, image_bytes
 
 # Room that the rest of a request takes beside the pictures.

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from tf_ssgn.client import Client
-from tf_ssgn.serving import wire
+from tf_ssgn.runtime import wire
 
 STOCK = {
     "tensorflow.Dim": ("tensorflow.core.framework.tensor_shape_pb2", "TensorShapeProto.Dim"),

@@ -13,7 +13,7 @@ from tf_ssgn.data.datasets.items import open_dataset
 from tf_ssgn.errors import UserError
 from tf_ssgn.evaluation import protocol, score_features
 from tf_ssgn.evaluation.expansion import expand
-from tf_ssgn.run_evaluation import Encoder
+from tf_ssgn.runs.evaluate import Encoder
 from tf_ssgn.training.run_folder import open_run
 
 

@@ -18,8 +18,8 @@ from tf_ssgn.common.atomic import sync_folder, write_json, write_text
 from tf_ssgn.common.cli import log
 from tf_ssgn.config import SERVING
 from tf_ssgn.errors import UserError
+from tf_ssgn.runtime import wire
 from tf_ssgn.runtime.saved_model import CARD
-from tf_ssgn.serving import wire
 
 WARM_UP_BATCHES = (1, SERVING.batch)
 

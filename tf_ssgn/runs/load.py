@@ -11,7 +11,7 @@ from tf_ssgn.errors import UserError
 
 if TYPE_CHECKING:
     from tf_ssgn.runtime.saved_model import EmbeddingModel
-    from tf_ssgn.serving.signatures import Embedder
+    from tf_ssgn.runtime.signatures import Embedder
     from tf_ssgn.training.run_folder import Run
 
 
@@ -59,8 +59,8 @@ def load(path: str | os.PathLike, views: int = 0, runtime: str = "auto") -> Embe
 def from_run(path: str | os.PathLike, views: int) -> tuple[Embedder, dict[str, Any]]:
     """A run's graph and its card."""
     from tf_ssgn.data.images.views import MOST_VIEWS, PREPROCESSING_VERSION
-    from tf_ssgn.serving.export import fingerprint
-    from tf_ssgn.serving.signatures import Embedder
+    from tf_ssgn.runtime.publish import fingerprint
+    from tf_ssgn.runtime.signatures import Embedder
     from tf_ssgn.training.fit import restore_trainer
     from tf_ssgn.training.run_folder import open_run
 

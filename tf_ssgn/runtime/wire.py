@@ -3,7 +3,7 @@
 The stock `tensorflow_serving.apis.*_pb2` modules import `tensorflow` (seconds, gigabytes). The wire format needs only
 field numbers and types, so the same messages are declared here once more, under the same names, in a descriptor pool
 of their own: importing TensorFlow in the same process, before or after, cannot conflict with them. Enums are declared
-as int32, which is the same on the wire. `tests/serving/test_wire.py` compares every field with the stock protos.
+as int32, which is the same on the wire. `tests/runtime/test_wire.py` compares every field with the stock protos.
 """
 
 from __future__ import annotations
