@@ -95,7 +95,7 @@ def chain(drawn: Path, tiny_config, cache: str, tmp_path_factory: pytest.TempPat
     """A run, its SavedModels and its gallery, by the same functions that the commands call."""
     import tf_ssgn
     from tf_ssgn.export import export
-    from tf_ssgn.retrieval import builder
+    from tf_ssgn.retrieval.folder import builder
     from tf_ssgn.train import train
 
     folder = tmp_path_factory.mktemp("chain")

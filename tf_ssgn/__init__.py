@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tf_ssgn import client as client
-    from tf_ssgn.retrieval.gallery import Gallery as Gallery
+    from tf_ssgn.retrieval.folder.gallery import Gallery as Gallery
     from tf_ssgn.runs.load import load as load
 
 __version__ = "0.1.0"
@@ -26,7 +26,7 @@ if sys.argv[:1] == ["-m"] and not importlib.util.find_spec("numpy"):
     sys.exit(EXIT_MISTAKE)
 
 _HOMES = {
-    "Gallery": "tf_ssgn.retrieval.gallery",
+    "Gallery": "tf_ssgn.retrieval.folder.gallery",
     "load": "tf_ssgn.runs.load",
 }
 

@@ -15,7 +15,7 @@ from tf_ssgn.common import cli
 from tf_ssgn.errors import UserError
 
 if TYPE_CHECKING:
-    from tf_ssgn.retrieval.gallery import Gallery
+    from tf_ssgn.retrieval.folder.gallery import Gallery
 
 
 def main(argv: list[str] | None = None) -> int | None:
@@ -65,7 +65,7 @@ def export(run: str | Path, to: str | Path, gallery: str | Path | None = None, v
 
 
 def _open_gallery(folder: str | Path, fingerprint: str) -> Gallery:
-    from tf_ssgn.retrieval.gallery import Gallery
+    from tf_ssgn.retrieval.folder.gallery import Gallery
 
     gallery = Gallery.open(folder)
     gallery.require_model(fingerprint)
@@ -75,7 +75,7 @@ def _open_gallery(folder: str | Path, fingerprint: str) -> Gallery:
 
 
 def _export_search(to: Path, embedder: Any, card: dict[str, Any], gallery: Gallery, folder: str) -> dict[str, Path]:
-    from tf_ssgn.retrieval import scann_index
+    from tf_ssgn.retrieval.search import scann_index
     from tf_ssgn.runtime import publish as writer
     from tf_ssgn.runtime.signatures import ExactNeighbours, ScannNeighbours, Search
 
@@ -87,7 +87,7 @@ def _export_search(to: Path, embedder: Any, card: dict[str, Any], gallery: Galle
     else:
         kinds["scann"] = ScannNeighbours
         if index := gallery.index_files():
-            from tf_ssgn.retrieval.scann_graph import IndexedNeighbours
+            from tf_ssgn.retrieval.search.scann_graph import IndexedNeighbours
 
             kinds["scann"] = lambda vectors: IndexedNeighbours(vectors, *index)
     written = {}

@@ -138,10 +138,10 @@ def _model_of(options: argparse.Namespace) -> Embedder:
     if options.model:
         return _model(options.model, options.runtime)
     from tf_ssgn.retrieval.files import to_file
-    from tf_ssgn.retrieval.store import Store
+    from tf_ssgn.retrieval.folder.store import Store
 
     if _in_milvus(options, options.to):
-        from tf_ssgn.retrieval.milvus_index import MilvusGallery
+        from tf_ssgn.retrieval.milvus.gallery import MilvusGallery
 
         with MilvusGallery.open(options.to) as gallery:
             path = to_file(gallery.about["model"]["path"])
@@ -161,14 +161,14 @@ def _build(options: argparse.Namespace) -> None:
         return
     if options.master:
         raise UserError("--master is Spark's; say --engine spark too")
-    from tf_ssgn.retrieval import builder
-    from tf_ssgn.retrieval.store import Store
+    from tf_ssgn.retrieval.folder import builder
+    from tf_ssgn.retrieval.folder.store import Store
 
     for folder in options.folders:  # this and the next before the model takes its seconds to load
         if not Path(folder).is_dir():
             raise UserError(f"no folder {folder!a}; expected a folder of photos")
     if _in_milvus(options, options.to, "metadata"):
-        from tf_ssgn.retrieval import milvus_writer
+        from tf_ssgn.retrieval.milvus import writer as milvus_writer
 
         model = _model(options.model, options.runtime)
         _report(options, options.to, milvus_writer.build(options.to, options.folders, model))
@@ -183,7 +183,7 @@ def _build(options: argparse.Namespace) -> None:
 
 def _in_milvus(options: argparse.Namespace, gallery: str, *refused: str) -> bool:
     """Whether a gallery is in Milvus; UserError for options that it does not have."""
-    from tf_ssgn.retrieval.milvus_connection import address, is_address
+    from tf_ssgn.retrieval.milvus.connection import address, is_address
 
     if not is_address(gallery):
         return False
@@ -196,33 +196,33 @@ def _in_milvus(options: argparse.Namespace, gallery: str, *refused: str) -> bool
 
 def _add(options: argparse.Namespace) -> None:
     if _in_milvus(options, options.to, "metadata"):
-        from tf_ssgn.retrieval import milvus_writer
+        from tf_ssgn.retrieval.milvus import writer as milvus_writer
 
         _report(options, options.to, milvus_writer.add(options.to, options.folders, _model_of(options)))
         return
-    from tf_ssgn.retrieval import builder
+    from tf_ssgn.retrieval.folder import builder
 
     _report(options, options.to, builder.add(options.to, options.folders, _model_of(options), options.metadata))
 
 
 def _sync(options: argparse.Namespace) -> None:
     if _in_milvus(options, options.to, "metadata"):
-        from tf_ssgn.retrieval import milvus_writer
+        from tf_ssgn.retrieval.milvus import writer as milvus_writer
 
         _report(options, options.to, milvus_writer.sync(options.to, options.folders, _model_of(options)))
         return
-    from tf_ssgn.retrieval import builder
+    from tf_ssgn.retrieval.folder import builder
 
     _report(options, options.to, builder.sync(options.to, options.folders, _model_of(options), options.metadata))
 
 
 def _delete(options: argparse.Namespace) -> None:
-    from tf_ssgn.retrieval import changes
+    from tf_ssgn.retrieval.folder import changes
 
     if options.where is not None and not options.where.strip():
         raise UserError("--where: received nothing; expected an SQL expression, as \"label = 'cat'\"")
     if _in_milvus(options, options.gallery):
-        from tf_ssgn.retrieval import milvus_writer
+        from tf_ssgn.retrieval.milvus import writer as milvus_writer
 
         report = milvus_writer.delete(options.gallery, ids=options.id, paths=options.path, sql=options.where or "")
     else:
@@ -235,15 +235,16 @@ def _delete(options: argparse.Namespace) -> None:
 def _compact(options: argparse.Namespace) -> None:
     if _in_milvus(options, options.gallery):
         raise UserError("a gallery in Milvus is compacted by its server; there is nothing to do")
-    from tf_ssgn.retrieval.compaction import compact
     from tf_ssgn.retrieval.embedding import Report
+    from tf_ssgn.retrieval.folder.compaction import compact
 
     manifest = compact(options.gallery)
     _report(options, options.gallery, Report(manifest["count"], manifest["version"]))
 
 
 def _verify(options: argparse.Namespace) -> None:
-    from tf_ssgn.retrieval import milvus_check, verify
+    from tf_ssgn.retrieval.folder import verify
+    from tf_ssgn.retrieval.milvus import check as milvus_check
 
     check = milvus_check if _in_milvus(options, options.gallery) else verify
     result = check.verify(options.gallery)
@@ -264,7 +265,8 @@ def _verify(options: argparse.Namespace) -> None:
 
 
 def _stats(options: argparse.Namespace) -> None:
-    from tf_ssgn.retrieval import milvus_check, verify
+    from tf_ssgn.retrieval.folder import verify
+    from tf_ssgn.retrieval.milvus import check as milvus_check
 
     look = milvus_check if _in_milvus(options, options.gallery) else verify
     result = look.stats(options.gallery)
@@ -277,11 +279,11 @@ def _stats(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
-    from tf_ssgn.retrieval.changes import export_parquet
-    from tf_ssgn.retrieval.gallery import Gallery
+    from tf_ssgn.retrieval.folder.changes import export_parquet
+    from tf_ssgn.retrieval.folder.gallery import Gallery
 
     if _in_milvus(options, options.gallery):
-        from tf_ssgn.retrieval.milvus_check import export_parquet as export_rows
+        from tf_ssgn.retrieval.milvus.check import export_parquet as export_rows
 
         count = export_rows(options.gallery, options.parquet)
     else:
@@ -292,7 +294,7 @@ def _export(options: argparse.Namespace) -> None:
 
 
 def _import(options: argparse.Namespace) -> None:
-    from tf_ssgn.retrieval import changes
+    from tf_ssgn.retrieval.folder import changes
     from tf_ssgn.scale.dataset import is_dataset
 
     if _in_milvus(options, options.to):
@@ -330,8 +332,8 @@ def _report(options: argparse.Namespace, gallery: str, report: Report) -> None:
     }
     said = ", ".join(f"{count:,} {name}" for name, count in done.items() if count)
     cli.log(f"{gallery}: {report.count:,} items, version {report.version}" + (f" ({said})" if said else ""))
-    from tf_ssgn.retrieval.compaction import advice
-    from tf_ssgn.retrieval.store import Store
+    from tf_ssgn.retrieval.folder.compaction import advice
+    from tf_ssgn.retrieval.folder.store import Store
 
     if not _in_milvus(options, gallery) and (tip := advice(Store(gallery).manifest())):
         cli.log(tip)

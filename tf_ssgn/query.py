@@ -145,7 +145,7 @@ def find_photos(hits: Sequence[Hit], args) -> dict[str, str]:
         if gallery is None:
             return {}
     from tf_ssgn.retrieval.files import to_file
-    from tf_ssgn.retrieval.gallery import Gallery
+    from tf_ssgn.retrieval.folder.gallery import Gallery
 
     try:
         opened = Gallery.open(gallery)

@@ -63,7 +63,7 @@ def parser() -> cli.Parser:
 def main(argv: list[str] | None = None) -> int | None:
     args = parser().parse_args(argv)
     require_extra(SERVER_NEEDS)
-    from tf_ssgn.retrieval.milvus_connection import address, is_address
+    from tf_ssgn.retrieval.milvus.connection import address, is_address
     from tf_ssgn.serving import presence, tracing
     from tf_ssgn.serving.access import Access, read_tokens
     from tf_ssgn.serving.reload import Reloader
@@ -157,7 +157,7 @@ def _gateway(args: argparse.Namespace, service: Any, access: Any, certificates: 
     hosts = None
     if ipaddress.ip_address(address.split("%")[0]).is_loopback:
         hosts = frozenset((*LOCAL_NAMES, args.host, *args.allow_host))
-    from tf_ssgn.retrieval.milvus_connection import is_address
+    from tf_ssgn.retrieval.milvus.connection import is_address
 
     if args.uploads and args.gallery and is_address(args.gallery):
         raise UserError("--uploads: a gallery in Milvus is written with `index add` and `index delete`; leave it out")

@@ -16,10 +16,10 @@ from contextlib import redirect_stderr
 from pathlib import Path
 
 from tests.retrieval.embedder import TinyEmbedder
-from tf_ssgn.retrieval import builder, changes
-from tf_ssgn.retrieval.compaction import compact
-from tf_ssgn.retrieval.gallery import Gallery
-from tf_ssgn.retrieval.verify import verify
+from tf_ssgn.retrieval.folder import builder, changes
+from tf_ssgn.retrieval.folder.compaction import compact
+from tf_ssgn.retrieval.folder.gallery import Gallery
+from tf_ssgn.retrieval.folder.verify import verify
 
 WRITES = ("fsync", "replace", "unlink", "rmdir", "mkdir")
 

@@ -11,8 +11,8 @@ from PIL import Image
 
 from tf_ssgn.common.status import Status
 from tf_ssgn.config import QUERY_LIMITS
-from tf_ssgn.retrieval.gallery import Gallery
-from tf_ssgn.retrieval.segment import Item
+from tf_ssgn.retrieval.folder.gallery import Gallery
+from tf_ssgn.retrieval.folder.segment import Item
 
 
 class TinyEmbedder:

@@ -15,10 +15,10 @@ import pytest
 
 from tests.retrieval.embedder import TinyEmbedder, draw, draw_folder
 from tf_ssgn.errors import UserError
-from tf_ssgn.retrieval import builder, changes, compaction, segment
-from tf_ssgn.retrieval.gallery import Gallery
-from tf_ssgn.retrieval.store import Store
-from tf_ssgn.retrieval.verify import verify
+from tf_ssgn.retrieval.folder import builder, changes, compaction, segment
+from tf_ssgn.retrieval.folder.gallery import Gallery
+from tf_ssgn.retrieval.folder.store import Store
+from tf_ssgn.retrieval.folder.verify import verify
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

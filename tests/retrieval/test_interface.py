@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 
-from tf_ssgn.retrieval.gallery import Gallery
+from tf_ssgn.retrieval.folder.gallery import Gallery
 from tf_ssgn.retrieval.interface import Exportable, Searchable
 
 

@@ -10,11 +10,12 @@ import pytest
 
 from tests.retrieval.embedder import TinyEmbedder, draw, draw_folder, item_of
 from tf_ssgn.errors import UserError
-from tf_ssgn.retrieval import builder, changes, compaction, metadata
-from tf_ssgn.retrieval.compaction import compact
-from tf_ssgn.retrieval.gallery import Gallery
-from tf_ssgn.retrieval.options import Options
-from tf_ssgn.retrieval.verify import verify
+from tf_ssgn.retrieval import metadata
+from tf_ssgn.retrieval.folder import builder, changes, compaction
+from tf_ssgn.retrieval.folder.compaction import compact
+from tf_ssgn.retrieval.folder.gallery import Gallery
+from tf_ssgn.retrieval.folder.verify import verify
+from tf_ssgn.retrieval.search.options import Options
 
 
 @pytest.fixture

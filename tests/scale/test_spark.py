@@ -19,9 +19,9 @@ from tests.retrieval.embedder import TinyEmbedder, draw, draw_folder
 from tests.scale import poison
 from tests.scale.processes import kill_one
 from tf_ssgn.errors import UserError
-from tf_ssgn.retrieval import builder
-from tf_ssgn.retrieval.gallery import Gallery
-from tf_ssgn.retrieval.verify import verify
+from tf_ssgn.retrieval.folder import builder
+from tf_ssgn.retrieval.folder.gallery import Gallery
+from tf_ssgn.retrieval.folder.verify import verify
 from tf_ssgn.scale.card import Card
 from tf_ssgn.scale.dataset import BAD, open_dataset
 from tf_ssgn.scale.gallery import import_dataset

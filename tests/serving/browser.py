@@ -41,7 +41,7 @@ class Site:
     """A gallery behind a gateway, which sees changes of the gallery as a reloading server does."""
 
     def __init__(self, model: Any, folder: Path, access: Access | None = None, uploads: Path | None = None):
-        from tf_ssgn.retrieval.gallery import Gallery
+        from tf_ssgn.retrieval.folder.gallery import Gallery
 
         self.model, self.folder = model, folder
         self.service = Service()

@@ -118,7 +118,7 @@ def photos(base: Path) -> Path:
 
 @functools.cache
 def gallery_folder(base: Path) -> Path:
-    from tf_ssgn.retrieval import builder
+    from tf_ssgn.retrieval.folder import builder
 
     folder = base / "galleries" / "tiny"
     builder.build(folder, [photos(base)], model(base))
@@ -127,6 +127,6 @@ def gallery_folder(base: Path) -> Path:
 
 @functools.cache
 def gallery(base: Path) -> Any:
-    from tf_ssgn.retrieval.gallery import Gallery
+    from tf_ssgn.retrieval.folder.gallery import Gallery
 
     return Gallery.open(gallery_folder(base))

@@ -28,8 +28,8 @@ from PIL import Image
 from tf_ssgn.common.status import Status
 from tf_ssgn.config import SERVING, Serving
 from tf_ssgn.errors import UserError
-from tf_ssgn.retrieval import changes
-from tf_ssgn.retrieval.gallery import Gallery
+from tf_ssgn.retrieval.folder import changes
+from tf_ssgn.retrieval.folder.gallery import Gallery
 from tf_ssgn.serving import api
 from tf_ssgn.serving.access import Access
 from tf_ssgn.serving.gateway import Gateway

@@ -13,8 +13,8 @@ from tests.retrieval.milvus_server import Server as MilvusServer
 from tests.serving import serving_tiny as tiny
 from tf_ssgn import serve
 from tf_ssgn.errors import UserError
-from tf_ssgn.retrieval import milvus_writer
-from tf_ssgn.retrieval.gallery import Gallery
+from tf_ssgn.retrieval.folder.gallery import Gallery
+from tf_ssgn.retrieval.milvus import writer as milvus_writer
 from tf_ssgn.serving.batcher import Call
 from tf_ssgn.serving.faults import Fault
 from tf_ssgn.serving.reload import Reloader

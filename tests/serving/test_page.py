@@ -65,7 +65,7 @@ def drawings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tools.Site]:
     what a test can train has learnt too little for photos. `bench page --data demo` draws on the demo's gallery."""
     from PIL import Image, ImageDraw
 
-    from tf_ssgn.retrieval import builder
+    from tf_ssgn.retrieval.folder import builder
 
     base = tmp_path_factory.mktemp("drawings")
     for name, strokes in tools.examples().items():

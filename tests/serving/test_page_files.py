@@ -20,8 +20,8 @@ pytest.importorskip("starlette")
 import json
 
 from tf_ssgn import demo, serve
-from tf_ssgn.retrieval import builder, changes
-from tf_ssgn.retrieval.gallery import Gallery
+from tf_ssgn.retrieval.folder import builder, changes
+from tf_ssgn.retrieval.folder.gallery import Gallery
 from tf_ssgn.serving import api
 from tf_ssgn.serving import page as web
 from tf_ssgn.serving.access import Access

@@ -17,7 +17,7 @@ pytest.importorskip("playwright", reason="no Playwright (pip install 'tf_ssgn[de
 if tools.executable() is None:
     pytest.skip("no Chromium on this machine", allow_module_level=True)
 
-from tf_ssgn.retrieval import builder
+from tf_ssgn.retrieval.folder import builder
 from tf_ssgn.serving.access import Access
 
 WRITER, READER = "w" * 32, "r" * 32

@@ -18,8 +18,8 @@ import tf_ssgn
 from tests.serving import serving_tiny as tiny
 from tf_ssgn.client import Client
 from tf_ssgn.errors import UserError
-from tf_ssgn.retrieval import builder, changes
-from tf_ssgn.retrieval.gallery import Gallery
+from tf_ssgn.retrieval.folder import builder, changes
+from tf_ssgn.retrieval.folder.gallery import Gallery
 from tf_ssgn.serving import reload
 from tf_ssgn.serving.reload import Reloader
 from tf_ssgn.serving.server import Server
@@ -206,7 +206,7 @@ def test_no_request_fails_while_versions_come_and_go(folders, load, model, tmp_p
             reloader.refresh()
             assert len(service.current.gallery) == 13 + number
         changes.delete(folders[1], where="label = 'more'")
-        from tf_ssgn.retrieval.compaction import compact
+        from tf_ssgn.retrieval.folder.compaction import compact
 
         compact(folders[1])
         reloader.refresh()

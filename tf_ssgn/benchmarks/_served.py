@@ -48,8 +48,8 @@ class Folders:
 def write(folder: Path, items: int) -> Folders:
     """Writes `folder/model` and `folder/gallery` of that many items."""
     import tf_ssgn
-    from tf_ssgn.retrieval.changes import import_vectors
-    from tf_ssgn.retrieval.gallery import Gallery
+    from tf_ssgn.retrieval.folder.changes import import_vectors
+    from tf_ssgn.retrieval.folder.gallery import Gallery
 
     write_model(folder / "model", "tiny")
     model = tf_ssgn.load(folder / "model")

@@ -18,11 +18,11 @@ import numpy as np
 
 from tf_ssgn.common.status import Status
 from tf_ssgn.errors import UserError
-from tf_ssgn.retrieval import builder, changes
-from tf_ssgn.retrieval.compaction import compact
-from tf_ssgn.retrieval.gallery import Gallery
-from tf_ssgn.retrieval.store import Store
-from tf_ssgn.retrieval.verify import verify
+from tf_ssgn.retrieval.folder import builder, changes
+from tf_ssgn.retrieval.folder.compaction import compact
+from tf_ssgn.retrieval.folder.gallery import Gallery
+from tf_ssgn.retrieval.folder.store import Store
+from tf_ssgn.retrieval.folder.verify import verify
 
 VERBS = ("build", "add", "delete", "compact")
 DIMENSION = 32

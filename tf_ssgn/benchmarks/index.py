@@ -184,7 +184,8 @@ def recall(found: list[list[int]] | np.ndarray, truth: np.ndarray) -> float:
 
 def build_ours(size: Size, work: Path) -> dict[str, Any]:
     """`index import` of the file: rows and items written and synced, index built, its recall measured, all hashed."""
-    from tf_ssgn.retrieval import changes, scann_index
+    from tf_ssgn.retrieval.folder import changes
+    from tf_ssgn.retrieval.search import scann_index
 
     if size.items >= GALLERY.exact_below:
         scann_index.why_not()  # imports it, which is no part of building
@@ -201,7 +202,7 @@ def build_bare(size: Size, work: Path) -> dict[str, Any]:
     """ScaNN as its documentation has it, with as many leaves, saved."""
     from scann.scann_ops.py import scann_ops_pybind
 
-    from tf_ssgn.retrieval import scann_index
+    from tf_ssgn.retrieval.search import scann_index
 
     vectors = np.load(work / "vectors.npy", mmap_mode="r")
     start, worked = time.perf_counter(), time.process_time()
@@ -238,8 +239,8 @@ def rate(ask: Callable[[np.ndarray], Any], queries: np.ndarray) -> float:
 def search_both(size: Size, work: Path) -> dict[str, Any]:
     from scann.scann_ops.py import scann_ops_pybind
 
-    from tf_ssgn.retrieval import scann_index
-    from tf_ssgn.retrieval.gallery import Gallery
+    from tf_ssgn.retrieval.folder.gallery import Gallery
+    from tf_ssgn.retrieval.search import scann_index
 
     queries, truth = np.load(work / "queries.npy"), np.load(work / "truth.npy")
     gallery = Gallery.open(work / "g")
@@ -322,8 +323,8 @@ def same_tree(gallery: Any, work: Path) -> Any:
 
 def open_and_ask(size: Size, work: Path) -> dict[str, Any]:
     """In a fresh process; the import of ScaNN, which brings TensorFlow along, apart."""
-    from tf_ssgn.retrieval import scann_index
-    from tf_ssgn.retrieval.gallery import Gallery
+    from tf_ssgn.retrieval.folder.gallery import Gallery
+    from tf_ssgn.retrieval.search import scann_index
 
     queries = np.load(work / "queries.npy")
     before = time.perf_counter()
@@ -343,8 +344,8 @@ def open_and_ask(size: Size, work: Path) -> dict[str, Any]:
 
 def filtered(size: Size, work: Path) -> dict[str, Any]:
     """Label `label 7`, which every hundredth row has."""
-    from tf_ssgn.retrieval.gallery import Gallery
-    from tf_ssgn.retrieval.options import Options
+    from tf_ssgn.retrieval.folder.gallery import Gallery
+    from tf_ssgn.retrieval.search.options import Options
 
     queries = np.load(work / "queries.npy")[:100]
     vectors = np.load(work / "vectors.npy", mmap_mode="r")
@@ -360,8 +361,8 @@ def filtered(size: Size, work: Path) -> dict[str, Any]:
 
 def add(size: Size, work: Path) -> dict[str, Any]:
     """Adds vectors, opens the gallery again and finds one of them; then recall as before."""
-    from tf_ssgn.retrieval import changes
-    from tf_ssgn.retrieval.gallery import Gallery
+    from tf_ssgn.retrieval.folder import changes
+    from tf_ssgn.retrieval.folder.gallery import Gallery
 
     queries = np.load(work / "queries.npy")
     truth = Best(queries, K)

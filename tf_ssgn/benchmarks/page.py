@@ -142,7 +142,7 @@ def _make(model: Path, gallery: Path, photos: int) -> None:
     import tf_ssgn
     from tf_ssgn.benchmarks import _served
     from tf_ssgn.data.drawing.dataset import write_dataset
-    from tf_ssgn.retrieval import builder
+    from tf_ssgn.retrieval.folder import builder
 
     scratch = model.parent
     _served.write(scratch, _served.DRAWINGS).model.rename(model)

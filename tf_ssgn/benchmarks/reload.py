@@ -58,8 +58,8 @@ def measure(
 
 def _new_gallery(server: _served.Watched, folders: _served.Folders, number: int) -> None:
     """By turns an item more and an item fewer, far from all queries; returns when the server has it."""
-    from tf_ssgn.retrieval import changes
-    from tf_ssgn.retrieval.gallery import Gallery
+    from tf_ssgn.retrieval.folder import changes
+    from tf_ssgn.retrieval.folder.gallery import Gallery
 
     if number % 2 == 0:
         old = Gallery.open(folders.gallery)

@@ -119,7 +119,7 @@ def _vectors(model: Any, contents: list[bytes]) -> np.ndarray:
 
 def _gallery(model: Any, files: list[Path], temporary: Path) -> None:
     """`index build` of those files."""
-    from tf_ssgn.retrieval import builder
+    from tf_ssgn.retrieval.folder import builder
 
     with tempfile.TemporaryDirectory(dir=temporary) as folder:
         source = Path(folder, "photos")

@@ -138,7 +138,7 @@ def _suffix(content: bytes) -> str:
 
 def single(size: Size, work: Path) -> dict[str, Any]:
     import tf_ssgn
-    from tf_ssgn.retrieval import builder
+    from tf_ssgn.retrieval.folder import builder
 
     model = tf_ssgn.load(work / "model")
     builder.build(work / "warmed", [work / "warm"], model)
@@ -150,10 +150,11 @@ def single(size: Size, work: Path) -> dict[str, Any]:
 
 def milvus(size: Size, work: Path) -> dict[str, Any]:
     """Recall@10 against the exact gallery, counted by score, plain and with filters; in an embedded file."""
-    from tf_ssgn.retrieval import changes, milvus_writer
-    from tf_ssgn.retrieval.gallery import Gallery
-    from tf_ssgn.retrieval.options import Options
-    from tf_ssgn.retrieval.segment import Item
+    from tf_ssgn.retrieval.folder import changes
+    from tf_ssgn.retrieval.folder.gallery import Gallery
+    from tf_ssgn.retrieval.folder.segment import Item
+    from tf_ssgn.retrieval.milvus import writer as milvus_writer
+    from tf_ssgn.retrieval.search.options import Options
 
     random = np.random.default_rng(0)
     vectors = random.standard_normal((size.vectors, size.dimension), np.float32)
@@ -165,7 +166,7 @@ def milvus(size: Size, work: Path) -> dict[str, Any]:
     where = f"milvus:{work}/lite.db/bench"
     milvus_writer.import_blocks(where, Model(size.dimension), [(items, vectors)], len(items), "bench")
     inserted = time.perf_counter() - start
-    from tf_ssgn.retrieval.milvus_index import MilvusGallery
+    from tf_ssgn.retrieval.milvus.gallery import MilvusGallery
 
     exact, remote = Gallery.open(work / "exact"), MilvusGallery.open(where)
     queries = random.standard_normal((size.queries, size.dimension), np.float32)
@@ -255,7 +256,7 @@ def _warm(spark: Any, card: Any, work: Path, to: Path) -> None:
 
 def _equal(work: Path) -> bool:
     """Whether Spark's rows are those of the gallery that one machine made, vector for vector."""
-    from tf_ssgn.retrieval.gallery import Gallery
+    from tf_ssgn.retrieval.folder.gallery import Gallery
     from tf_ssgn.scale.dataset import open_dataset
     from tf_ssgn.scale.gallery import blocks
 

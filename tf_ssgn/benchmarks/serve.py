@@ -44,7 +44,7 @@ def run(full: bool, backbone: str = "") -> dict[str, Any]:
     """
     from tf_ssgn.benchmarks import runtime
     from tf_ssgn.config import SERVING
-    from tf_ssgn.retrieval.gallery import Gallery
+    from tf_ssgn.retrieval.folder.gallery import Gallery
     from tf_ssgn.serving.server import Server
     from tf_ssgn.serving.service import Service, served
 
@@ -84,7 +84,7 @@ def _shown(value: Any) -> str:
 
 
 def _gallery(folder: Path, model: Any, items: int) -> Path:
-    from tf_ssgn.retrieval.changes import import_vectors
+    from tf_ssgn.retrieval.folder.changes import import_vectors
 
     random = np.random.default_rng(0)
     centres = random.standard_normal((200, model.dimension), dtype=np.float32)

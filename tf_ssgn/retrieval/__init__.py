@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tf_ssgn.retrieval.gallery import Gallery, Hit
+from tf_ssgn.retrieval.folder.gallery import Gallery, Hit
 
 __all__ = ["Gallery", "Hit"]

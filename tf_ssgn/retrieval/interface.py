@@ -14,8 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from tf_ssgn.errors import UserError
-from tf_ssgn.retrieval.options import Options
-from tf_ssgn.retrieval.segment import Item
+from tf_ssgn.retrieval.folder.segment import Item
+from tf_ssgn.retrieval.search.options import Options
 
 
 class Unreachable(UserError):
@@ -67,28 +67,28 @@ class Exportable(Searchable, Protocol):
 
 def open_gallery(where: str | os.PathLike) -> Searchable:
     """The gallery in a folder or, by `milvus:` or `https:`, in Milvus; UserError where there is none."""
-    from tf_ssgn.retrieval.milvus_connection import is_address
+    from tf_ssgn.retrieval.milvus.connection import is_address
 
     if is_address(where):
-        from tf_ssgn.retrieval.milvus_index import MilvusGallery
+        from tf_ssgn.retrieval.milvus.gallery import MilvusGallery
 
         return MilvusGallery.open(os.fspath(where))
-    from tf_ssgn.retrieval.gallery import Gallery
+    from tf_ssgn.retrieval.folder.gallery import Gallery
 
     return Gallery.open(where)
 
 
 def state_of(where: str | os.PathLike, opened: Any = None) -> Any:
     """What tells one version of a gallery from another; UserError where it cannot be told now."""
-    from tf_ssgn.retrieval.milvus_connection import is_address
+    from tf_ssgn.retrieval.milvus.connection import is_address
 
     if is_address(where):  # its content changes under an open gallery; only a collection made anew is another one
-        from tf_ssgn.retrieval.milvus_index import MilvusGallery
+        from tf_ssgn.retrieval.milvus.gallery import MilvusGallery
 
         if isinstance(opened, MilvusGallery):
             return opened.identity()
         with MilvusGallery.open(os.fspath(where)) as gallery:
             return gallery.identity()
-    from tf_ssgn.retrieval.store import Store
+    from tf_ssgn.retrieval.folder.store import Store
 
     return Store(where).pointer()

@@ -15,8 +15,8 @@ from typing import Any
 from tf_ssgn.config import GALLERY
 from tf_ssgn.errors import UserError, reason
 from tf_ssgn.retrieval.files import Found, Source, to_text
-from tf_ssgn.retrieval.segment import Item, spelled
-from tf_ssgn.retrieval.store import sha256
+from tf_ssgn.retrieval.folder.segment import Item, spelled
+from tf_ssgn.retrieval.folder.store import sha256
 
 _OURS = frozenset({"row", *Item._fields})
 _WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,17})")
@@ -148,7 +148,7 @@ def _typed(cells: list[str]) -> list[Any]:
 
 
 def _parquet(path: Path) -> dict[str, list[Any]]:
-    from tf_ssgn.retrieval.changes import require_parquet
+    from tf_ssgn.retrieval.folder.changes import require_parquet
 
     parquet = require_parquet()
     try:

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from tf_ssgn.errors import UserError
-from tf_ssgn.retrieval.changes import import_items
 from tf_ssgn.retrieval.embedding import Report
-from tf_ssgn.retrieval.segment import Item
+from tf_ssgn.retrieval.folder.changes import import_items
+from tf_ssgn.retrieval.folder.segment import Item
 from tf_ssgn.scale import places
 from tf_ssgn.scale.card import Card
 from tf_ssgn.scale.dataset import DATA, Dataset, open_dataset, schemas

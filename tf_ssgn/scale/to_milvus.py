@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tf_ssgn.retrieval.changes import items_of, read_columns
 from tf_ssgn.retrieval.embedding import Report
-from tf_ssgn.retrieval.milvus_writer import import_blocks
-from tf_ssgn.retrieval.segment import Item
+from tf_ssgn.retrieval.folder.changes import items_of, read_columns
+from tf_ssgn.retrieval.folder.segment import Item
+from tf_ssgn.retrieval.milvus.writer import import_blocks
 from tf_ssgn.scale.card import read_card
 from tf_ssgn.scale.dataset import is_dataset
 from tf_ssgn.scale.gallery import blocks, opened

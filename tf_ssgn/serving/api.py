@@ -12,9 +12,9 @@ import numpy as np
 from tf_ssgn.common.status import MEANING, Status
 from tf_ssgn.config import SERVING
 from tf_ssgn.errors import UserError
+from tf_ssgn.retrieval.folder.segment import quoted
 from tf_ssgn.retrieval.interface import Unreachable
-from tf_ssgn.retrieval.options import NO_OPTIONS, Options
-from tf_ssgn.retrieval.segment import quoted
+from tf_ssgn.retrieval.search.options import NO_OPTIONS, Options
 from tf_ssgn.serving import rest, tracing
 from tf_ssgn.serving.batcher import Call
 from tf_ssgn.serving.faults import Fault, invalid, not_found

@@ -14,8 +14,9 @@ from typing import Any
 from tf_ssgn.common import atomic
 from tf_ssgn.config import PHOTO_LIMITS
 from tf_ssgn.errors import UserError
-from tf_ssgn.retrieval import builder, changes, photos
+from tf_ssgn.retrieval import photos
 from tf_ssgn.retrieval.files import to_file, to_text
+from tf_ssgn.retrieval.folder import builder, changes
 from tf_ssgn.serving import grid
 from tf_ssgn.serving.faults import Fault, invalid, not_found
 
@@ -123,7 +124,7 @@ class Uploads:
                 raise _unavailable(error) from None
 
     def _id_of(self, path: Path) -> str:
-        from tf_ssgn.retrieval.gallery import Gallery
+        from tf_ssgn.retrieval.folder.gallery import Gallery
 
         gallery = Gallery.open(self._gallery)
         try:

@@ -6,7 +6,7 @@ import math
 import threading
 from typing import Any
 
-from tf_ssgn.retrieval.rows import Rows
+from tf_ssgn.retrieval.folder.rows import Rows
 from tf_ssgn.serving.faults import not_found
 from tf_ssgn.serving.service import Service, Target
 

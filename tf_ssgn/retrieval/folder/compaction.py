@@ -1,0 +1,121 @@
+"""From many parts to one: merges segments, drops deleted rows, builds the ScaNN index."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from tf_ssgn.common.cli import log
+from tf_ssgn.common.progress import Progress
+from tf_ssgn.config import GALLERY
+from tf_ssgn.retrieval.folder.segment import Item, Segment, SegmentWriter
+from tf_ssgn.retrieval.folder.store import Store, describe_folder
+from tf_ssgn.retrieval.search import scann_index
+
+_CHUNK = 8192
+
+
+def index_segment(store: Store, name: str, rows: int, dimension: int, first: bool) -> dict[str, Any]:
+    """A finished part's entry in the manifest; the first segment gets a ScaNN index where it is large enough."""
+    folder = store.part(name)
+    shutil.rmtree(folder / scann_index.FOLDER, ignore_errors=True)  # left by a process that was killed while indexing
+    segment = Segment(folder, rows, dimension)
+    chosen = None
+    if first and rows >= GALLERY.exact_below:
+        if scann_index.why_not():
+            log(f"no ScaNN index: {scann_index.why_not()}; this gallery is searched exactly")
+        else:
+            log(f"building the ScaNN index of {rows:,} items")
+            index = scann_index.ScannIndex.build(segment.vectors)
+            index.save(folder / scann_index.FOLDER)
+            scann_index.tune(index, segment.vectors)
+            chosen = index.parameters
+    disorder = "SELECT 1 FROM items a JOIN items b ON b.row = a.row + 1 WHERE b.id <= a.id LIMIT 1"
+    ordered = not segment.sql(disorder)
+    segment.close()
+    return {"folder": name, "rows": rows, "in_id_order": ordered, "scann": chosen, "files": describe_folder(folder)}
+
+
+def merge(store: Store, manifest: dict[str, Any], dead: np.ndarray, first: int) -> tuple[dict[str, Any], np.ndarray]:
+    """Replaces the segments from number `first` on by one without deleted rows: (manifest, rows still dead)."""
+    dimension = manifest["dimension"]
+    kept, merged = manifest["segments"][:first], manifest["segments"][first:]
+    start = sum(entry["rows"] for entry in kept)
+    segments = [Segment(store.part(entry["folder"]), entry["rows"], dimension) for entry in merged]
+    starts = start + np.cumsum([0] + [segment.rows for segment in segments])
+    gone = set((dead[dead >= start]).tolist())
+    name = secrets.token_hex(6)
+    writer = SegmentWriter(store.part(name), dimension)
+    total = int(starts[-1]) - start - len(gone)
+    with Progress(total, "items") as bar:
+        rows = _living_by_id(segments, starts.tolist(), gone)
+        while chunk := list(itertools.islice(rows, _CHUNK)):
+            which = np.array([number for number, _, _ in chunk])
+            local = np.array([row for _, row, _ in chunk])
+            vectors = np.empty((len(chunk), dimension), np.float32)
+            extra: list[dict[str, Any]] = [{}] * len(chunk)
+            for number in np.unique(which):
+                places = np.flatnonzero(which == number)
+                vectors[places] = segments[number].vectors[local[places]]
+                for place, values in zip(places.tolist(), segments[number].extra(local[places].tolist()), strict=True):
+                    extra[place] = values
+            writer.append([item for _, _, item in chunk], vectors, extra)
+            bar.advance(len(chunk))
+    for segment in segments:
+        segment.close()
+    if total:
+        writer.finish()
+        kept = [*kept, index_segment(store, name, total, dimension, first=first == 0)]
+    else:
+        writer.close()
+    return {**manifest, "segments": kept}, dead[dead < start]
+
+
+def _living_by_id(segments: list[Segment], starts: list[int], gone: set[int]) -> Iterator[tuple[int, int, Item]]:
+    """(segment, row, item) in the order of ids."""
+
+    def one(number: int, segment: Segment) -> Iterator[tuple[str, int, int, Item]]:
+        for row, item in segment.scan("id"):
+            if starts[number] + row not in gone:
+                yield item.id, number, row, item
+
+    for _, number, row, item in heapq.merge(*(one(number, segment) for number, segment in enumerate(segments))):
+        yield number, row, item
+
+
+def compact(folder: str | os.PathLike) -> dict[str, Any]:
+    """One segment in the order of ids, nothing deleted, the index rebuilt; returns the manifest. Idempotent."""
+    store = Store(folder)
+    with store.writing():
+        manifest = store.manifest()
+        store.collect()
+        wants_index = (
+            manifest["count"] >= GALLERY.exact_below
+            and manifest["segments"][0]["scann"] is None
+            and not scann_index.why_not()
+        )
+        tidy = len(manifest["segments"]) <= 1 and not manifest["dead"] and not wants_index
+        if tidy and all(entry["in_id_order"] for entry in manifest["segments"]):
+            return manifest
+        try:
+            changed, dead = merge(store, manifest, store.dead_rows(manifest), 0)
+            return store.commit(changed, dead, manifest)
+        finally:  # also what a full disk left half-written
+            store.collect()
+
+
+def advice(manifest: dict[str, Any]) -> str:
+    """A line that advises to compact where searching has become slow for want of it; else empty."""
+    outside = sum(entry["rows"] for entry in manifest["segments"][1:])
+    dead = manifest["dead"]["count"] if manifest["dead"] else 0
+    limit = GALLERY.advise_compact * max(manifest["count"], GALLERY.exact_below)
+    if max(outside, dead) <= limit:
+        return ""
+    return f"{outside:,} items are outside the index and {dead:,} are deleted; `index compact` makes searching faster"

@@ -1,0 +1,333 @@
+"""A gallery as its readers see it: open it, search it, ask what an item is."""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tf_ssgn.config import GALLERY
+from tf_ssgn.errors import UserError
+from tf_ssgn.retrieval.folder.rows import BLOCK, Rows
+from tf_ssgn.retrieval.folder.segment import Segment, unit
+from tf_ssgn.retrieval.folder.store import Store
+from tf_ssgn.retrieval.search import asked, exact, grouping, scann_index
+from tf_ssgn.retrieval.search.options import NO_OPTIONS, Options
+
+METHODS = ("auto", "exact", "scann")
+_WIDEST = 10_000  # answers of a batch that are padded to where the gallery has fewer
+
+
+class Hit(NamedTuple):
+    """One answer. `score` is the cosine; `path` is text (`files.to_file` gives the name to open).
+
+    `duplicates` are the ids of the answers that were grouped with this one (`Options.group`), best first.
+    """
+
+    id: str
+    score: float
+    path: str
+    label: str
+    duplicates: tuple[str, ...] = ()
+
+
+class _Kept(NamedTuple):
+    """Which rows may be an answer: bool [N] over all segments, how many, and which."""
+
+    mask: np.ndarray
+    number: int
+    rows: np.ndarray | None = None  # int64, ascending; known where a filter found them
+
+
+class Gallery(Rows):
+    """One version of a gallery, read only; safe to use from several threads.
+
+    A writer's changes are seen by opening the gallery again (`is_current` tells); what is open stays as it was.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        pointer: dict[str, Any],
+        manifest: dict[str, Any],
+        segments: list[Segment],
+        dead: np.ndarray,
+    ):
+        super().__init__(segments, dead, manifest["dimension"])
+        self.path, self.manifest = str(store.folder), manifest
+        self.fingerprint: str = manifest["model"]["fingerprint"]
+        self.version: int = manifest["version"]
+        self._store, self._pointer = store, pointer
+        self._filters: OrderedDict[tuple, _Kept] = OrderedDict()  # of the last conditions; a version never changes
+        self._filter_lock = threading.Lock()
+        # Ties are ordered by id; a gallery as `build` and `compact` leave it has its rows in that order already.
+        self._in_id_order = len(segments) == 1 and bool(manifest["segments"][0]["in_id_order"])
+
+    @classmethod
+    def open(cls, path: str | os.PathLike) -> Gallery:
+        """Opens the current version; UserError where there is none, or it is damaged.
+
+        Checked are the manifest, all sizes and metadata, and the content of files up to
+        `config.GALLERY.checked_at_open`; `index verify` checks everything.
+        """
+        store = Store(path)
+        while True:
+            pointer = store.pointer()
+            try:
+                return cls._open(store, pointer)
+            except (UserError, OSError) as error:
+                # A writer may have replaced the version, and removed its files, since the pointer was read.
+                if store.pointer() != pointer:
+                    continue
+                if isinstance(error, OSError):
+                    raise UserError(f"cannot open the gallery {path}: {error}") from None
+                raise
+
+    @classmethod
+    def _open(cls, store: Store, pointer: dict[str, Any]) -> Gallery:
+        manifest = store.manifest(pointer)
+        if manifest.get("normalisation") != "l2" or manifest.get("similarity") != "cosine":
+            kind = f"{manifest.get('normalisation')} vectors with {manifest.get('similarity')} similarity"
+            raise UserError(f"the gallery {store.folder} has {kind}; expected l2 vectors with cosine similarity")
+        dead = store.dead_rows(manifest)
+        segments = []
+        for entry in manifest["segments"]:
+            damage = store.damaged(entry, GALLERY.checked_at_open)
+            if damage:
+                raise UserError(
+                    f"the gallery {store.folder} is damaged: {damage[0]}; restore it from a copy or build it again"
+                )
+            segments.append(Segment(store.part(entry["folder"]), entry["rows"], manifest["dimension"]))
+        return cls(store, pointer, manifest, segments, dead)
+
+    def is_current(self) -> bool:
+        """False once a writer has made another version, or another gallery in its place."""
+        return self._store.pointer() == self._pointer
+
+    def require_model(self, fingerprint: str) -> None:
+        """UserError unless the gallery was made by the model of that fingerprint."""
+        if fingerprint != self.fingerprint:
+            raise UserError(
+                f"the gallery {self.path} was made by another model (fingerprint {self.fingerprint}, "
+                f"model {self.manifest['model']['path']}); received {fingerprint}: build it again with this model"
+            )
+
+    # -- searching ---------------------------------------------------------------------------------------------------
+
+    def search(
+        self, vectors: Any, k: int | Sequence[int] = 10, method: str = "auto", options: Options = NO_OPTIONS
+    ) -> list[Any]:
+        """The k most similar items of each vector, best first; fewer where the gallery or the options leave fewer.
+
+        `vectors` float32 [d] gives list[Hit], [Q, d] gives list[list[Hit]], one for each query; they need not have unit
+        length. `k` is one number, or one for each query. `method` is `exact`, `scann` or `auto`, by size. Equal scores
+        are ordered by id.
+        """
+        queries = np.asarray(vectors)
+        single = queries.ndim == 1
+        queries = unit(queries[None] if single else queries, self.dimension, "query vectors")
+        wanted = asked.counts(k, len(queries))
+        found = self._find(queries, wanted, method, options)
+        named = self._names(
+            np.unique(
+                np.fromiter((row for rows, _, twins in found for group in (rows, *twins) for row in group), np.int64)
+            )
+        )
+        hits = []
+        for rows, scores, twins in found:
+            groups = [tuple(named[twin][0] for twin in group) for group in twins] or [()] * len(rows)
+            answers = []
+            for row, score, duplicates in zip(rows, scores, groups, strict=True):
+                id, path, label = named[row]
+                answers.append(Hit(id, score, path, label, duplicates))
+            hits.append(answers)
+        return hits[0] if single else hits
+
+    def search_batch(
+        self, vectors: np.ndarray, k: Any, method: str = "auto", options: Options = NO_OPTIONS
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Answers a request: (ids object [B, K], scores float32 [B, K], count int32 [B]) of vectors [B, d].
+
+        `k` is one number, or [B].
+
+        K is the largest k, but at most 10,000, or the gallery's size where that is more. Row i has `count[i]` answers,
+        then empty ids and NaN scores. A row whose vector is zero or not finite, or whose k is below 1, has count 0.
+        """
+        vectors = np.asarray(vectors, np.float32)
+        wanted = asked.whole(k)
+        if wanted.ndim == 0:
+            wanted = np.full(vectors.shape[:1], wanted)
+        if vectors.ndim != 2 or vectors.shape[1] != self.dimension or wanted.shape != vectors.shape[:1]:
+            shapes = f"{list(vectors.shape)} and {list(wanted.shape)}"
+            raise UserError(f"vectors and k: received shapes {shapes}, expected [B, {self.dimension}] and [B]")
+        wanted = np.minimum(wanted, max(len(self), _WIDEST))
+        width = max(int(wanted.max(initial=0)), 0)
+        ids = np.full((len(vectors), width), "", object)
+        scores = np.full((len(vectors), width), np.nan, np.float32)
+        count = np.zeros(len(vectors), np.int32)
+        usable = np.flatnonzero(np.isfinite(vectors).all(axis=1) & vectors.any(axis=1) & (wanted >= 1))
+        if usable.size == 0 or len(self) == 0:
+            return ids, scores, count
+        found = self._find(unit(vectors[usable], self.dimension), wanted[usable].tolist(), method, options)
+        names = self._ids_of(np.array([row for rows, _, _ in found for row in rows], np.int64))
+        start = 0
+        for place, (rows, values, _) in zip(usable, found, strict=True):
+            count[place] = here = len(rows)
+            ids[place, :here] = names[start : start + here]
+            scores[place, :here] = values
+            start += here
+        return ids, scores, count
+
+    def _find(
+        self, queries: np.ndarray, wanted: list[int], method: str, options: Options
+    ) -> list[tuple[list[int], list[float], list[list[int]]]]:
+        """(rows, scores, rows grouped with each of them; empty where nothing is grouped) of unit queries [Q, d]."""
+        if not isinstance(options, Options):
+            raise UserError(
+                f"options: received {type(options).__name__}, expected tf_ssgn.retrieval.search.options.Options"
+            )
+        kept = self._kept(options)
+        if options.group is None:
+            answers: list[tuple[list[int], list[float], list[list[int]]]] = []
+            for (rows, scores), k in zip(self.rows(queries, max(wanted, default=1), method, kept), wanted, strict=True):
+                near = asked.near(scores, k, options)
+                answers.append((rows[:near].tolist(), scores[:near].tolist(), []))
+            return answers
+        return [self._grouped(query[None], k, method, kept, options) for query, k in zip(queries, wanted, strict=True)]
+
+    def _grouped(
+        self, query: np.ndarray, k: int, method: str, kept: _Kept | None, options: Options
+    ) -> tuple[list[int], list[float], list[list[int]]]:
+        """The k best groups of a query among its `GALLERY.grouped` best items, or more where they make fewer."""
+        assert options.group is not None
+        ask = GALLERY.grouped
+        while True:
+            ((rows, scores),) = self.rows(query, ask, method, kept)
+            near = rows[: asked.near(scores, len(scores), options)]
+            items = self._items(near)
+            contents = [items[row].sha256 for row in near.tolist()]
+            found = grouping.groups(self._gather(near), contents, k, options.group)
+            if len(found) == k or len(near) < ask:
+                break
+            ask *= 4
+        first = [group[0] for group in found]
+        return near[first].tolist(), scores[first].tolist(), [near[group[1:]].tolist() for group in found]
+
+    def rows(
+        self, queries: np.ndarray, k: int, method: str = "auto", kept: _Kept | None = None
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """For each unit query [Q, d] (rows int64 [<= k], scores float32 [<= k]), rows counted over all segments."""
+        if method not in METHODS:
+            raise UserError(f"method: received {method!r}, expected one of {', '.join(METHODS)}")
+        count = len(self) if kept is None else kept.number
+        alive = self._alive if kept is None else kept.mask
+        k = min(k, count)
+        if k == 0 or len(queries) == 0:
+            return [(np.empty(0, np.int64), np.empty(0, np.float32)) for _ in queries]
+        if kept is not None and method != "scann" and count < GALLERY.exact_below:
+            found = self._among(queries, k, np.flatnonzero(kept.mask) if kept.rows is None else kept.rows)
+        elif self._use_scann(method):
+            found = self._approximate(queries, k, alive, count)
+        else:
+            found = exact.candidates([segment.vectors for segment in self._segments], queries, k, alive)
+        answers = []
+        for query, rows in zip(queries, found, strict=True):
+            scores = exact.rescored(self._gather(rows), query)
+            best = exact.order(rows, scores, k, None if self._in_id_order else self._ids_of)
+            answers.append((rows[best], scores[best]))
+        return answers
+
+    def _kept(self, options: Options) -> _Kept | None:
+        """What the options leave; None where that is all."""
+        kept = self._filtered(options) if options.filters else None
+        gone = self.rows_of_ids(options.exclude) if options.exclude else np.empty(0, np.int64)
+        if gone.size:
+            if kept is None:
+                kept = _Kept(np.ones(self._starts[-1], bool) if self._alive is None else self._alive, len(self))
+            mask = kept.mask.copy()
+            mask[gone] = False
+            kept = _Kept(mask, int(np.count_nonzero(mask)))
+        return kept
+
+    def _filtered(self, options: Options) -> _Kept:
+        key = (options.labels, options.path_prefix, options.where)
+        with self._filter_lock:
+            if key in self._filters:
+                self._filters.move_to_end(key)
+                return self._filters[key]
+        terms, values = options.condition()
+        rows = self._matching(terms, values, options.where)
+        mask = np.zeros(self._starts[-1], bool)
+        mask[rows] = True
+        kept = _Kept(mask, len(rows), rows)
+        with self._filter_lock:
+            self._filters[key] = kept
+            while len(self._filters) > GALLERY.filters_kept:
+                self._filters.popitem(last=False)
+        return kept
+
+    @property
+    def method(self) -> str:
+        """What `auto` stands for here: `exact` or `scann`."""
+        return "scann" if self._use_scann("auto") else "exact"
+
+    def _use_scann(self, method: str) -> bool:
+        if method == "exact" or not self._segments:
+            return False
+        stored = self.manifest["segments"][0]["scann"] is not None
+        return (method == "scann" or (stored and len(self) >= GALLERY.exact_below)) and not scann_index.why_not()
+
+    def index_files(self) -> tuple[Path, dict[str, Any]] | None:
+        """Folder and parameters of a ScaNN index of just `vectors`; None where there is none or changes are pending."""
+        chosen = self.manifest["segments"][0]["scann"] if len(self._segments) == 1 else None
+        if chosen is None or "reorder" in chosen or self._alive is not None:
+            return None
+        return self._segments[0].folder / scann_index.FOLDER, chosen
+
+    @functools.cached_property
+    def _scann(self) -> scann_index.ScannIndex:
+        """The first segment's index, loaded or, where none was kept because it is small, built."""
+        entry, segment = self.manifest["segments"][0], self._segments[0]
+        if entry["scann"] is None:
+            return scann_index.ScannIndex.build(segment.vectors)
+        return scann_index.ScannIndex.load(segment.folder / scann_index.FOLDER, segment.rows, entry["scann"])
+
+    def _approximate(self, queries: np.ndarray, k: int, alive: np.ndarray | None, count: int) -> list[np.ndarray]:
+        """ScaNN's rows of the first segment, and the exact ones of what was added since."""
+        rows = self._segments[0].rows
+        if alive is None:
+            found = self._scann.candidates(queries, k)
+        else:
+            here = int(np.count_nonzero(alive[:rows]))
+            widen = rows / max(here, 1)  # so that enough are left if what is left out is spread evenly
+            while True:
+                every = self._scann.candidates(queries, k, widen)
+                found = [row[alive[row]] for row in every]
+                if min(map(len, found)) >= min(k, here) or min(map(len, every)) == rows:
+                    break
+                if widen > rows:  # every leaf was searched: what is missing is padding
+                    break
+                widen *= 4
+        if len(self._segments) > 1:
+            recent = exact.candidates(
+                [segment.vectors for segment in self._segments[1:]], queries, k, None if alive is None else alive[rows:]
+            )
+            found = [np.concatenate([old, new + rows]) for old, new in zip(found, recent, strict=True)]
+        return found
+
+    def _among(self, queries: np.ndarray, k: int, rows: np.ndarray) -> list[np.ndarray]:
+        """Exact search among a few rows."""
+        blocks = [self._gather(rows[low : low + BLOCK]) for low in range(0, len(rows), BLOCK)]
+        return [rows[places] for places in exact.candidates(blocks, queries, k)]
+
+    def __enter__(self) -> Gallery:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

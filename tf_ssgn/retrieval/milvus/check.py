@@ -1,0 +1,91 @@
+"""A gallery in Milvus looked at as a whole: `index verify`, `stats` and `export`."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from typing import Any
+
+import numpy as np
+
+from tf_ssgn.common.progress import Progress
+from tf_ssgn.errors import UserError
+from tf_ssgn.retrieval.folder.changes import ParquetItems
+from tf_ssgn.retrieval.folder.segment import UNIT_TOLERANCE, Item
+from tf_ssgn.retrieval.folder.verify import SELF_K, SELF_QUERIES, SELF_RECALL
+from tf_ssgn.retrieval.milvus.gallery import VECTOR, MilvusGallery, item_of
+
+_CHUNK = 8192
+
+
+def verify(where: str) -> dict[str, Any]:
+    """As `verify.verify`: walks over all items once, and searches for some of them."""
+    with MilvusGallery.open(where) as gallery:
+        result: dict[str, Any] = {"count": 0, "damage": [], "leftovers": [], "unfinished": None, "self_recall": None}
+        result["unfinished"] = "build" if "building" in gallery.about else None
+        total = gallery.count()
+        ids: set[str] = set()
+        rows = 0
+        with Progress(total, "items") as bar:
+            for row in gallery.rows(fields=("id", VECTOR)):
+                rows += 1
+                ids.add(row["id"])
+                length = float(np.linalg.norm(np.array(row[VECTOR], np.float64)))
+                if not abs(length - 1) <= 2 * UNIT_TOLERANCE and len(result["damage"]) < 10:
+                    result["damage"].append(f"the vector of {row['id']!r} has length {length:.6g}, expected 1")
+                bar.advance()
+        result["count"] = rows
+        if len(ids) != rows:
+            result["damage"].append(f"{rows - len(ids):,} items are there more than once")
+        if rows != total:
+            result["damage"].append(f"the server counts {total:,} items and gives {rows:,}; is another writer at work?")
+        result["self_recall"] = recall = _self_recall(gallery)
+        if recall is not None and recall < SELF_RECALL:
+            result["damage"].append(f"only {recall:.0%} of its own items are found again")
+        return result
+
+
+def _self_recall(gallery: MilvusGallery) -> float | None:
+    """How many of some items are among their own neighbours, copies of them counted as they."""
+    ids = gallery.sample(SELF_QUERIES)
+    if not ids:
+        return None
+    vectors = np.stack([vector for id in ids if (vector := gallery.vector(id)) is not None])
+    found, scores, _ = gallery.search_batch(vectors, SELF_K)
+    hits = [id in row or np.nanmin(near) >= 1 - 1e-4 for id, row, near in zip(ids, found, scores, strict=True)]
+    return float(np.mean(hits))
+
+
+def stats(where: str) -> dict[str, Any]:
+    """What `index stats` prints."""
+    with MilvusGallery.open(where) as gallery:
+        about = gallery.about
+        index = gallery.index()
+        return {
+            "count": gallery.count(),
+            "version": gallery.version,
+            "format": about["format"],
+            "written": None,
+            "model": about["model"],
+            "dimension": gallery.dimension,
+            "search": index.get("index_type"),
+            "index": index,
+            "columns": gallery.columns,
+            "server": about.get("server"),
+            "sources": about["sources"],
+            "unfinished": "build" if "building" in about else None,
+        }
+
+
+def export_parquet(where: str, file: str | os.PathLike) -> int:
+    """Writes all items with their vectors as parquet, as `changes.export_parquet` does; returns their number."""
+    with MilvusGallery.open(where) as gallery, ParquetItems(file, gallery.dimension) as writer:
+        count = 0
+        rows = gallery.rows()
+        while some := list(itertools.islice(rows, _CHUNK)):
+            items: list[Item] = [item_of(row) for row in some]
+            writer.write(items, np.array([row[VECTOR] for row in some], np.float32))
+            count += len(some)
+        if not count:
+            raise UserError(f"{where} is empty; there is nothing to export")
+        return count

@@ -1,0 +1,80 @@
+"""What a search may ask for beside the nearest items."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from tf_ssgn.config import GALLERY
+from tf_ssgn.errors import UserError
+from tf_ssgn.retrieval.search.condition import check
+
+
+@dataclass(frozen=True)
+class Options:
+    """Which items may be an answer, and how near they must be. The default asks for nothing.
+
+    Args:
+        labels: only items of one of these labels; none given means all labels.
+        path_prefix: only items whose path, as text, begins so.
+        where: only items of which this SQL condition is true, over the columns of `items` and those of a user's table.
+        exclude: ids that are no answer.
+        threshold: the smallest cosine of an answer, -1 to 1.
+        group: an answer of the same content as a better one, or with a cosine of at least this to it, is no answer of
+            its own but one of that one's `duplicates`, which are complete among the `config.GALLERY.grouped` nearest
+            items and may lack farther ones.
+
+    Raises:
+        UserError: a value of another type or out of its bounds.
+    """
+
+    labels: tuple[str, ...] = ()
+    path_prefix: str = ""
+    where: str = ""
+    exclude: tuple[str, ...] = ()
+    threshold: float | None = None
+    group: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("labels", "exclude"):
+            texts = getattr(self, name)
+            listed = isinstance(texts, Iterable) and not isinstance(texts, (str, bytes))
+            texts = tuple(texts) if listed else texts
+            if not listed or not all(isinstance(text, str) for text in texts):
+                raise UserError(f"{name}: received {texts!r}, expected a list of texts")
+            if len(texts) > GALLERY.listed:
+                raise UserError(f"{name}: received {len(texts):,} of them, expected at most {GALLERY.listed:,}")
+            object.__setattr__(self, name, texts)
+        for name in ("path_prefix", "where"):
+            if not isinstance(getattr(self, name), str):
+                raise UserError(f"{name}: received {getattr(self, name)!r}, expected text")
+        for name in ("threshold", "group"):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            # NaN is within no bounds; an integer may be too large for a float.
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= 1:
+                raise UserError(f"{name}: received {str(value)[:64]}, expected a cosine from -1 to 1")
+
+    @property
+    def filters(self) -> bool:
+        """Whether only some items may be an answer, those excluded by id not counted."""
+        return bool(self.labels or self.path_prefix or self.where)
+
+    def condition(self) -> tuple[str, list[Any]]:
+        """The SQL condition of `labels`, `path_prefix` and `where`, and its values."""
+        parts: list[str] = []
+        values: list[Any] = []
+        if self.labels:
+            parts.append(f"label IN ({','.join('?' * len(self.labels))})")
+            values += self.labels
+        if self.path_prefix:
+            parts.append("substr(path, 1, ?) = ?")
+            values += [len(self.path_prefix), self.path_prefix]
+        if self.where:
+            parts.append(f"({check(self.where)}\n)")
+        return " AND ".join(parts), values
+
+
+NO_OPTIONS = Options()
