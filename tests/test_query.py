@@ -18,14 +18,14 @@ import pytest
 from tests.serving import serving_tiny as tiny
 from tf_ssgn import query
 from tf_ssgn.errors import UserError
-from tf_ssgn.serving import presence
-from tf_ssgn.serving.client import Hit
+from tf_ssgn.serving.client.client import Hit
+from tf_ssgn.serving.core import presence
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    from tf_ssgn.serving.server import Server
-    from tf_ssgn.serving.service import Service, served
+    from tf_ssgn.serving.core.service import Service, served
+    from tf_ssgn.serving.rpc.server import Server
 
     base = tmp_path_factory.getbasetemp()
     with Server(Service(), port=0) as running:
@@ -156,8 +156,8 @@ def test_as_a_command_it_fails_in_one_line(sketch) -> None:
 
 
 def test_a_server_that_is_only_just_starting_is_waited_for(sketch, tmp_path_factory, capsys) -> None:
-    from tf_ssgn.serving.server import Server
-    from tf_ssgn.serving.service import Service, served
+    from tf_ssgn.serving.core.service import Service, served
+    from tf_ssgn.serving.rpc.server import Server
 
     base = tmp_path_factory.getbasetemp()
     with socket.socket() as probe:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tf_ssgn.serving.client import Answer, AsyncClient, Client, Explanation, Hit, ImageError, RequestError
+from tf_ssgn.serving.client.client import Answer, AsyncClient, Client, Explanation, Hit, ImageError, RequestError
 
 __all__ = ["Answer", "AsyncClient", "Client", "Explanation", "Hit", "ImageError", "RequestError"]

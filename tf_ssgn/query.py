@@ -12,7 +12,7 @@ from tf_ssgn.config import SERVING
 from tf_ssgn.errors import UserError
 
 if TYPE_CHECKING:
-    from tf_ssgn.serving.client import Client, Hit
+    from tf_ssgn.serving.client.client import Client, Hit
 
 EXAMPLES = (
     "query giraffe.png --server localhost:8500 -k 10",
@@ -50,7 +50,7 @@ def parser() -> cli.Parser:
 
 def main(argv: list[str] | None = None) -> int | None:
     args = parser().parse_args(argv)
-    from tf_ssgn.serving.client import Client
+    from tf_ssgn.serving.client.client import Client
 
     if not args.timeout > 0:
         raise UserError(f"--timeout: received {args.timeout:g}, expected more than 0 seconds")
@@ -81,7 +81,7 @@ def main(argv: list[str] | None = None) -> int | None:
 
 def _patiently(search: Callable[..., list[Hit]], args, client: Client) -> list[Hit]:
     """The answer; a server that is not there yet, or still loads its model, is waited for until the timeout."""
-    from tf_ssgn.serving.client import RequestError
+    from tf_ssgn.serving.client.client import RequestError
 
     end = time.monotonic() + args.timeout
     told = False
@@ -135,8 +135,8 @@ def find_photos(hits: Sequence[Hit], args) -> dict[str, str]:
     server that the same user runs on this machine."""
     if args.photos:
         return in_folder(hits, Path(args.photos))
-    from tf_ssgn.serving import presence
-    from tf_ssgn.serving.client import is_loopback
+    from tf_ssgn.serving.client.client import is_loopback
+    from tf_ssgn.serving.core import presence
 
     gallery = args.gallery
     if gallery is None:
@@ -180,7 +180,7 @@ def in_folder(hits: Sequence[Hit], folder: Path) -> dict[str, str]:
 
 
 def write_grid(path: str, sketch: str, hits: Sequence[Hit], photos: dict[str, str]) -> None:
-    from tf_ssgn.serving import grid
+    from tf_ssgn.serving.client import grid
 
     tiles = [grid.Tile(hit.id, hit.label, hit.score, photos.get(hit.id)) for hit in hits]
     notes = [f"{len(hits)} answers, best first; the number is the cosine similarity"]

@@ -17,7 +17,7 @@ from tf_ssgn.runs.load import RUNTIMES
 from tf_ssgn.serving import SERVER_NEEDS, require_extra
 
 if TYPE_CHECKING:
-    from tf_ssgn.serving.tls import Certificates
+    from tf_ssgn.serving.core.tls import Certificates
 
 WEB_NEEDS = ("starlette", "uvicorn", "prometheus_client")
 EXAMPLES = (
@@ -64,11 +64,11 @@ def main(argv: list[str] | None = None) -> int | None:
     args = parser().parse_args(argv)
     require_extra(SERVER_NEEDS)
     from tf_ssgn.retrieval.milvus.connection import address, is_address
-    from tf_ssgn.serving import presence, tracing
-    from tf_ssgn.serving.access import Access, read_tokens
-    from tf_ssgn.serving.reload import Reloader
-    from tf_ssgn.serving.server import Server, join_address
-    from tf_ssgn.serving.service import REQUESTS, Service
+    from tf_ssgn.serving.core import presence, tracing
+    from tf_ssgn.serving.core.access import Access, read_tokens
+    from tf_ssgn.serving.core.reload import Reloader
+    from tf_ssgn.serving.core.service import REQUESTS, Service
+    from tf_ssgn.serving.rpc.server import Server, join_address
 
     remote = args.gallery is not None and is_address(args.gallery)
     if remote:
@@ -149,9 +149,9 @@ def _web_is_there() -> bool:
 def _gateway(args: argparse.Namespace, service: Any, access: Any, certificates: Any, reloader: Any) -> Any:
     import ipaddress
 
-    from tf_ssgn.serving.gateway import Gateway
-    from tf_ssgn.serving.items import Uploads
-    from tf_ssgn.serving.server import resolve
+    from tf_ssgn.serving.http.gateway import Gateway
+    from tf_ssgn.serving.http.items import Uploads
+    from tf_ssgn.serving.rpc.server import resolve
 
     address = resolve(args.host, insecure=True)  # `Server` has refused what is not allowed
     hosts = None
@@ -166,7 +166,7 @@ def _gateway(args: argparse.Namespace, service: Any, access: Any, certificates: 
 
 
 def _certificates(args: argparse.Namespace) -> Certificates | None:
-    from tf_ssgn.serving.tls import Certificates, Tls
+    from tf_ssgn.serving.core.tls import Certificates, Tls
 
     if not args.tls_cert and not args.tls_key and not args.tls_ca:
         return None

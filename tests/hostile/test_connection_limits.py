@@ -23,9 +23,10 @@ from tf_ssgn.config import GALLERY, PHOTO_LIMITS, SERVING
 from tf_ssgn.retrieval import photos
 from tf_ssgn.retrieval.files import Found
 from tf_ssgn.runtime import wire
-from tf_ssgn.serving import access, connections, gateway, items
-from tf_ssgn.serving.server import METADATA_BYTES, Server
-from tf_ssgn.serving.service import Service, served
+from tf_ssgn.serving.core import access
+from tf_ssgn.serving.core.service import Service, served
+from tf_ssgn.serving.http import connections, gateway, items
+from tf_ssgn.serving.rpc.server import METADATA_BYTES, Server
 
 
 @pytest.fixture(scope="module")

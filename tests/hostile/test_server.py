@@ -20,10 +20,10 @@ from tf_ssgn.client import Client
 from tf_ssgn.common.status import Status
 from tf_ssgn.config import SERVING
 from tf_ssgn.runtime import wire
-from tf_ssgn.serving.access import Access
-from tf_ssgn.serving.gateway import Gateway
-from tf_ssgn.serving.server import Server
-from tf_ssgn.serving.service import Service, served
+from tf_ssgn.serving.core.access import Access
+from tf_ssgn.serving.core.service import Service, served
+from tf_ssgn.serving.http.gateway import Gateway
+from tf_ssgn.serving.rpc.server import Server
 
 GOOD = tiny.drawing(4)
 

@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tf_ssgn.serving.access import Access
-from tf_ssgn.serving.gateway import Gateway
-from tf_ssgn.serving.items import Uploads
-from tf_ssgn.serving.service import Service, served
+from tf_ssgn.serving.core.access import Access
+from tf_ssgn.serving.core.service import Service, served
+from tf_ssgn.serving.http.gateway import Gateway
+from tf_ssgn.serving.http.items import Uploads
 
 WEB = Path(__file__).resolve().parents[2] / "tf_ssgn" / "serving" / "web"
 NAMES = ("chromium", "chromium-browser", "google-chrome")

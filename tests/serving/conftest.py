@@ -29,8 +29,8 @@ def gallery(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.fixture(scope="session")
 def server(model: EmbeddingModel, gallery: Any) -> Iterator[Any]:
-    from tf_ssgn.serving.server import Server
-    from tf_ssgn.serving.service import Service, served
+    from tf_ssgn.serving.core.service import Service, served
+    from tf_ssgn.serving.rpc.server import Server
 
     with Server(Service(), port=0) as running:
         running.publish(served(model, gallery, 1))

@@ -15,10 +15,10 @@ from tf_ssgn import serve
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.folder.gallery import Gallery
 from tf_ssgn.retrieval.milvus import writer as milvus_writer
-from tf_ssgn.serving.batcher import Call
-from tf_ssgn.serving.faults import Fault
-from tf_ssgn.serving.reload import Reloader
-from tf_ssgn.serving.service import Job, Service
+from tf_ssgn.serving.core.batcher import Call
+from tf_ssgn.serving.core.faults import Fault
+from tf_ssgn.serving.core.reload import Reloader
+from tf_ssgn.serving.core.service import Job, Service
 
 pytest.importorskip("pymilvus")
 pytest.importorskip("milvus_lite")

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 
-FOLDER = Path(__file__).parent.parent.parent / "serving"
+FOLDER = Path(__file__).resolve().parents[2] / "serving"
 DOCKERFILES = sorted((FOLDER / "docker").glob("*.Dockerfile"))
 
 
@@ -142,7 +142,7 @@ def test_batches_are_within_the_limits_and_overload_is_refused_early() -> None:
 
 def test_the_board_and_the_alerts_ask_for_metrics_that_there_are() -> None:
     pytest.importorskip("prometheus_client")
-    from tf_ssgn.serving.metrics import Metrics
+    from tf_ssgn.serving.core.metrics import Metrics
 
     metrics = Metrics()
     metrics.request("grpc", "Predict", "OK", 0.1)

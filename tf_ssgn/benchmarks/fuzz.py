@@ -254,7 +254,7 @@ def damaged(random: np.random.Generator, data: bytes) -> bytes:
 def _message(image: bytes, k: int = 10) -> Any:
     from tf_ssgn.config import SERVING
     from tf_ssgn.runtime import wire
-    from tf_ssgn.serving import tensors
+    from tf_ssgn.serving.core import tensors
 
     message = wire.PredictRequest()
     message.model_spec.name = SERVING.name

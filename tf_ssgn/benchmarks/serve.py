@@ -45,8 +45,8 @@ def run(full: bool, backbone: str = "") -> dict[str, Any]:
     from tf_ssgn.benchmarks import runtime
     from tf_ssgn.config import SERVING
     from tf_ssgn.retrieval.folder.gallery import Gallery
-    from tf_ssgn.serving.server import Server
-    from tf_ssgn.serving.service import Service, served
+    from tf_ssgn.serving.core.service import Service, served
+    from tf_ssgn.serving.rpc.server import Server
 
     seconds, items = (20.0, 100_000) if full else (1.0, 2_000)
     with tempfile.TemporaryDirectory() as temporary:
@@ -174,7 +174,7 @@ def _constant(reply: bytes) -> Iterator[str]:
 def _reply() -> bytes:
     """What a query is answered with."""
     from tf_ssgn.runtime import wire
-    from tf_ssgn.serving import tensors
+    from tf_ssgn.serving.core import tensors
 
     response = wire.PredictResponse()
     ids = np.array([[f"photo/some class/{number}.jpg".encode() for number in range(10)]], object)
@@ -210,7 +210,7 @@ def generate(address: str, clients: int, seconds: float, rate: float) -> dict[st
 
     from tf_ssgn.config import SERVING
     from tf_ssgn.runtime import wire
-    from tf_ssgn.serving import tensors
+    from tf_ssgn.serving.core import tensors
 
     requests = []
     for number in range(QUERIES):

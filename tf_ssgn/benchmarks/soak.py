@@ -112,7 +112,7 @@ def ask(call: Any, image: bytes) -> dict[str, np.ndarray] | str:
 
     from tf_ssgn.config import SERVING
     from tf_ssgn.runtime import wire
-    from tf_ssgn.serving import tensors
+    from tf_ssgn.serving.core import tensors
 
     request = wire.PredictRequest()
     request.model_spec.name = SERVING.name

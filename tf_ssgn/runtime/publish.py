@@ -84,7 +84,7 @@ def warm_up_requests(signatures: list[str], with_k: bool) -> list[bytes]:
     The stock protos are an extra, so the two outer messages are framed by hand: `PredictionLog` field 6 is
     `PredictLog`, whose field 1 is the request.
     """
-    from tf_ssgn.serving.service import warm_up_drawing
+    from tf_ssgn.serving.core.service import warm_up_drawing
 
     image = warm_up_drawing()
     logs = []

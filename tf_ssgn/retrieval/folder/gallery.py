@@ -190,7 +190,7 @@ class Gallery(Rows):
         """(rows, scores, rows grouped with each of them; empty where nothing is grouped) of unit queries [Q, d]."""
         if not isinstance(options, Options):
             raise UserError(
-                f"options: received {type(options).__name__}, expected tf_ssgn.retrieval.search.options.Options"
+                f"options: received {type(options).__name__}, expected a search.options.Options"
             )
         kept = self._kept(options)
         if options.group is None:

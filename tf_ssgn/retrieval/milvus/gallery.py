@@ -162,7 +162,7 @@ class MilvusGallery:
         """(row, score, ids grouped with it) of each query's answers, best first."""
         if not isinstance(options, Options):
             raise UserError(
-                f"options: received {type(options).__name__}, expected tf_ssgn.retrieval.search.options.Options"
+                f"options: received {type(options).__name__}, expected a search.options.Options"
             )
         if max(wanted, default=0) > MILVUS.most:
             raise UserError(f"k: received {max(wanted):,}, expected at most {MILVUS.most:,} of a gallery in Milvus")

@@ -1,0 +1,1 @@
+"""The client; it imports no TensorFlow."""

@@ -1,0 +1,1 @@
+"""Answers with no transport in sight: service, batcher, reload, access."""

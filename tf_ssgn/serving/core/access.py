@@ -1,0 +1,136 @@
+"""Who may do what, and how often: bearer tokens with scopes, a rate for each client."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from tf_ssgn.errors import UserError
+from tf_ssgn.serving.core.faults import Fault
+
+SCOPES = ("search", "write")
+SHORTEST_TOKEN = 16
+BURST = 2.0  # seconds of its rate that a client may use at once
+CLIENTS = 10_000  # whose rate is remembered
+
+
+class TooFast(Fault):
+    """A client that asks more often than it may."""
+
+    def __init__(self, rate: float):
+        super().__init__("RESOURCE_EXHAUSTED", f"more than {rate:g} requests per second from this client; slow down")
+
+
+class Rate:
+    """A token bucket for each client: `rate` requests per second, and `BURST` seconds' worth of them at once."""
+
+    def __init__(self, rate: float, clock: Callable[[], float] = time.monotonic):
+        self._rate, self._clock = rate, clock
+        self._size = max(1.0, rate * BURST)
+        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def check(self, client: str) -> None:
+        """Raises TooFast if the client's bucket is empty."""
+        if not self._rate:
+            return
+        now = self._clock()
+        with self._lock:
+            left, then = self._left.pop(client, (self._size, now))
+            left = min(self._size, left + (now - then) * self._rate)
+            self._left[client] = (max(left - 1.0, 0.0) if left >= 1.0 else left, now)
+            if len(self._left) > CLIENTS:
+                self._left.popitem(last=False)
+        if left < 1.0:
+            raise TooFast(self._rate)
+
+
+class Access:
+    """The tokens of a server. Without any, everybody may search and nobody may write.
+
+    Args:
+        tokens: token -> its scopes. Only their hashes are kept.
+        rate: requests per second that one client may make; 0 for any number.
+    """
+
+    def __init__(self, tokens: Mapping[str, frozenset[str]] | None = None, rate: float = 0.0):
+        self._scopes = {_digest(token): scopes for token, scopes in (tokens or {}).items()}
+        self._rate = Rate(rate)
+
+    def admit(self, client: str, authorization: str | None, scope: str) -> None:
+        """`check`, for a client that is known by its address, and its rate. The rate comes first, so that tokens cannot
+        be guessed faster than it."""
+        self._rate.check(client)
+        self.check(authorization, scope)
+
+    @property
+    def required(self) -> bool:
+        """Whether searching takes a token."""
+        return bool(self._scopes)
+
+    def allows(self, scope: str) -> bool:
+        """Whether there is a token that gives a scope."""
+        return any(scope in scopes for scopes in self._scopes.values())
+
+    def check(self, authorization: str | None, scope: str) -> None:
+        """Raises Fault unless an `Authorization` header gives a scope: UNAUTHENTICATED without a known token,
+        PERMISSION_DENIED with one that may not."""
+        if not self._scopes:
+            if scope != "search":
+                raise Fault("PERMISSION_DENIED", f"this server has no token with the scope {scope!r}; see --tokens")
+            return
+        kind, _, token = (authorization or "").partition(" ")
+        if kind.lower() != "bearer" or not token.strip():
+            raise Fault("UNAUTHENTICATED", "expected the header Authorization: Bearer TOKEN")
+        given = _digest(token.strip())
+        found: frozenset[str] | None = None
+        for known, scopes in self._scopes.items():  # all of them, so that the time says nothing
+            if hmac.compare_digest(given, known):
+                found = scopes
+        if found is None:
+            raise Fault("UNAUTHENTICATED", "the token is not known here")
+        if scope not in found:
+            raise Fault("PERMISSION_DENIED", f"the token has not the scope {scope!r}")
+
+
+def read_tokens(path: str | os.PathLike) -> dict[str, frozenset[str]]:
+    """Tokens and their scopes of a file with lines of `TOKEN SCOPE[,SCOPE]`; empty lines and those with # are skipped.
+
+    Raises:
+        UserError: not readable, readable for other users, or not of that form. No message repeats a token.
+    """
+    try:
+        if Path(path).stat().st_mode & 0o077:
+            raise UserError(f"--tokens: {path} can be read by other users; chmod 600 it")
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--tokens: cannot read {path}: {error}") from None
+    tokens: dict[str, frozenset[str]] = {}
+    for number, line in enumerate(lines, start=1):
+        words = line.split()
+        if not words or words[0].startswith("#"):
+            continue
+        scopes = frozenset(words[1].split(",")) if len(words) == 2 else frozenset()
+        if not scopes or not scopes <= set(SCOPES):
+            raise UserError(
+                f"--tokens: {path} line {number}: expected TOKEN and one or more of {', '.join(SCOPES)}, with commas"
+            )
+        if len(words[0]) < SHORTEST_TOKEN:
+            raise UserError(
+                f"--tokens: {path} line {number}: the token has {len(words[0])} characters, "
+                f"expected {SHORTEST_TOKEN} or more; `openssl rand -hex 32` makes one"
+            )
+        tokens[words[0]] = scopes
+    if not tokens:
+        raise UserError(f"--tokens: {path} has no token, expected lines of TOKEN SCOPE[,SCOPE]")
+    return tokens
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()

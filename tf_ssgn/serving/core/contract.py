@@ -1,0 +1,103 @@
+"""The signatures as clients see them, and the check of a request against one of them, before anything is decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tf_ssgn.serving.core.faults import invalid
+from tf_ssgn.serving.core.tensors import Pending
+
+DEFAULT = "serving_default"
+ANY = -1
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Element type and shape of one input or output; -1 is a side that varies."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Signature:
+    """One named function of the served model."""
+
+    inputs: Mapping[str, Spec]
+    outputs: Mapping[str, Spec]
+
+
+def signatures(dimension: int, semantic_dimension: int, with_gallery: bool) -> dict[str, Signature]:
+    """The signatures that a model, with or without a gallery, is served with.
+
+    `search` is also `serving_default`; without a gallery there is no default.
+    """
+    batch, table = (ANY,), (ANY, ANY)
+    images = {"image_bytes": Spec("string", batch)}
+    status = {"status": Spec("int32", batch)}
+    embed = Signature(images, {"embedding": Spec("float32", (ANY, dimension)), **status})
+    found = {
+        "embed_sketch": embed,
+        "embed_photo": embed,
+        "explain": Signature(
+            images,
+            {
+                "coarse": Spec("float32", (ANY, dimension)),
+                "fine": Spec("float32", (ANY, dimension)),
+                "semantics": Spec("float32", (ANY, semantic_dimension)),
+                "class_names": Spec("string", table),
+                "class_scores": Spec("float32", table),
+                **status,
+            },
+        ),
+    }
+    if with_gallery:
+        search = Signature(
+            {**images, "k": Spec("int32", batch)},
+            {
+                "ids": Spec("string", table),
+                "scores": Spec("float32", table),
+                "count": Spec("int32", batch),
+                **status,
+            },
+        )
+        found |= {"search": search, "search_photo": search, DEFAULT: search}
+    return found
+
+
+def check(name: str, signature: Signature, inputs: Mapping[str, Pending], wanted: Sequence[str], batch: int) -> None:
+    """Raises Fault INVALID_ARGUMENT unless names, types, ranks and batch sizes fit.
+
+    Args:
+        wanted: the request's output filter; empty for all outputs.
+        batch: rows that one request may have.
+    """
+    missing = sorted(set(signature.inputs) - set(inputs))
+    extra = sorted(set(inputs) - set(signature.inputs))
+    if missing or extra:
+        raise invalid(
+            f"signature {name!r}: input names do not match; expected {sorted(signature.inputs)}, "
+            f"missing {missing}, not expected {[_short(item) for item in extra[:8]]}"
+        )
+    rows = None
+    for key, spec in signature.inputs.items():
+        given = inputs[key]
+        if given.dtype != spec.dtype:
+            raise invalid(f"input {key!r}: received dtype {given.dtype}, expected {spec.dtype}")
+        if len(given.shape) != len(spec.shape):
+            raise invalid(f"input {key!r}: received shape {list(given.shape)}, expected [batch]")
+        if not 1 <= given.shape[0] <= batch:
+            raise invalid(f"input {key!r}: received a batch of {given.shape[0]}, expected 1 to {batch}")
+        if rows is not None and given.shape[0] != rows:
+            raise invalid(f"input {key!r}: received a batch of {given.shape[0]}, the other input has {rows}")
+        rows = given.shape[0]
+    unknown = [item for item in wanted if item not in signature.outputs]
+    if unknown:
+        raise invalid(f"output_filter has {_short(unknown[0])!r}, expected some of {sorted(signature.outputs)}")
+    if len(set(wanted)) != len(wanted):
+        raise invalid("output_filter names an output twice")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 64 else text[:64] + "..."

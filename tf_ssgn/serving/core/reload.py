@@ -1,0 +1,154 @@
+"""Keeps what is served in step with the folders: newer versions are loaded beside the old one, checked, then swapped.
+
+A model and a gallery belong together by the model's fingerprint, so they are only ever replaced as a pair that fits.
+Whatever is wrong with a newer version, the old one stays and answers.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tf_ssgn.common.cli import log
+from tf_ssgn.errors import UserError
+from tf_ssgn.retrieval.interface import open_gallery, state_of
+from tf_ssgn.runtime.saved_model import newest_version
+from tf_ssgn.serving.core.service import Served, Service, State, served, warm_up
+
+CHECKED_ITEMS = 32
+CHECKED_K = 10
+LOWEST_RECALL = 0.9  # of stored vectors among their own neighbours
+SAME = 0.9999  # cosine of what is as good as the item itself: a copy of it
+
+
+class Reloader:
+    """Watches the folders of a model and of its gallery.
+
+    Args:
+        load: the folder of a version to a model.
+        ready: is called with every version after it became the one that answers.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        model: str | os.PathLike,
+        gallery: str | os.PathLike | None,
+        load: Callable[[Path], Any],
+        ready: Callable[[Served], Any] = lambda version: None,
+    ):
+        self._service, self._model_path, self._gallery_path = service, Path(model), gallery
+        self._load, self._ready = load, ready
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._folder: Path | None = None
+        self._pointer: Any = None
+        self._refused: Any = None
+
+    def first(self) -> Served:
+        """Loads what is there now and lets it answer; UserError if it is not whole or does not fit together."""
+        with self._lock:
+            folder, pointer = self._wanted()
+            return self._swap(folder, pointer)
+
+    def refresh(self) -> None:
+        """Swaps to what is there now, if that is newer and sound; returns when it answers."""
+        with self._lock:
+            try:
+                wanted = self._wanted()
+            except UserError:
+                return  # the folder is being replaced, or is gone; what is loaded does not need it
+            if wanted in ((self._folder, self._pointer), self._refused):
+                return
+            try:
+                self._swap(*wanted)
+                self._refused = None
+                self._service.metrics.reload("swapped")
+            except Exception as error:  # also what TensorFlow, SQLite or the disk may raise: the old version stays
+                self._refused = wanted
+                self._service.metrics.reload("refused")
+                log(f"refused a newer version, the old one stays: {error}")
+
+    def start(self, also: Callable[[], Any] = lambda: None) -> None:
+        """Looks every `settings.poll_seconds` from now on, in a thread, and calls `also` each time."""
+
+        def watch() -> None:
+            while not self._stop.wait(self._service.settings.poll_seconds):
+                self.refresh()
+                also()
+
+        self._thread = threading.Thread(target=watch, name="reload", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _wanted(self) -> tuple[Path, Any]:
+        """The model's newest folder, and what tells one state of the gallery from another."""
+        run = (self._model_path / "config.json").exists()
+        folder = self._model_path if run else newest_version(self._model_path)
+        if self._gallery_path is None:
+            return folder, None
+        current = self._service.current
+        return folder, state_of(self._gallery_path, None if current is None else current.gallery)
+
+    def _swap(self, folder: Path, pointer: Any) -> Served:
+        service, current = self._service, self._service.current
+        version = version_of(folder)
+        if current is None or folder != self._folder:
+            service.states[version] = State("LOADING")
+            try:
+                model = self._load(folder)
+                made = served(model, self._open(pointer, current), version)
+                warm_up(made, service.settings)
+            except Exception as error:  # whatever it was, the status tells it; `refresh` decides what follows
+                service.states[version] = State("END", str(error))
+                raise
+        else:
+            made = served(current.model, self._open(pointer, current), version)
+        if made.gallery is not None and (current is None or made.gallery is not current.gallery):
+            check_gallery(made.gallery)
+        service.publish(made)
+        self._folder, self._pointer = folder, pointer
+        self._ready(made)
+        del current  # the old version goes when its last request is answered
+        gc.collect()
+        return made
+
+    def _open(self, pointer: Any, current: Served | None) -> Any:
+        if self._gallery_path is None:
+            return None
+        if current is not None and pointer == self._pointer:
+            return current.gallery
+        return open_gallery(self._gallery_path)
+
+
+def check_gallery(gallery: Any) -> None:
+    """Searches for stored vectors, spread over the gallery; this also loads its index. UserError if too few find
+    themselves."""
+    ids = gallery.sample(CHECKED_ITEMS)
+    if not ids:
+        return
+    vectors = np.stack([gallery.vector(id) for id in ids])
+    found, scores, _ = gallery.search_batch(vectors, np.full(len(ids), CHECKED_K, np.int32))
+    hits = [id in row or np.nanmin(near) >= SAME for id, row, near in zip(ids, found, scores, strict=True)]
+    if np.mean(hits) < LOWEST_RECALL:
+        raise UserError(
+            f"the gallery {gallery.path} does not find its own items ({sum(hits)} of {len(hits)}); "
+            "`index verify` says what is damaged"
+        )
+
+
+def version_of(folder: Path) -> int:
+    """The version that TensorFlow Serving would give a model: the number of its folder; 1 for a run folder."""
+    name = folder.name
+    return int(name) if name.isascii() and name.isdigit() and len(name) < 19 else 1

@@ -1,0 +1,342 @@
+"""The answers: signatures over a model and a gallery, as arrays in and arrays out, with no transport in sight."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from tf_ssgn.common.status import Status
+from tf_ssgn.config import QUERY_LIMITS, SERVING, Serving
+from tf_ssgn.errors import UserError
+from tf_ssgn.retrieval.interface import Unreachable
+from tf_ssgn.serving.core import contract, tracing
+from tf_ssgn.serving.core.batcher import Batcher, Call, Work
+from tf_ssgn.serving.core.faults import Fault, invalid, not_found
+from tf_ssgn.serving.core.metrics import Metrics
+from tf_ssgn.serving.core.tensors import Pending, TensorFault
+
+NO_GALLERY_NOW = Fault(
+    "UNAVAILABLE", "the gallery does not answer now, so there are embeddings but no searches; try again soon"
+)
+EMBEDDER = {"search": "embed_sketch", "search_photo": "embed_photo"}
+
+
+REQUESTS = logging.getLogger("tf_ssgn.requests")
+REQUEST_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
+
+
+def request_id(given: str | None) -> str:
+    """The client's own id of a request, if it is short and plain, else a new one."""
+    return given if given is not None and REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+
+
+class Model(Protocol):
+    """What is needed of an `EmbeddingModel`."""
+
+    fingerprint: str
+    dimension: int
+    card: dict
+
+    def call(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]: ...
+
+
+class Searchable(Protocol):
+    """What is needed of a `Gallery`."""
+
+    def require_model(self, fingerprint: str) -> None: ...
+
+    def search_batch(self, vectors: np.ndarray, k: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Served:
+    """One version of the model with its gallery: never changed, only replaced as a whole."""
+
+    model: Model
+    gallery: Searchable | None
+    version: int
+    signatures: Mapping[str, contract.Signature]
+
+
+def served(model: Model, gallery: Searchable | None, version: int) -> Served:
+    """Puts a model and its gallery together; UserError if the gallery was made by another model."""
+    if gallery is not None:
+        gallery.require_model(model.fingerprint)
+    semantic = int(model.card.get("semantic_dimension") or contract.ANY)
+    return Served(model, gallery, version, contract.signatures(model.dimension, semantic, gallery is not None))
+
+
+@dataclass(frozen=True)
+class Target:
+    """Which model a request means; empty and None mean the default."""
+
+    name: str
+    version: int | None = None
+    label: str = ""
+    signature: str = ""
+
+
+@dataclass(frozen=True)
+class State:
+    """What is known of a version: START, LOADING, AVAILABLE, UNLOADING or END, and what went wrong."""
+
+    name: str
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one request asks of a model function: images [B]; with k int32 [B] also their neighbours."""
+
+    images: np.ndarray
+    k: np.ndarray | None = None
+    trace: tracing.Trace | None = field(default_factory=tracing.current)
+    made: int = field(default_factory=time.time_ns)
+
+    def note(self, name: str, start: int, end: int) -> None:
+        """A stage of the request, in ns."""
+        if self.trace is not None:
+            self.trace.stages.append((name, start, end))
+
+
+class Service:
+    """Answers requests from the version that is current when they arrive; shared by all transports."""
+
+    def __init__(self, settings: Serving = SERVING):
+        self.settings = settings
+        self.metrics = Metrics()
+        self.traces: tracing.Traces | None = None
+        self.states: dict[int, State] = {}
+        self.draining = False
+        self.batcher = Batcher(
+            self._compute,
+            settings.slots,
+            settings.rows,
+            settings.queue,
+            settings.storm_queue,
+            settings.queue_bytes,
+            self.metrics.batch,
+        )
+        self._current: Served | None = None
+
+    @property
+    def most_under_way(self) -> int:
+        """Requests that can wait and be computed at a time; each of them holds a thread."""
+        return self.settings.queue + self.settings.slots * self.settings.rows
+
+    @property
+    def current(self) -> Served | None:
+        """The version that answers; None while the first one is being loaded."""
+        return self._current
+
+    def publish(self, version: Served) -> None:
+        """Makes a version current; requests under way finish on the one they began with."""
+        old, self._current = self._current, version
+        self.states[version.version] = State("AVAILABLE")
+        if old is not None and old.version != version.version:
+            self.states[old.version] = State("END")
+        self.metrics.follow("queue_waiting", lambda: self.batcher.waiting)
+        self.metrics.follow("model_version", lambda: version.version)
+        gallery: Any = version.gallery
+        self.metrics.follow("gallery_version", lambda: getattr(gallery, "version", 0))
+        self.metrics.follow("gallery_items", lambda: len(gallery) if hasattr(gallery, "__len__") else 0)
+
+    def check_name(self, target: Target) -> None:
+        """Fault INVALID_ARGUMENT without a model name or with a label, NOT_FOUND for another name."""
+        if not target.name:
+            raise invalid(f"the model spec has no name, expected {self.settings.name!r}")
+        if target.name != self.settings.name:
+            raise not_found(f"servable not found: model {target.name[:64]!r}; this server has {self.settings.name!r}")
+        if target.label:
+            raise invalid(f"unrecognized version label {target.label[:64]!r}; this server has no labels")
+
+    def find(self, target: Target) -> Served:
+        """The version that a request means.
+
+        Raises:
+            Fault: as `check_name`, NOT_FOUND for another version, UNAVAILABLE while the model is being loaded.
+        """
+        self.check_name(target)
+        current = self._current
+        if current is None:
+            raise Fault("UNAVAILABLE", f"model {self.settings.name!r} is still being loaded; try again soon")
+        if target.version is not None and target.version != current.version:
+            raise not_found(
+                f"servable not found: version {target.version} of model {self.settings.name!r}; "
+                f"this server has version {current.version}"
+            )
+        return current
+
+    def status(self, target: Target) -> dict[int, State]:
+        """The states of the versions that a request means, newest first; Fault NOT_FOUND where there is none."""
+        self.check_name(target)
+        found = dict(sorted(self.states.items(), reverse=True))
+        if target.version is not None:
+            found = {version: state for version, state in found.items() if version == target.version}
+            if not found:
+                raise not_found(f"servable not found: version {target.version} of model {self.settings.name!r}")
+        return found
+
+    def predict(
+        self, target: Target, inputs: Mapping[str, Pending], wanted: Sequence[str], call: Call
+    ) -> tuple[Served, str, dict[str, np.ndarray]]:
+        """Answers one request: the version and the signature it was answered with, and the outputs asked for.
+
+        Raises:
+            Fault: a malformed request, an overloaded server, or a caller who does not wait any more.
+        """
+        version = self.find(target)
+        name = target.signature or contract.DEFAULT
+        signature = self.signature(version, name)
+        contract.check(name, signature, inputs, wanted, self.settings.batch)
+        try:
+            arrays = {key: tensor.array() for key, tensor in inputs.items()}
+        except TensorFault as fault:
+            raise invalid(f"signature {name!r}: {fault}") from None
+        function = EMBEDDER["search" if name == contract.DEFAULT else name] if "k" in arrays else name
+        outputs = self.batcher.wait(self.work(version, function, Job(arrays["image_bytes"], arrays.get("k")), call))
+        return version, name, {key: outputs[key] for key in (wanted or signature.outputs)}
+
+    def signature(self, version: Served, name: str) -> contract.Signature:
+        """The signature of that name, of the default one for ""; Fault FAILED_PRECONDITION where there is none."""
+        name = name or contract.DEFAULT
+        if name not in version.signatures:
+            raise Fault(
+                "FAILED_PRECONDITION", f"signature {name[:64]!r} not found; this model has {sorted(version.signatures)}"
+            )
+        return version.signatures[name]
+
+    def work(self, version: Served, function: str, job: Job, call: Call) -> Work:
+        """A request for the queue. Its answer is a dict of arrays: the outputs of `function`, or those of a search."""
+        size = sum(map(len, job.images))
+        if job.trace is not None:
+            job.note("decode", job.trace.begun, job.made)
+        return Work((version, function), len(job.images), size, job, call)
+
+    def begin(self, parent: str | None) -> None:
+        """A request came, whose caller traces it by that W3C `traceparent`."""
+        if self.traces is not None:
+            self.traces.begin(parent)
+
+    def answered(self, transport: str, method: str, code: str, seconds: float, identity: str) -> None:
+        """Counts an answered request, and writes a line of JSON about it to the log `tf_ssgn.requests`."""
+        self.metrics.request(transport, method, code, seconds)
+        if self.traces is not None:
+            self.traces.end(transport, method, code, identity)
+        if REQUESTS.isEnabledFor(logging.INFO):
+            about = {"time": time.time(), "id": identity, "transport": transport, "method": method, "code": code}
+            REQUESTS.info(json.dumps({**about, "seconds": round(seconds, 6)}))
+
+    def _compute(self, key: tuple[Served, str], jobs: list[Job]) -> list[dict[str, np.ndarray]]:
+        """One call of the model and one of the gallery for all jobs. Rows whose k is bad are not even decoded."""
+        version, function = key
+        begun = time.time_ns()
+        good = [np.ones(len(job.images), bool) if job.k is None else self._good(job.k) for job in jobs]
+        images = np.concatenate([job.images[rows] for job, rows in zip(jobs, good, strict=True)])
+        outputs = version.model.call(function, {"image_bytes": images}) if len(images) else {}
+        embedded = time.time_ns()
+        answers: list[dict[str, np.ndarray]] = []
+        searches: list[_Search] = []
+        start = 0
+        for job, rows in zip(jobs, good, strict=True):
+            end = start + int(rows.sum())
+            part = {name: values[start:end] for name, values in outputs.items()}
+            start = end
+            if job.k is None:
+                answers.append(part)
+            else:
+                searches.append(_Search(job.k, rows, part))
+                answers.append(searches[-1].answer)
+        if searches:
+            _search(version.gallery, searches)
+        done = time.time_ns()
+        for job in jobs:
+            job.note("queue", job.made, begun)
+            job.note("embed", begun, embedded)
+            if job.k is not None:
+                job.note("search", embedded, done)
+        return answers
+
+    def _good(self, k: np.ndarray) -> np.ndarray:
+        return (k >= 1) & (k <= self.settings.k)
+
+
+class _Search:
+    """A request's search: its empty answer, and the rows of it that have a vector to search with."""
+
+    def __init__(self, k: np.ndarray, good: np.ndarray, embedded: dict[str, np.ndarray]):
+        width = int(k[good].max(initial=0))
+        self.answer = {
+            "ids": np.full((len(k), width), b"", np.object_),
+            "scores": np.full((len(k), width), np.nan, np.float32),
+            "count": np.zeros(len(k), np.int32),
+            "status": np.full(len(k), Status.BAD_K, np.int32),
+        }
+        self.rows = np.flatnonzero(good)
+        self.vectors = np.empty((0, 0), np.float32)
+        if self.rows.size:
+            self.answer["status"][self.rows] = embedded["status"]
+            fine = embedded["status"] == Status.OK
+            self.rows, self.vectors = self.rows[fine], embedded["embedding"][fine]
+        self.k = k[self.rows]
+
+
+def _search(gallery: Any, searches: list[_Search]) -> None:
+    """Fills in the neighbours of all searches, found in one call."""
+    searches = [search for search in searches if search.rows.size]
+    if not searches:
+        return
+    try:
+        found = gallery.search_batch(
+            np.concatenate([search.vectors for search in searches]), np.concatenate([search.k for search in searches])
+        )
+    except Unreachable:  # the log says which server; clients need not know
+        raise NO_GALLERY_NOW from None
+    start = 0
+    for search in searches:
+        end = start + len(search.rows)
+        ids, scores, count = (part[start:end] for part in found)
+        start = end
+        columns = min(ids.shape[1], search.answer["ids"].shape[1])  # another request may have asked for more
+        search.answer["ids"][search.rows, :columns] = ids[:, :columns]
+        search.answer["scores"][search.rows, :columns] = scores[:, :columns]
+        search.answer["count"][search.rows] = count
+
+
+def warm_up(version: Served, settings: Serving = SERVING) -> None:
+    """Calls every signature with one row and with a full batch, so that no client pays for tracing and set-up."""
+    image = warm_up_drawing()
+    for rows in (1, settings.batch):
+        images = np.full(rows, image, np.object_)
+        for signature in ("embed_sketch", "embed_photo", "explain"):
+            outputs = version.model.call(signature, {"image_bytes": images})
+        if version.gallery is not None:
+            vectors: Any = version.model.call("embed_sketch", {"image_bytes": images})["embedding"]
+            version.gallery.search_batch(vectors, np.full(rows, settings.default_k, np.int32))
+    if outputs["status"][0] != Status.OK:
+        raise UserError(
+            f"the model answers a plain drawing with status {int(outputs['status'][0])}, expected 0; "
+            "export it again with `python -m tf_ssgn.export`"
+        )
+
+
+def warm_up_drawing() -> bytes:
+    """A PNG of a circle, as a stand-in for a query; `export` puts it into the warm-up requests too."""
+    import io
+
+    from PIL import Image, ImageDraw
+
+    side = max(64, 2 * QUERY_LIMITS.smallest_side)
+    image = Image.new("L", (side, side), 255)
+    ImageDraw.Draw(image).ellipse((8, 8, side - 8, side - 8), outline=0, width=3)
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()

@@ -1,0 +1,1 @@
+"""REST, our own API and the page."""

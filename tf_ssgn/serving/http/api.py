@@ -1,0 +1,243 @@
+"""Search and explanation with what the TF Serving API has no word for: filters, exclusions, thresholds, groups."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+
+from tf_ssgn.common.status import MEANING, Status
+from tf_ssgn.config import SERVING
+from tf_ssgn.errors import UserError
+from tf_ssgn.retrieval.folder.segment import quoted
+from tf_ssgn.retrieval.interface import Unreachable
+from tf_ssgn.retrieval.search.options import NO_OPTIONS, Options
+from tf_ssgn.serving.core import tracing
+from tf_ssgn.serving.core.batcher import Call
+from tf_ssgn.serving.core.faults import Fault, invalid, not_found
+from tf_ssgn.serving.core.service import NO_GALLERY_NOW, Job, Served, Service, Target
+from tf_ssgn.serving.http import rest
+
+KINDS = {"sketch": "embed_sketch", "photo": "embed_photo"}
+FIELDS = ("image", "id", "kind", "k", "labels", "columns", "exclude", "threshold", "group")
+MOST_COLUMNS = 8
+OUR_COLUMNS = ("label", "width", "height", "size")  # what may be asked for beside the users' own; never the path
+
+
+class ImageFault(Fault):
+    """An image, or a k, that its row's status is for; `status` says which."""
+
+    def __init__(self, status: Status):
+        super().__init__("INVALID_ARGUMENT", MEANING[status])
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Query:
+    """A search: an image's bytes and what it is, or the id of a photo of the gallery; how many answers, and which."""
+
+    image: bytes = b""
+    id: str | None = None
+    kind: str = "sketch"
+    k: int = SERVING.default_k
+    labels: Sequence[str] = ()
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    exclude: Sequence[str] = ()
+    threshold: float | None = None
+    group: float | None = None
+
+
+def from_json(body: bytes) -> Query:
+    """`{"image": base64, "kind": "sketch" or "photo", "k", "labels": [...], "columns": {name: value}, "exclude":
+    [ids], "threshold", "group"}`; all but the image may be left out. `{"id": ...}` in its place asks for what is like
+    that photo of the gallery, which is no answer itself."""
+    given = rest.parse(body)
+    unknown = sorted(set(given) - set(FIELDS))
+    if unknown:
+        raise invalid(f"received the field {unknown[0][:64]!r}, expected some of {', '.join(FIELDS)}")
+    if "id" in given:
+        if not isinstance(given["id"], str) or "image" in given or "kind" in given:
+            raise invalid("id: expected the text that names a photo of the gallery, in place of image and kind")
+        return _checked(Query(**given))
+    if not isinstance(given.get("image"), str):
+        raise invalid("image: expected the bytes of a PNG or JPEG as base64 text")
+    image = rest.from_base64(given["image"], "image")
+    return _checked(Query(**{**given, "image": image}))
+
+
+def from_parameters(image: bytes, parameters: Mapping[str, list[str]]) -> Query:
+    """The same from the bytes of an image and a query string: `?k=10&kind=photo&labels=cat&labels=dog`."""
+    given: dict[str, Any] = {}
+    for name, values in parameters.items():
+        if name in ("labels", "exclude"):
+            given[name] = values
+        elif name in FIELDS and name not in ("image", "id", "columns") and len(values) == 1:
+            given[name] = values[0]
+        else:
+            raise invalid(
+                f"received the parameter {name[:64]!r}, expected kind, k, labels, exclude, threshold or group"
+            )
+    try:
+        given |= {name: float(given[name]) for name in ("threshold", "group") if name in given}
+        given |= {"k": int(given["k"])} if "k" in given else {}
+    except ValueError:
+        raise invalid("k, threshold and group: expected numbers") from None
+    return _checked(Query(image, **given))
+
+
+def _checked(query: Query) -> Query:
+    if not isinstance(query.kind, str) or query.kind not in KINDS:
+        raise invalid(f"kind: expected one of {', '.join(KINDS)}")
+    if not isinstance(query.k, int) or isinstance(query.k, bool):
+        raise invalid("k: expected a whole number")
+    if not isinstance(query.labels, list | tuple) or not isinstance(query.exclude, list | tuple):
+        raise invalid("labels and exclude: expected lists of text")
+    if not isinstance(query.columns, dict) or len(query.columns) > MOST_COLUMNS:
+        raise invalid(f"columns: expected an object with up to {MOST_COLUMNS} names and values")
+    return query
+
+
+def search(service: Service, query: Query, call: Call) -> dict[str, Any]:
+    """`{"hits": [{"id", "score", "label", "duplicates", "photo"}], "status", "model_version", "gallery_version"}`."""
+    version = service.find(Target(service.settings.name))
+    gallery = gallery_of(version)
+    options = _options(service, query, gallery)
+    if query.id is None:
+        vector = _one(service, version, KINDS[query.kind], query.image, call)["embedding"][0]
+
+    def answer() -> list[dict[str, Any]]:
+        found = gallery.vector(query.id) if query.id is not None else vector
+        if found is None:
+            raise not_found("there is no photo of that id")
+        with tracing.stage("search"):
+            return _hits(gallery, found, query.k, options)
+
+    hits = _on_current(service, gallery, answer)
+    if hits is None:
+        return search(service, query, call)
+    return {
+        "hits": hits,
+        "status": int(Status.OK),
+        "model_version": version.version,
+        "gallery_version": gallery.version,
+    }
+
+
+def explain(service: Service, query: Query, call: Call) -> dict[str, Any]:
+    """What the model made of a drawing: `{"classes": [{"name", "score"}], "coarse", "fine", "semantics", "answers"}`,
+    classes best first. `answers` has the hits of each stage's code, `{"coarse": [...], "fine": [...]}`; it is null
+    where there is no gallery."""
+    version = service.find(Target(service.settings.name))
+    gallery: Any = version.gallery
+    options = NO_OPTIONS if gallery is None else _options(service, query, gallery)
+    out = _one(service, version, "explain", query.image, call)
+    names = [name.decode("utf-8", "replace") for name in out["class_names"][0]]
+    ranked = sorted(zip(names, out["class_scores"][0].tolist(), strict=True), key=lambda pair: -pair[1])
+    answers = None
+    if gallery is not None:
+        stages = ("coarse", "fine")
+        answers = _on_current(
+            service, gallery, lambda: {stage: _hits(gallery, out[stage][0], query.k, options) for stage in stages}
+        )
+        if answers is None:
+            return explain(service, query, call)
+    return {
+        "classes": [{"name": name, "score": score} for name, score in ranked],
+        **{name: out[name][0].tolist() for name in ("coarse", "fine", "semantics")},
+        "answers": answers,
+        "status": int(Status.OK),
+        "model_version": version.version,
+    }
+
+
+def gallery_of(version: Served) -> Any:
+    """The gallery that a version answers from; Fault FAILED_PRECONDITION where there is none."""
+    if version.gallery is None:
+        raise Fault("FAILED_PRECONDITION", "this server has no gallery, only embeddings; start it with --gallery")
+    return version.gallery
+
+
+def _options(service: Service, query: Query, gallery: Any) -> Options:
+    if not 1 <= query.k <= service.settings.k:
+        raise ImageFault(Status.BAD_K)
+    try:
+        return Options(
+            labels=tuple(query.labels),
+            where=_condition(query.columns, gallery),
+            exclude=(*query.exclude, *(() if query.id is None else (query.id,))),
+            threshold=query.threshold,
+            group=query.group,
+        )
+    except UserError as error:
+        raise invalid(str(error)) from None
+
+
+def _hits(gallery: Any, vector: np.ndarray, k: int, options: Options) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": hit.id,
+            "score": hit.score,
+            "label": hit.label,
+            "duplicates": list(hit.duplicates),
+            "photo": photo_address(hit.id),
+        }
+        for hit in gallery.search(vector, k=k, options=options)
+    ]
+
+
+def photo_address(id: str) -> str:
+    """Where the photo of an id is. Browsers resolve `.` and `..` between slashes, to another photo; so these ids come
+    without slashes."""
+    return f"/api/photo/{quote(id, safe='' if {'.', '..'} & set(id.split('/')) else '/')}"
+
+
+def _on_current(service: Service, gallery: Any, work: Callable[[], Any]) -> Any:
+    """What `work` gives; None where it failed since a newer version came and took the older one's files away."""
+    try:
+        return work()
+    except Fault:
+        raise
+    except Exception as error:  # SQLite, NumPy and the disk have each their own for a file that is gone
+        current = service.current
+        if current is not None and current.gallery is not gallery:
+            return None
+        if isinstance(error, Unreachable):
+            raise NO_GALLERY_NOW from None
+        if isinstance(error, UserError):
+            raise invalid(str(error)) from None
+        raise
+
+
+def _one(service: Service, version: Served, function: str, image: bytes, call: Call) -> dict[str, np.ndarray]:
+    images = np.empty(1, np.object_)
+    images[0] = image
+    out = service.batcher.wait(service.work(version, function, Job(images), call))
+    status = Status(int(out["status"][0]))
+    if status != Status.OK:
+        raise ImageFault(status)
+    return out
+
+
+def _condition(columns: Mapping[str, Any], gallery: Any) -> str:
+    """SQL that is true where all columns have these values. Names are checked against those of the gallery, texts are
+    quoted, so nothing of a request is ever read as SQL."""
+    known = (*OUR_COLUMNS, *gallery.columns)
+    parts = []
+    for name, value in columns.items():
+        if name not in known:
+            raise invalid(f"columns: there is no {name[:64]!r}, expected some of {', '.join(map(str, known[:20]))}")
+        if isinstance(value, bool):
+            value = int(value)
+        if value is None:
+            parts.append(f"{quoted(name)} IS NULL")
+        elif isinstance(value, int | float):
+            parts.append(f"{quoted(name)} = {value!r}")
+        elif isinstance(value, str) and "\0" not in value:
+            text = value.replace("'", "''")
+            parts.append(f"{quoted(name)} = '{text}'")
+        else:
+            raise invalid(f"columns: {name!r} has a {type(value).__name__}, expected text, a number or null")
+    return " AND ".join(parts)

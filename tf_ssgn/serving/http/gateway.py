@@ -1,0 +1,322 @@
+"""The HTTP side of the server: TF Serving's REST surface, our own API, health and metrics, over the same service."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import uvicorn
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from tf_ssgn.errors import UserError
+from tf_ssgn.serving.core.access import Access
+from tf_ssgn.serving.core.batcher import Call
+from tf_ssgn.serving.core.faults import Fault, invalid, not_found
+from tf_ssgn.serving.core.service import Service, Target, request_id
+from tf_ssgn.serving.core.tls import Certificates
+from tf_ssgn.serving.http import api, overview, replies, rest
+from tf_ssgn.serving.http.connections import CONNECTIONS, Connection
+from tf_ssgn.serving.http.items import SIDES, Thumbnails, Uploads
+from tf_ssgn.serving.http.page import Page
+
+IMAGE_TYPES = ("image/png", "image/jpeg", "application/octet-stream")
+HEADER_BYTES = 16 * 2**10
+REQUEST_LINE_BYTES = 8 * 2**10
+_SIDES = {str(side): side for side in SIDES}  # as an address spells them
+
+logger = logging.getLogger(__name__)
+
+Work = Callable[[Request, bytes, Call], Any]
+
+
+class Gateway:
+    """Listens from its creation on, in a thread of its own; `stop` drains it.
+
+    Args:
+        address: what to listen on, numeric; port 0 is any free one.
+        uploads: what adds and deletes items; None where there is no gallery.
+        changed: is called after a change, and makes it visible.
+        hosts: names that the Host header may have; None for any.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        address: tuple[str, int],
+        access: Access,
+        uploads: Uploads | None = None,
+        changed: Callable[[], Any] = lambda: None,
+        hosts: frozenset[str] | None = None,
+        certificates: Certificates | None = None,
+    ):
+        self._service, self._access, self._uploads, self._changed = service, access, uploads, changed
+        self._hosts = hosts
+        self._thumbnails = Thumbnails()
+        self._page, self._overview = Page(), overview.Overview()
+        settings = service.settings
+        # As many threads as requests that may wait or be computed, and some that find the queue full and say so.
+        self._threads = anyio.CapacityLimiter(service.most_under_way + 8)
+        self._socket = _listen(address)
+        self.port = self._socket.getsockname()[1]
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                self._application(),
+                http=Connection,  # of h11, the one whose header limit is ours
+                ws="none",
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                server_header=False,
+                h11_max_incomplete_event_size=HEADER_BYTES + REQUEST_LINE_BYTES,
+                timeout_keep_alive=5,
+                timeout_graceful_shutdown=int(settings.grace_seconds),
+            )
+        )
+        config = self._server.config
+        config.load()
+        if certificates is not None:
+            config.ssl = certificates.context
+        self._thread = threading.Thread(target=self._server.run, args=([self._socket],), name="http", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Refuses new requests and gives those under way the grace period to finish."""
+        self._server.should_exit = True
+        self._thread.join()
+        self._socket.close()
+
+    def _application(self) -> Starlette:
+        route = self._route
+        routes = [
+            Route("/healthz", self._healthz),
+            Route("/readyz", self._readyz),
+            Route("/metrics", self._metrics),
+            Route("/", self._file),
+            Route("/web/{name}", self._file),
+            route("GET", "/v1/models/{path:path}", "status", self._model),
+            route("POST", "/v1/models/{path:path}", "predict", self._predict),
+            route("GET", "/api/gallery", "gallery", self._about),
+            route("POST", "/api/search", "search", self._search),
+            route("POST", "/api/explain", "explain", self._explain),
+            route("GET", "/api/photo/{id:path}", "photo", self._photo),
+            route("GET", "/api/items/{id:path}", "item", self._item),
+            route("POST", "/api/items", "add", self._add, "write"),
+            route("DELETE", "/api/items/{id:path}", "delete", self._delete, "write"),
+        ]
+        return Starlette(routes=routes, exception_handlers={HTTPException: replies.no_route})
+
+    def _route(self, method: str, path: str, name: str, work: Work, scope: str = "search") -> Route:
+        """A route whose work runs in a thread, with the guards before it and faults as JSON behind it."""
+
+        async def endpoint(request: Request) -> Response:
+            start = time.monotonic()
+            identity = request_id(request.headers.get("x-request-id"))
+            self._service.begin(request.headers.get("traceparent"))
+            code = "OK"
+            try:
+                self._guard(request, scope)
+                body = await self._body(request) if method == "POST" else b""
+                async with _caller(request, self._service.settings.deadline_seconds) as call:
+                    result = await anyio.to_thread.run_sync(
+                        work, request, body, call, limiter=self._threads, abandon_on_cancel=True
+                    )
+                response = result if isinstance(result, Response) else JSONResponse(result)
+            except (Fault, HTTPException) as fault:
+                code = fault.code if isinstance(fault, Fault) else "INVALID_ARGUMENT"
+                response = replies.refusal(fault)
+            except ClientDisconnect:
+                code, response = "CANCELLED", Response(status_code=replies.HTTP_CODES["CANCELLED"])
+            except Exception:  # the client learns nothing of it but the request's id
+                logger.exception("request %s failed", identity)
+                code, response = "INTERNAL", replies.error(500, "the server failed; its log says why")
+            self._service.answered("http", name, code, time.monotonic() - start, identity)
+            response.headers["X-Request-Id"] = identity
+            return replies.with_headers(response)
+
+        return Route(path, endpoint, methods=[method], name=name)
+
+    def _guard(self, request: Request, scope: str) -> None:
+        # uvicorn's own bound is on what has not arrived yet; what comes in one piece may be larger.
+        if sum(len(name) + len(value) + len(": \r\n") for name, value in request.headers.raw) > HEADER_BYTES:
+            raise invalid(f"the headers have more than {HEADER_BYTES} bytes")
+        self._check_host(request)
+        if self._service.draining:
+            raise Fault("UNAVAILABLE", "the server is shutting down")
+        client = request.client.host if request.client else ""
+        self._access.admit(client, request.headers.get("authorization"), scope)
+
+    def _check_host(self, request: Request) -> None:
+        host = request.headers.get("host", "").rpartition(":")[0] or request.headers.get("host", "")
+        if self._hosts is not None and host not in self._hosts:
+            # A page of another site whose name was made to point here would otherwise read the gallery.
+            raise Fault("PERMISSION_DENIED", "the Host header names another server")
+
+    async def _body(self, request: Request) -> bytes:
+        """The body, bounded in bytes and in time."""
+        largest = self._service.settings.message_bytes
+        length = request.headers.get("content-length", "0")
+        parts: list[bytes] = []
+        size = int(length) if length.isdigit() else 0
+        try:
+            async with asyncio.timeout(self._service.settings.deadline_seconds):
+                if size <= largest:
+                    size = 0
+                    async for part in request.stream():
+                        size += len(part)
+                        if size > largest:
+                            break
+                        parts.append(part)
+        except TimeoutError:
+            raise Fault("DEADLINE_EXCEEDED", "the body did not arrive in time") from None
+        if size > largest:
+            raise HTTPException(replies.TOO_LARGE, f"the body has more than {largest} bytes")
+        return b"".join(parts)
+
+    # -- TF Serving's surface ----------------------------------------------------------------------------------------
+
+    def _model(self, request: Request, body: bytes, call: Call) -> Any:
+        path = request.path_params["path"]
+        if path.endswith("/metadata"):
+            return rest.metadata(self._service, path.removesuffix("/metadata"))
+        return rest.status(self._service, path)
+
+    def _predict(self, request: Request, body: bytes, call: Call) -> Any:
+        path, colon, method = request.path_params["path"].rpartition(":")
+        if not colon or method != "predict":
+            raise not_found(
+                f"malformed request: POST /v1/models/{request.path_params['path'][:100]}, expected :predict"
+            )
+        return rest.predict(self._service, path, body, call)
+
+    # -- our own -----------------------------------------------------------------------------------------------------
+
+    def _search(self, request: Request, body: bytes, call: Call) -> Any:
+        return api.search(self._service, _query(request, body), call)
+
+    def _explain(self, request: Request, body: bytes, call: Call) -> Any:
+        return api.explain(self._service, _query(request, body), call)
+
+    def _about(self, request: Request, body: bytes, call: Call) -> Any:
+        writable = self._uploads is not None and self._uploads.possible and self._access.allows("write")
+        return self._overview.of(self._service, writable)
+
+    def _item(self, request: Request, body: bytes, call: Call) -> Any:
+        return overview.item(self._gallery(), request.path_params["id"])
+
+    def _photo(self, request: Request, body: bytes, call: Call) -> Response:
+        side = _SIDES.get(request.query_params.get("side", "256"), 0)
+        picture, tag = self._thumbnails.of(self._gallery(), request.path_params["id"], side)
+        headers = {"ETag": f'"{tag}"', "Cache-Control": "private, max-age=300", "Vary": "Authorization"}
+        if request.headers.get("if-none-match") == headers["ETag"]:
+            return Response(status_code=304, headers=headers)
+        return Response(picture, media_type="image/jpeg", headers=headers)
+
+    def _add(self, request: Request, body: bytes, call: Call) -> Any:
+        if _content_type(request) not in (*IMAGE_TYPES, "image/webp", "image/bmp", "image/gif"):
+            raise invalid("Content-Type: expected that of an image, the body being its bytes")
+        self._gallery()
+        assert self._uploads is not None
+        version = self._service.find(Target(self._service.settings.name))
+        identity = self._uploads.add(version.model, body, request.query_params.get("label", ""))
+        self._changed()
+        return JSONResponse({"id": identity}, status_code=201)
+
+    def _delete(self, request: Request, body: bytes, call: Call) -> Any:
+        opened = self._gallery()
+        assert self._uploads is not None
+        self._uploads.delete(opened, request.path_params["id"])
+        self._changed()
+        return Response(status_code=204)
+
+    def _gallery(self) -> Any:
+        gallery = self._service.find(Target(self._service.settings.name)).gallery
+        if gallery is None:
+            raise Fault("FAILED_PRECONDITION", "this server has no gallery; start it with --gallery")
+        return gallery
+
+    # -- the page ----------------------------------------------------------------------------------------------------
+
+    async def _file(self, request: Request) -> Response:
+        """A file of the page. It takes no token: it holds no secret, and has to come before one can be asked for."""
+        try:
+            self._check_host(request)
+            return replies.with_headers(self._page.answer(request, request.path_params.get("name", "index.html")))
+        except Fault as fault:
+            return replies.with_headers(replies.refusal(fault))
+
+    # -- for whoever runs it -----------------------------------------------------------------------------------------
+
+    async def _healthz(self, request: Request) -> Response:
+        return JSONResponse({"status": "alive"}, headers=replies.HEADERS)
+
+    async def _readyz(self, request: Request) -> Response:
+        current = None if self._service.draining else self._service.current
+        if current is None:
+            return JSONResponse({"status": "not ready"}, status_code=503, headers=replies.HEADERS)
+        gallery: Any = current.gallery
+        facts = {"model_version": current.version, "gallery_version": getattr(gallery, "version", None)}
+        return JSONResponse({"status": "ready", **facts}, headers=replies.HEADERS)
+
+    async def _metrics(self, request: Request) -> Response:
+        return Response(self._service.metrics.text(), media_type="text/plain; version=0.0.4", headers=replies.HEADERS)
+
+
+@asynccontextmanager
+async def _caller(request: Request, seconds: float) -> AsyncIterator[Call]:
+    """A `Call` that knows when the client hangs up."""
+    gone = threading.Event()
+    watching: list[Callable[[], Any]] = []
+
+    async def listen() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        gone.set()
+        for leave in watching:
+            leave()
+
+    listener = asyncio.ensure_future(listen())
+    try:
+        yield Call(time.monotonic() + seconds, lambda: not gone.is_set(), watching.append)
+    finally:
+        listener.cancel()
+
+
+def _query(request: Request, body: bytes) -> api.Query:
+    kind = _content_type(request)
+    if kind == "application/json":
+        return api.from_json(body)
+    if kind in IMAGE_TYPES:
+        parameters = request.query_params
+        return api.from_parameters(body, {name: parameters.getlist(name) for name in parameters})
+    raise invalid(f"Content-Type: received {kind[:64]!r}, expected application/json or {', '.join(IMAGE_TYPES)}")
+
+
+def _content_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _listen(address: tuple[str, int]) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind(address)
+        made.listen(CONNECTIONS)
+    except OSError as error:
+        made.close()
+        raise UserError(
+            f"cannot listen for HTTP on {address[0]} port {address[1]}: {error.strerror or error}; "
+            "choose another with --http-port, 0 for any free one, or -1 for none"
+        ) from None
+    return made

@@ -1,0 +1,143 @@
+"""Photos of a served gallery: their thumbnails, and with a write token their coming and going."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import re
+import stat
+import threading
+from pathlib import Path
+from typing import Any
+
+from tf_ssgn.common import atomic
+from tf_ssgn.config import PHOTO_LIMITS
+from tf_ssgn.errors import UserError
+from tf_ssgn.retrieval import photos
+from tf_ssgn.retrieval.files import to_file, to_text
+from tf_ssgn.retrieval.folder import builder, changes
+from tf_ssgn.serving.client import grid
+from tf_ssgn.serving.core.faults import Fault, invalid, not_found
+
+LABEL = re.compile(r"[^\W_][\w ().,'+-]{0,63}")
+SIDES = (64, 128, 256, 512, 1024)
+SUFFIXES = ((b"\x89PNG", ".png"), (b"\xff\xd8", ".jpg"), (b"GIF8", ".gif"), (b"BM", ".bmp"), (b"RIFF", ".webp"))
+KEPT_THUMBNAILS = 512  # about 20 KB each
+
+
+class Thumbnails:
+    """Small JPEGs of a gallery's own photos; one is decoded at a time, so that memory stays that of one."""
+
+    def __init__(self) -> None:
+        self._one_at_a_time = threading.Lock()
+        self._kept = functools.lru_cache(KEPT_THUMBNAILS)(self._make)
+
+    def of(self, gallery: Any, id: str, side: int) -> tuple[bytes, str]:
+        """JPEG and its ETag. Only ids are looked up, so no path of a request is ever opened.
+
+        Raises:
+            Fault: NOT_FOUND for an id that the gallery does not have, or whose file is there no more or no photo.
+        """
+        if side not in SIDES:
+            raise invalid(f"side: received {side}, expected one of {', '.join(map(str, SIDES))}")
+        item = gallery.find(id)
+        if item is None or not item.path:
+            raise not_found("there is no photo of that id")
+        try:
+            picture = self._kept(to_file(item.path), item.sha256, side)
+        except OSError:
+            picture = None
+        if picture is None:
+            raise not_found("the photo of that id cannot be read")
+        return picture, hashlib.sha256(picture).hexdigest()[:32]
+
+    def _make(self, path: str, sha256: str, side: int) -> bytes | None:
+        with self._one_at_a_time, open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as handle:
+            about = os.fstat(handle.fileno())
+            if not stat.S_ISREG(about.st_mode) or about.st_size > PHOTO_LIMITS.bytes:
+                return None
+            return grid.thumbnail(handle.read(PHOTO_LIMITS.bytes), side)
+
+
+class Uploads:
+    """Adds photos to the gallery and deletes items from it, one writer at a time.
+
+    Args:
+        gallery: its folder.
+        folder: where new photos are kept; a source of the gallery like any other, so `index sync` knows it.
+    """
+
+    def __init__(self, gallery: str | Path, folder: str | Path | None):
+        self._gallery, self._folder = gallery, None if folder is None else Path(os.path.abspath(folder))
+        self._lock = threading.Lock()
+
+    @property
+    def possible(self) -> bool:
+        """Whether there is a folder for new photos."""
+        return self._folder is not None
+
+    def add(self, model: Any, content: bytes, label: str) -> str:
+        """The id of the photo, which is durable and in the gallery's newest version when this returns.
+
+        Raises:
+            Fault: no folder for uploads, a label that makes no folder name, no photo, or another writer at work.
+        """
+        if self._folder is None:
+            raise Fault("FAILED_PRECONDITION", "this server has no folder for new photos; start it with --uploads DIR")
+        if not LABEL.fullmatch(label):
+            raise invalid("label: expected up to 64 letters, digits, spaces and ().,'+-, the first a letter or digit")
+        try:
+            photos.as_query(content)
+        except photos.Skipped as reason:
+            raise invalid(f"the photo cannot be used: {reason.reason}") from None
+        suffix = next((suffix for magic, suffix in SUFFIXES if content.startswith(magic)), ".png")
+        path = self._folder / label / (hashlib.sha256(content).hexdigest()[:32] + suffix)
+        with self._lock:
+            new = not path.exists()
+            try:
+                if new:
+                    with atomic.writing(path) as temporary:
+                        temporary.write_bytes(content)
+                report = builder.add(self._gallery, [self._folder], model)
+            except (UserError, OSError) as error:
+                if new:
+                    path.unlink(missing_ok=True)
+                raise _unavailable(error) from None
+            skipped = dict(report.skipped)
+            if to_text(str(path)) in skipped:
+                path.unlink(missing_ok=True)
+                raise invalid(f"the photo cannot be used: {skipped[to_text(str(path))]}")
+            return self._id_of(path)
+
+    def delete(self, opened: Any, id: str) -> None:
+        """Deletes an item; with it its photo, if that was uploaded. Fault NOT_FOUND where there is none."""
+        with self._lock:
+            item = opened.find(id)
+            path = None if item is None else Path(os.path.normpath(to_file(item.path)))  # an imported one may have ..
+            try:
+                if path is not None and self._folder is not None and path.is_relative_to(self._folder):
+                    path.unlink(missing_ok=True)  # first, or the next upload would bring the item back
+                if not changes.delete(self._gallery, ids=[id]).removed:
+                    raise not_found("there is no item of that id")
+            except (UserError, OSError) as error:
+                raise _unavailable(error) from None
+
+    def _id_of(self, path: Path) -> str:
+        from tf_ssgn.retrieval.folder.gallery import Gallery
+
+        gallery = Gallery.open(self._gallery)
+        try:
+            ((_, item),) = gallery.where("path = ?", (to_text(str(path)),))
+            return item.id
+        finally:
+            gallery.close()
+
+
+def _unavailable(error: Exception) -> Fault:
+    """Another writer, a full disk: no mistake of the client, and no business of its where the gallery is."""
+    busy = "being written" in str(error)
+    return Fault(
+        "UNAVAILABLE",
+        "the gallery is being written by another process; try again" if busy else "the gallery cannot be written",
+    )

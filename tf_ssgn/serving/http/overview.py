@@ -1,0 +1,78 @@
+"""What a page has to know before it asks: the gallery's size and metadata, the model, and what this server allows."""
+
+from __future__ import annotations
+
+import math
+import threading
+from typing import Any
+
+from tf_ssgn.retrieval.folder.rows import Rows
+from tf_ssgn.serving.core.faults import not_found
+from tf_ssgn.serving.core.service import Service, Target
+
+LABELS = 1000  # different ones that are listed; a gallery with more gets a field to type one into
+VALUES = 100  # the same of a column of the users' tables
+COLUMNS = 20
+
+
+class Overview:
+    """Counts a gallery's labels and values once for each of its versions."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counted: tuple[Any, dict[str, Any]] | None = None
+
+    def of(self, service: Service, writable: bool) -> dict[str, Any]:
+        """`{"model": {"name", "version", "seen"}, "gallery": {"items", "version", "labels", "columns"} or null,
+        "limits": {"k", "bytes"}, "writable"}`. `labels` is a list of [label, items], and null where there are too many
+        to list; `columns` gives the same for each column of the users' tables."""
+        version = service.find(Target(service.settings.name))
+        card = version.model.card
+        gallery = None if version.gallery is None else self._count(version.gallery)
+        return {
+            "model": {
+                "name": str(card.get("name") or service.settings.name),
+                "version": version.version,
+                "seen": [str(name) for name in card.get("seen") or ()],
+            },
+            "gallery": gallery,
+            "limits": {"k": service.settings.k, "bytes": service.settings.message_bytes},
+            "writable": writable and gallery is not None,
+        }
+
+    def _count(self, gallery: Any) -> dict[str, Any]:
+        with self._lock:
+            if self._counted is None or self._counted[0] is not gallery:
+                local = isinstance(gallery, Rows)  # another kind may be asked for a value, but lists none
+                columns = {
+                    name: _listed(gallery.counts(name, VALUES)) if local else None for name in gallery.columns[:COLUMNS]
+                }
+                labels = _listed(gallery.counts("label", LABELS)) if local else None
+                about = {"items": len(gallery), "version": gallery.version, "labels": labels, "columns": columns}
+                self._counted = (gallery, about)
+            return self._counted[1]
+
+
+def item(gallery: Any, id: str) -> dict[str, Any]:
+    """`{"id", "label", "width", "height", "bytes", "columns"}` of a photo; Fault NOT_FOUND where there is none.
+
+    The id is the photo's path below the folder that was indexed. Where that folder is, stays on the server.
+    """
+    found = gallery.find(id)
+    if found is None:
+        raise not_found("there is no photo of that id")
+    sizes = {"width": found.width, "height": found.height, "bytes": found.size}
+    values = gallery.extra(gallery.rows_of_ids([id]))[0] if isinstance(gallery, Rows) else {}
+    columns = {name: value for name, value in values.items() if _plain(value)}
+    return {"id": found.id, "label": found.label, **sizes, "columns": columns}
+
+
+def _listed(counts: dict[Any, int] | None) -> list[tuple[Any, int]] | None:
+    if counts is None:
+        return None
+    return sorted(((value, number) for value, number in counts.items() if _plain(value)), key=lambda pair: str(pair[0]))
+
+
+def _plain(value: Any) -> bool:
+    """Whether JSON has a word for it: SQLite also keeps bytes and infinities."""
+    return isinstance(value, (str, int)) or (isinstance(value, float) and math.isfinite(value))
