@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tf_ssgn import config
+from tf_ssgn import settings
 from tf_ssgn.common import cli
 from tf_ssgn.errors import UserError
 
@@ -74,7 +74,7 @@ done in {time.monotonic() - start:.0f} s. Look at
 draw something yourself, in the browser:
   {draw_command(folder)}
 while that runs, in another terminal (after `. .venv/bin/activate`, where make demo installed everything)
-  python -m tf_ssgn.query {sketch} --server localhost:{config.SERVING.port} --html out.html
+  python -m tf_ssgn.query {sketch} --server localhost:{settings.SERVING.port} --html out.html
 and then
   python -m tf_ssgn.train --help       train on sketches and photos of your own""")
 

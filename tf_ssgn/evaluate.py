@@ -19,9 +19,10 @@ from typing import Any
 
 from tf_ssgn.common import atomic, cli
 from tf_ssgn.common.names import listed, printable
-from tf_ssgn.config import LARGEST_K, LEADING_FAMILY, preset
+from tf_ssgn.config import LEADING_FAMILY, preset
 from tf_ssgn.errors import UserError
 from tf_ssgn.runs.evaluate import evaluate_run
+from tf_ssgn.settings import LARGEST_K
 
 __all__ = ["evaluate_features", "evaluate_run", "main"]
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tf_ssgn.common import cli
-from tf_ssgn.config import PRESETS, RASTER, Raster, Synthetic
+from tf_ssgn.config import PRESETS
 from tf_ssgn.errors import UserError
+from tf_ssgn.settings import RASTER, Raster, Synthetic
 
 if TYPE_CHECKING:
     from tf_ssgn.data.datasets.check import Report

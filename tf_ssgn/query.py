@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tf_ssgn.common import cli
-from tf_ssgn.config import SERVING
 from tf_ssgn.errors import UserError
+from tf_ssgn.settings import SERVING
 
 if TYPE_CHECKING:
     from tf_ssgn.serving.client.client import Client, Hit

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tf_ssgn.common import cli
-from tf_ssgn.config import SERVING
 from tf_ssgn.errors import UserError
 from tf_ssgn.runs.load import RUNTIMES
 from tf_ssgn.serving import SERVER_NEEDS, require_extra
+from tf_ssgn.settings import SERVING
 
 if TYPE_CHECKING:
     from tf_ssgn.serving.core.tls import Certificates

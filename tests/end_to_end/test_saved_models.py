@@ -12,9 +12,9 @@ import pytest
 
 import tf_ssgn
 from tf_ssgn.common.status import Status
-from tf_ssgn.config import SERVING
 from tf_ssgn.errors import UserError
 from tf_ssgn.export import export
+from tf_ssgn.settings import SERVING
 
 # Neither tf_ssgn nor Keras may be needed to answer.
 FRESH = """

@@ -19,7 +19,6 @@ import pytest
 pytest.importorskip("starlette")
 from tests.hostile import corpus
 from tests.serving import serving_tiny as tiny
-from tf_ssgn.config import GALLERY, PHOTO_LIMITS, SERVING
 from tf_ssgn.retrieval import photos
 from tf_ssgn.retrieval.files import Found
 from tf_ssgn.runtime import wire
@@ -27,6 +26,7 @@ from tf_ssgn.serving.core import access
 from tf_ssgn.serving.core.service import Service, served
 from tf_ssgn.serving.http import connections, gateway, items
 from tf_ssgn.serving.rpc.server import METADATA_BYTES, Server
+from tf_ssgn.settings import GALLERY, PHOTO_LIMITS, SERVING
 
 
 @pytest.fixture(scope="module")

@@ -20,8 +20,8 @@ from PIL import Image, ImageSequence
 
 from tests.hostile import corpus
 from tf_ssgn.common.status import Status
-from tf_ssgn.config import PHOTO_LIMITS, QUERY_LIMITS
 from tf_ssgn.data.images import decode as images
+from tf_ssgn.settings import PHOTO_LIMITS, QUERY_LIMITS
 
 Decode = Callable[[bytes], tuple[np.ndarray, Status]]
 

@@ -18,12 +18,12 @@ pytest.importorskip("starlette")
 from tests.hostile import corpus
 from tests.serving import serving_tiny as tiny
 from tf_ssgn.common.status import Status
-from tf_ssgn.config import GALLERY, PHOTO_LIMITS, QUERY_LIMITS, SERVING
 from tf_ssgn.runtime import wire
 from tf_ssgn.serving.core import access, tensors
 from tf_ssgn.serving.core.service import Service, served
 from tf_ssgn.serving.http import api, connections, gateway, items
 from tf_ssgn.serving.rpc.server import METADATA_BYTES, Server
+from tf_ssgn.settings import GALLERY, PHOTO_LIMITS, QUERY_LIMITS, SERVING
 
 GOOD = tiny.drawing(4)
 LIMITS = Path(__file__).parent.parent.parent / "docs" / "limits.md"

@@ -18,12 +18,12 @@ from tests.hostile import corpus
 from tests.serving import serving_tiny as tiny
 from tf_ssgn.client import Client
 from tf_ssgn.common.status import Status
-from tf_ssgn.config import SERVING
 from tf_ssgn.runtime import wire
 from tf_ssgn.serving.core.access import Access
 from tf_ssgn.serving.core.service import Service, served
 from tf_ssgn.serving.http.gateway import Gateway
 from tf_ssgn.serving.rpc.server import Server
+from tf_ssgn.settings import SERVING
 
 GOOD = tiny.drawing(4)
 

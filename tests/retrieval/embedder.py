@@ -10,9 +10,9 @@ import numpy as np
 from PIL import Image
 
 from tf_ssgn.common.status import Status
-from tf_ssgn.config import QUERY_LIMITS
 from tf_ssgn.retrieval.folder.gallery import Gallery
 from tf_ssgn.retrieval.folder.segment import Item
+from tf_ssgn.settings import QUERY_LIMITS
 
 
 class TinyEmbedder:

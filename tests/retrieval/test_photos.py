@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from tf_ssgn.common.status import MEANING, Status
-from tf_ssgn.config import GALLERY, PHOTO_LIMITS, QUERY_LIMITS
 from tf_ssgn.retrieval import photos
 from tf_ssgn.retrieval.files import Found
 from tf_ssgn.retrieval.photos import Skipped, as_query, read
+from tf_ssgn.settings import GALLERY, PHOTO_LIMITS, QUERY_LIMITS
 
 
 def noise(width: int, height: int, mode: str = "RGB") -> Image.Image:

@@ -23,9 +23,9 @@ def write(folder: Path) -> Path:
     """Writes `folder/embed/1`: fixed random projections of 8 x 8 grey pixels."""
     import tensorflow as tf
 
-    from tf_ssgn.config import QUERY_LIMITS
     from tf_ssgn.data.images import decode as images
     from tf_ssgn.data.images import views
+    from tf_ssgn.settings import QUERY_LIMITS
 
     rng = np.random.default_rng(0)
     mixing = tf.constant(rng.normal(size=(64, DIMENSION)).astype(np.float32))

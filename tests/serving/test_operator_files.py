@@ -133,7 +133,7 @@ def test_monitoring_and_tls_of_tensorflow_serving() -> None:
 
 
 def test_batches_are_within_the_limits_and_overload_is_refused_early() -> None:
-    from tf_ssgn.config import SERVING
+    from tf_ssgn.settings import SERVING
 
     batching = filled("batching.config", unpublished("BatchingParameters"))
     assert batching.max_batch_size.value == SERVING.batch

@@ -148,8 +148,8 @@ def call_to(address: str, clients: int) -> list[Any]:
     """As many channels' own Predict, over bytes: what is sent need be no message."""
     import grpc
 
-    from tf_ssgn.config import SERVING
     from tf_ssgn.runtime import wire
+    from tf_ssgn.settings import SERVING
 
     options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_send_message_length", 2 * SERVING.message_bytes)]
     channels = [grpc.insecure_channel(address, options=options) for _ in range(clients)]

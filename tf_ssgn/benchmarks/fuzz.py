@@ -252,9 +252,9 @@ def damaged(random: np.random.Generator, data: bytes) -> bytes:
 
 
 def _message(image: bytes, k: int = 10) -> Any:
-    from tf_ssgn.config import SERVING
     from tf_ssgn.runtime import wire
     from tf_ssgn.serving.core import tensors
+    from tf_ssgn.settings import SERVING
 
     message = wire.PredictRequest()
     message.model_spec.name = SERVING.name
@@ -284,7 +284,7 @@ def largest() -> tuple[bytes, ...]:
     """Drawings of as many pixels as a query may have."""
     from PIL import Image, ImageDraw
 
-    from tf_ssgn.config import QUERY_LIMITS
+    from tf_ssgn.settings import QUERY_LIMITS
 
     side = int(QUERY_LIMITS.pixels**0.5)
     image = Image.new("RGB", (side, side), "white")

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from tf_ssgn.common import cli
-from tf_ssgn.config import GALLERY
+from tf_ssgn.settings import GALLERY
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from tf_ssgn.config import SERVING, Model
+from tf_ssgn.config import Model
 from tf_ssgn.errors import UserError
+from tf_ssgn.settings import SERVING
 
 SEMANTIC, CLASSES = 300, 100
 WIDTHS = (20, 10, 10)

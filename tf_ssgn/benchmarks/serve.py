@@ -43,10 +43,10 @@ def run(full: bool, backbone: str = "") -> dict[str, Any]:
         ones' p99, counts by code, growth of the server's memory in MB, the share of one core that the clients took.
     """
     from tf_ssgn.benchmarks import runtime
-    from tf_ssgn.config import SERVING
     from tf_ssgn.retrieval.folder.gallery import Gallery
     from tf_ssgn.serving.core.service import Service, served
     from tf_ssgn.serving.rpc.server import Server
+    from tf_ssgn.settings import SERVING
 
     seconds, items = (20.0, 100_000) if full else (1.0, 2_000)
     with tempfile.TemporaryDirectory() as temporary:
@@ -208,9 +208,9 @@ def load(address: str, clients: int, seconds: float, rate: float = 0.0) -> dict[
 def generate(address: str, clients: int, seconds: float, rate: float) -> dict[str, Any]:
     import grpc
 
-    from tf_ssgn.config import SERVING
     from tf_ssgn.runtime import wire
     from tf_ssgn.serving.core import tensors
+    from tf_ssgn.settings import SERVING
 
     requests = []
     for number in range(QUERIES):

@@ -110,9 +110,9 @@ def ask(call: Any, image: bytes) -> dict[str, np.ndarray] | str:
     """The outputs of a search for ten, or the name of the status code."""
     import grpc
 
-    from tf_ssgn.config import SERVING
     from tf_ssgn.runtime import wire
     from tf_ssgn.serving.core import tensors
+    from tf_ssgn.settings import SERVING
 
     request = wire.PredictRequest()
     request.model_spec.name = SERVING.name

@@ -9,8 +9,8 @@ import numpy as np
 
 from tf_ssgn.common.names import listed, printable
 from tf_ssgn.common.npz import names, read_npz
-from tf_ssgn.config import FEATURES_BYTES
 from tf_ssgn.errors import UserError
+from tf_ssgn.settings import FEATURES_BYTES
 
 
 class Features(NamedTuple):

@@ -31,10 +31,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tf_ssgn.common.progress import Progress
-from tf_ssgn.config import LARGEST_K
 from tf_ssgn.errors import UserError
 from tf_ssgn.evaluation.inputs import encode_labels, feature_pair
 from tf_ssgn.evaluation.ranking import Block, rank_features, rank_scores
+from tf_ssgn.settings import LARGEST_K
 
 RECALL_LEVELS = np.linspace(0.0, 1.0, 101)
 

@@ -13,10 +13,10 @@ import numpy as np
 
 from tf_ssgn.common.atomic import writing
 from tf_ssgn.common.npz import names, read_npz
-from tf_ssgn.config import FEATURES_BYTES
 from tf_ssgn.errors import DAMAGED_ARCHIVE, UserError, reason
 from tf_ssgn.evaluation.metrics import PerQuery
 from tf_ssgn.evaluation.statistics import compare
+from tf_ssgn.settings import FEATURES_BYTES
 
 FILE = "per_query.npz"
 

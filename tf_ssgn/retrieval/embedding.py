@@ -12,13 +12,13 @@ import numpy as np
 
 from tf_ssgn.common.progress import Progress
 from tf_ssgn.common.status import MEANING, Status
-from tf_ssgn.config import GALLERY, SERVING
 from tf_ssgn.retrieval import photos
 from tf_ssgn.retrieval.files import Found, to_text
 from tf_ssgn.retrieval.folder.gallery import Gallery
 from tf_ssgn.retrieval.folder.segment import Item, SegmentWriter, unit
 from tf_ssgn.retrieval.metadata import Metadata
 from tf_ssgn.retrieval.photos import Photo, Skipped
+from tf_ssgn.settings import GALLERY, SERVING
 
 
 class Embedder(Protocol):

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tf_ssgn.config import GALLERY
 from tf_ssgn.errors import UserError, reason
 from tf_ssgn.retrieval.files import Found, Source, to_text
 from tf_ssgn.retrieval.folder.segment import Item, spelled
 from tf_ssgn.retrieval.folder.store import sha256
+from tf_ssgn.settings import GALLERY
 
 _OURS = frozenset({"row", *Item._fields})
 _WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,17})")

@@ -10,8 +10,8 @@ import warnings
 from typing import NamedTuple
 
 from tf_ssgn.common.status import MEANING, Status
-from tf_ssgn.config import GALLERY, PHOTO_LIMITS, QUERY_LIMITS, Limits
 from tf_ssgn.retrieval.files import Found
+from tf_ssgn.settings import GALLERY, PHOTO_LIMITS, QUERY_LIMITS, Limits
 
 # What the model's own decoder takes as it is; all else goes through Pillow.
 _PASSED_ON = ("PNG", "JPEG")

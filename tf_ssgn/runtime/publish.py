@@ -16,10 +16,10 @@ import tensorflow as tf
 
 from tf_ssgn.common.atomic import sync_folder, write_json, write_text
 from tf_ssgn.common.cli import log
-from tf_ssgn.config import SERVING
 from tf_ssgn.errors import UserError
 from tf_ssgn.runtime import wire
 from tf_ssgn.runtime.saved_model import CARD
+from tf_ssgn.settings import SERVING
 
 WARM_UP_BATCHES = (1, SERVING.batch)
 

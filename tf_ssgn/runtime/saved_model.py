@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from tf_ssgn.common.status import MEANING, Status
-from tf_ssgn.config import SERVING
 from tf_ssgn.errors import UserError
+from tf_ssgn.settings import SERVING
 
 CARD = Path("assets.extra") / "model.json"
 SIGNATURES = ("embed_sketch", "embed_photo", "explain")

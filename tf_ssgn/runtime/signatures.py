@@ -12,12 +12,12 @@ import numpy as np
 import tensorflow as tf
 
 from tf_ssgn.common.status import Status
-from tf_ssgn.config import QUERY_LIMITS, SERVING
 from tf_ssgn.data.images import decode as images
 from tf_ssgn.data.images import views
 from tf_ssgn.models.contours import contours
 from tf_ssgn.models.fusion import unit
 from tf_ssgn.retrieval.search.scann_index import build_tf_searcher, reorder
+from tf_ssgn.settings import QUERY_LIMITS, SERVING
 
 BYTES = tf.TensorSpec([None], tf.string, name="image_bytes")
 K = tf.TensorSpec([None], tf.int32, name="k")

@@ -16,10 +16,10 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from tf_ssgn.common.status import MEANING, Status
-from tf_ssgn.config import PHOTO_LIMITS
 from tf_ssgn.errors import UserError, reason
 from tf_ssgn.retrieval.files import to_text
 from tf_ssgn.retrieval.photos import Skipped
+from tf_ssgn.settings import PHOTO_LIMITS
 
 _URI = re.compile(r"([a-z][a-z0-9+.-]*)://([^/?#]*)(/.*)?", re.IGNORECASE | re.DOTALL)
 _SAME = {"s3a": "s3", "s3n": "s3", "gcs": "gs", "abfss": "abfs"}  # Spark's and Hadoop's names

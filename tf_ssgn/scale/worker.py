@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 
 from tf_ssgn.common.status import MEANING, Status
-from tf_ssgn.config import SERVING
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval import photos
 from tf_ssgn.retrieval.embedding import embed_images, read_ahead
@@ -29,6 +28,7 @@ from tf_ssgn.retrieval.files import Found, to_file
 from tf_ssgn.retrieval.photos import Photo, Skipped
 from tf_ssgn.scale import places
 from tf_ssgn.scale.dataset import BAD, DATA, RUNS, Dataset, schemas
+from tf_ssgn.settings import SERVING
 
 CAREFUL_FROM = 2  # attempts of a part after which the next ones note each photo before they touch it
 DEATHS = 2  # of careful attempts on the same photo until it is left out

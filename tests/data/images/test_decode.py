@@ -12,8 +12,8 @@ from PIL import Image, ImageOps
 
 from tests.hostile import corpus
 from tf_ssgn.common.status import Status
-from tf_ssgn.config import PHOTO_LIMITS, QUERY_LIMITS, Limits
 from tf_ssgn.data.images import decode as images
+from tf_ssgn.settings import PHOTO_LIMITS, QUERY_LIMITS, Limits
 
 Decode = Callable[[bytes], np.ndarray]
 

@@ -12,9 +12,9 @@ from PIL import Image
 
 from tests.hostile import corpus
 from tf_ssgn.common.status import Status
-from tf_ssgn.config import PHOTO_LIMITS, QUERY_LIMITS, Limits
 from tf_ssgn.data.images import decode as images
 from tf_ssgn.data.images import plain
+from tf_ssgn.settings import PHOTO_LIMITS, QUERY_LIMITS, Limits
 
 PLAIN = {"jpeg": plain.plain_jpeg, "png": plain.plain_png}
 Short = Callable[[bytes], np.ndarray | None]

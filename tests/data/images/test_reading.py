@@ -10,9 +10,9 @@ import pytest
 import tensorflow as tf
 
 from tests.hostile import corpus
-from tf_ssgn.config import PHOTO_LIMITS
 from tf_ssgn.data.images import decode as images
 from tf_ssgn.data.images.reading import image_batches
+from tf_ssgn.settings import PHOTO_LIMITS
 
 JPEG = corpus.encoded(corpus.photo(), "JPEG")
 

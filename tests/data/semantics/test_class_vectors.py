@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tf_ssgn.config import VECTOR_LIMITS
 from tf_ssgn.data.datasets.splits import published
 from tf_ssgn.data.semantics.class_vectors import class_vectors, fingerprint, neighbours
 from tf_ssgn.data.semantics.vector_files import read_words
 from tf_ssgn.errors import UserError
+from tf_ssgn.settings import VECTOR_LIMITS
 
 WORDS = ["the", "cat", "Cat", "hot", "air", "balloon", "hot_air_balloon", "hot-dog", "sea", "turtle", "crocodile", "TV",
          "Santa_Claus", "café", "猫", "o", "jack", "lantern"]  # fmt: skip

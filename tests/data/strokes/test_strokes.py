@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tf_ssgn.config import Raster
 from tf_ssgn.data.strokes.folder import find_drawings, write_rasters
 from tf_ssgn.data.strokes.raster import Drawing, read_ndjson, render
 from tf_ssgn.data.strokes.svg import parse_path, read_svg
 from tf_ssgn.errors import UserError
+from tf_ssgn.settings import Raster
 
 
 def ink(drawing: Drawing, raster: Raster | None = None) -> np.ndarray:

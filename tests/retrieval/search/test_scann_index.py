@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tf_ssgn.config import GALLERY
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.folder.segment import HEADER_BYTES, VECTORS, npy_header
 from tf_ssgn.retrieval.search import exact, scann_index
 from tf_ssgn.retrieval.search.scann_index import ScannIndex, build_tf_searcher, parameters
+from tf_ssgn.settings import GALLERY
 
 pytestmark = pytest.mark.skipif(bool(scann_index.why_not()), reason=f"ScaNN: {scann_index.why_not()}")
 

@@ -15,10 +15,10 @@ from PIL import Image
 from tests.serving import serving_tiny as tiny
 from tf_ssgn.client import Answer, AsyncClient, Client, Hit, ImageError, RequestError
 from tf_ssgn.common.status import Status
-from tf_ssgn.config import SERVING
 from tf_ssgn.errors import UserError
 from tf_ssgn.serving.client.calls import _split, label_of
 from tf_ssgn.serving.client.client import is_loopback
+from tf_ssgn.settings import SERVING
 
 
 @pytest.fixture(scope="module")

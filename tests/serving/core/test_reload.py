@@ -221,7 +221,7 @@ def test_no_request_fails_while_versions_come_and_go(folders, load, model, tmp_p
 
 
 def test_it_looks_by_itself(folders, load, model, tmp_path) -> None:
-    from tf_ssgn.config import Serving
+    from tf_ssgn.settings import Serving
 
     reloader = Reloader(Service(Serving(poll_seconds=0.05)), *folders, load=load)
     reloader.first()

@@ -26,7 +26,6 @@ pytest.importorskip("starlette")
 from PIL import Image
 
 from tf_ssgn.common.status import Status
-from tf_ssgn.config import SERVING, Serving
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.folder import changes
 from tf_ssgn.retrieval.folder.gallery import Gallery
@@ -35,6 +34,7 @@ from tf_ssgn.serving.core.service import Service, State, served
 from tf_ssgn.serving.http import api
 from tf_ssgn.serving.http.gateway import Gateway
 from tf_ssgn.serving.http.items import Uploads
+from tf_ssgn.settings import SERVING, Serving
 
 TOKEN = "t" * 32
 PNG = tiny.drawing(4)

@@ -29,11 +29,11 @@ from tensorflow_serving.apis import (
 from tests.serving import serving_tiny as tiny
 from tf_ssgn.client import Client, RequestError
 from tf_ssgn.common.status import Status
-from tf_ssgn.config import SERVING, Serving
 from tf_ssgn.errors import UserError
 from tf_ssgn.serving.core.access import Access
 from tf_ssgn.serving.core.service import Service, State, served
 from tf_ssgn.serving.rpc.server import Server, resolve
+from tf_ssgn.settings import SERVING, Serving
 
 SEARCH_OUTPUTS = {"ids", "scores", "count", "status"}
 

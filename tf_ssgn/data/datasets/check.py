@@ -15,11 +15,11 @@ from PIL import Image
 
 from tf_ssgn.common.names import listed, match, printable
 from tf_ssgn.common.progress import track
-from tf_ssgn.config import PHOTO_LIMITS
 from tf_ssgn.data.datasets.items import Dataset, Item, open_dataset
 from tf_ssgn.data.datasets.published import DATASETS, SPLIT_COUNTS, Published, classes_of
 from tf_ssgn.data.datasets.splits import Split, load_split, read_split
 from tf_ssgn.errors import UserError
+from tf_ssgn.settings import PHOTO_LIMITS
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 FOLDER = "folder"  # a dataset of one's own: nothing published to compare with

@@ -22,12 +22,12 @@ import numpy as np
 from tf_ssgn.common import cli
 from tf_ssgn.common.atomic import sync_folder
 from tf_ssgn.common.progress import Progress
-from tf_ssgn.config import SYNTHETIC
 from tf_ssgn.data.drawing.instance import Instance, new_instance
 from tf_ssgn.data.drawing.photo import draw_photo
 from tf_ssgn.data.drawing.semantics import CLASSES, SEEN, UNSEEN, attributes
 from tf_ssgn.data.drawing.sketch import draw_sketch
 from tf_ssgn.errors import UserError
+from tf_ssgn.settings import SYNTHETIC
 
 __all__ = [
     "CLASSES", "SEEN", "UNSEEN", "Instance", "attributes", "draw_photo", "draw_sketch", "new_instance", "write_dataset",

@@ -22,9 +22,9 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from tf_ssgn.common.status import Status
-from tf_ssgn.config import Limits
 from tf_ssgn.data.images import chunks, exif, frames, headers
 from tf_ssgn.data.images.views import photo_views, sketch_views
+from tf_ssgn.settings import Limits
 
 __all__ = ["decode", "decode_batch", "photo_views", "sketch_views"]
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from tf_ssgn.config import Limits
 from tf_ssgn.data.images import chunks, headers
 from tf_ssgn.data.images.decode import allowed, jpeg_pixels, plainly_drawn, too_many_scans
+from tf_ssgn.settings import Limits
 
 EXIF = rb"(?s)\C*Exif\x00\x00\C*"  # \C is any byte
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tf_ssgn import config as configuration
+from tf_ssgn import settings
 from tf_ssgn.common.status import MEANING, Status
 from tf_ssgn.data.datasets.items import Item
 from tf_ssgn.errors import UserError
@@ -158,7 +158,7 @@ def loader(modality: str, image_size: int, views: int) -> tf.types.experimental.
 
     @tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
     def load(path: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        image, status = images.decode(tf.io.read_file(path), configuration.PHOTO_LIMITS, photo_formats=True)
+        image, status = images.decode(tf.io.read_file(path), settings.PHOTO_LIMITS, photo_formats=True)
         return _prepare(modality)(image, image_size, views), status
 
     return load
@@ -175,7 +175,7 @@ def _plain_loader(modality: str, image_size: int, views: int) -> tf.types.experi
 
     @tf.function(input_signature=[tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.string)], autograph=False)
     def load(row: tf.Tensor, path: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        image = decode(tf.io.read_file(path), configuration.PHOTO_LIMITS)
+        image = decode(tf.io.read_file(path), settings.PHOTO_LIMITS)
         return row, _prepare(modality)(image, image_size, views)
 
     return load

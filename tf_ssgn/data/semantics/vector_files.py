@@ -15,8 +15,8 @@ import numpy as np
 
 from tf_ssgn.common import npz
 from tf_ssgn.common.names import listed, printable
-from tf_ssgn.config import VECTOR_LIMITS
 from tf_ssgn.errors import UserError
+from tf_ssgn.settings import VECTOR_LIMITS
 
 FORMATS = ".npz (names, vectors), .bin (word2vec), .txt (word2vec, GloVe), .vec (fastText), the last three also .gz"
 FASTTEXT_MODEL = b"\xba\x16\x4f\x2f"  # first bytes of fastText's own .bin, which holds subwords and not plain vectors

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from tf_ssgn.common import atomic
 from tf_ssgn.common.names import printable
-from tf_ssgn.config import RASTER, Raster
 from tf_ssgn.data.strokes.raster import Drawing, check_raster, read_ndjson, render
 from tf_ssgn.data.strokes.svg import read_svg
 from tf_ssgn.errors import UserError
+from tf_ssgn.settings import RASTER, Raster
 
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,120}")  # a key becomes a file name, so it must not lead elsewhere
 READERS: dict[str, Callable[[Path], Iterable[Drawing]]] = {

@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from tf_ssgn.common.names import printable
-from tf_ssgn.config import LARGEST_RASTER, RASTER, Raster
 from tf_ssgn.errors import UserError
+from tf_ssgn.settings import LARGEST_RASTER, RASTER, Raster
 
 SUPERSAMPLING = 4  # Pillow's lines are hard-edged; drawn this much larger and averaged they have 16 grey levels
 MAX_LINE_BYTES = 4 * 2**20  # a simplified drawing has a few kilobytes

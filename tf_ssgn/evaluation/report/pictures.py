@@ -9,8 +9,8 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from tf_ssgn.config import PHOTO_LIMITS
 from tf_ssgn.evaluation.report.text import escaped
+from tf_ssgn.settings import PHOTO_LIMITS
 
 SIDE = 112  # pixels; twenty rows of ten stay well below 2 MB
 UNREADABLE = (

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from tf_ssgn.config import GALLERY
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.embedding import Embedder, Report, embed
 from tf_ssgn.retrieval.files import Found, Source, Walk, to_file, to_text, walk
@@ -20,6 +19,7 @@ from tf_ssgn.retrieval.folder.gallery import Gallery
 from tf_ssgn.retrieval.folder.segment import Item, SegmentWriter
 from tf_ssgn.retrieval.folder.store import Store
 from tf_ssgn.retrieval.metadata import Metadata, read
+from tf_ssgn.settings import GALLERY
 
 
 @dataclass

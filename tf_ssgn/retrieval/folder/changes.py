@@ -16,7 +16,6 @@ import numpy as np
 
 from tf_ssgn.common import atomic
 from tf_ssgn.common.npz import read_npz
-from tf_ssgn.config import GALLERY
 from tf_ssgn.errors import DAMAGED_ARCHIVE, UserError, reason
 from tf_ssgn.retrieval.embedding import Embedder, Report
 from tf_ssgn.retrieval.files import to_text
@@ -25,6 +24,7 @@ from tf_ssgn.retrieval.folder.compaction import merge
 from tf_ssgn.retrieval.folder.gallery import Gallery
 from tf_ssgn.retrieval.folder.segment import Item, SegmentWriter, unit
 from tf_ssgn.retrieval.folder.store import Store
+from tf_ssgn.settings import GALLERY
 
 _CHUNK = 8192
 _TEXTS = ("ids", "labels", "paths")

@@ -14,10 +14,10 @@ import numpy as np
 
 from tf_ssgn.common.cli import log
 from tf_ssgn.common.progress import Progress
-from tf_ssgn.config import GALLERY
 from tf_ssgn.retrieval.folder.segment import Item, Segment, SegmentWriter
 from tf_ssgn.retrieval.folder.store import Store, describe_folder
 from tf_ssgn.retrieval.search import scann_index
+from tf_ssgn.settings import GALLERY
 
 _CHUNK = 8192
 

@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tf_ssgn.config import GALLERY
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.folder.rows import BLOCK, Rows
 from tf_ssgn.retrieval.folder.segment import Segment, unit
 from tf_ssgn.retrieval.folder.store import Store
 from tf_ssgn.retrieval.search import asked, exact, grouping, scann_index
 from tf_ssgn.retrieval.search.options import NO_OPTIONS, Options
+from tf_ssgn.settings import GALLERY
 
 METHODS = ("auto", "exact", "scann")
 _WIDEST = 10_000  # answers of a batch that are padded to where the gallery has fewer
@@ -74,7 +74,7 @@ class Gallery(Rows):
         """Opens the current version; UserError where there is none, or it is damaged.
 
         Checked are the manifest, all sizes and metadata, and the content of files up to
-        `config.GALLERY.checked_at_open`; `index verify` checks everything.
+        `settings.GALLERY.checked_at_open`; `index verify` checks everything.
         """
         store = Store(path)
         while True:
@@ -189,9 +189,7 @@ class Gallery(Rows):
     ) -> list[tuple[list[int], list[float], list[list[int]]]]:
         """(rows, scores, rows grouped with each of them; empty where nothing is grouped) of unit queries [Q, d]."""
         if not isinstance(options, Options):
-            raise UserError(
-                f"options: received {type(options).__name__}, expected a search.options.Options"
-            )
+            raise UserError(f"options: received {type(options).__name__}, expected a search.options.Options")
         kept = self._kept(options)
         if options.group is None:
             answers: list[tuple[list[int], list[float], list[list[int]]]] = []

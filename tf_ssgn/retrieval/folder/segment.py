@@ -16,8 +16,8 @@ from urllib.parse import quote
 
 import numpy as np
 
-from tf_ssgn.config import GALLERY
 from tf_ssgn.errors import UserError
+from tf_ssgn.settings import GALLERY
 
 VECTORS, ITEMS = "vectors.npy", "items.sqlite"
 HEADER_BYTES = 128

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from tf_ssgn.common.cli import log
-from tf_ssgn.config import MILVUS
 from tf_ssgn.errors import UserError, reason
 from tf_ssgn.retrieval.interface import Unreachable
+from tf_ssgn.settings import MILVUS
 
 TOKEN, TOKEN_FILE, AUTHORITY = "TF_SSGN_MILVUS_TOKEN", "TF_SSGN_MILVUS_TOKEN_FILE", "TF_SSGN_MILVUS_CA"
 PORT = 19530

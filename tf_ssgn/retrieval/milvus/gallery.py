@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from tf_ssgn.config import GALLERY, MILVUS
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.folder.gallery import Hit
 from tf_ssgn.retrieval.folder.segment import Item, unit
@@ -24,6 +23,7 @@ from tf_ssgn.retrieval.milvus.filter import expression, quoted
 from tf_ssgn.retrieval.search import grouping
 from tf_ssgn.retrieval.search.asked import counts, near, whole
 from tf_ssgn.retrieval.search.options import NO_OPTIONS, Options
+from tf_ssgn.settings import GALLERY, MILVUS
 
 ABOUT = "__about"
 VECTOR, ROW = "vector", "about"
@@ -161,9 +161,7 @@ class MilvusGallery:
     ) -> list[list[tuple[dict[str, Any], float, tuple[str, ...]]]]:
         """(row, score, ids grouped with it) of each query's answers, best first."""
         if not isinstance(options, Options):
-            raise UserError(
-                f"options: received {type(options).__name__}, expected a search.options.Options"
-            )
+            raise UserError(f"options: received {type(options).__name__}, expected a search.options.Options")
         if max(wanted, default=0) > MILVUS.most:
             raise UserError(f"k: received {max(wanted):,}, expected at most {MILVUS.most:,} of a gallery in Milvus")
         condition = expression(options, self.columns)

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from tf_ssgn.common.progress import Progress
-from tf_ssgn.config import MILVUS, SERVING
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.embedding import Embedder, Report, embed_images, read_ahead
 from tf_ssgn.retrieval.files import Found, to_text, walk
@@ -28,6 +27,7 @@ from tf_ssgn.retrieval.milvus.filter import below, quoted, translated
 from tf_ssgn.retrieval.milvus.gallery import ABOUT, FORMAT, ROW, VECTOR, MilvusGallery, item_of
 from tf_ssgn.retrieval.photos import Photo, Skipped
 from tf_ssgn.retrieval.search import condition
+from tf_ssgn.settings import MILVUS, SERVING
 
 _TEXT = 65_535  # bytes, the most that Milvus takes
 _NUMBERS = ("size", "modified", "width", "height")

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from tf_ssgn.config import GALLERY
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.search.condition import check
+from tf_ssgn.settings import GALLERY
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Options:
         exclude: ids that are no answer.
         threshold: the smallest cosine of an answer, -1 to 1.
         group: an answer of the same content as a better one, or with a cosine of at least this to it, is no answer of
-            its own but one of that one's `duplicates`, which are complete among the `config.GALLERY.grouped` nearest
+            its own but one of that one's `duplicates`, which are complete among the `settings.GALLERY.grouped` nearest
             items and may lack farther ones.
 
     Raises:

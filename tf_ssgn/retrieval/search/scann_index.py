@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from tf_ssgn.common.cli import prepare_tensorflow
-from tf_ssgn.config import GALLERY
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.search import exact
+from tf_ssgn.settings import GALLERY
 
 FOLDER = "scann"
 

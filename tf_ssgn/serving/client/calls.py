@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tf_ssgn.common.status import Status
-from tf_ssgn.config import SERVING
 from tf_ssgn.errors import UserError
 from tf_ssgn.runtime import wire
 from tf_ssgn.serving.client.pictures import ImageError, describe, image_bytes
 from tf_ssgn.serving.core import tensors
+from tf_ssgn.settings import SERVING
 
 # Room that the rest of a request takes beside the pictures.
 OVERHEAD_BYTES = 64 * 2**10

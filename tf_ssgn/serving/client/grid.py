@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from tf_ssgn.common import atomic
-from tf_ssgn.config import PHOTO_LIMITS
+from tf_ssgn.settings import PHOTO_LIMITS
 
 THUMBNAIL_SIDE = 256
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from tf_ssgn.common.status import MEANING, Status
-from tf_ssgn.config import QUERY_LIMITS
 from tf_ssgn.errors import UserError
+from tf_ssgn.settings import QUERY_LIMITS
 
 
 class ImageError(UserError):

@@ -14,7 +14,6 @@ from typing import Any, Protocol
 import numpy as np
 
 from tf_ssgn.common.status import Status
-from tf_ssgn.config import QUERY_LIMITS, SERVING, Serving
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.interface import Unreachable
 from tf_ssgn.serving.core import contract, tracing
@@ -22,6 +21,7 @@ from tf_ssgn.serving.core.batcher import Batcher, Call, Work
 from tf_ssgn.serving.core.faults import Fault, invalid, not_found
 from tf_ssgn.serving.core.metrics import Metrics
 from tf_ssgn.serving.core.tensors import Pending, TensorFault
+from tf_ssgn.settings import QUERY_LIMITS, SERVING, Serving
 
 NO_GALLERY_NOW = Fault(
     "UNAVAILABLE", "the gallery does not answer now, so there are embeddings but no searches; try again soon"

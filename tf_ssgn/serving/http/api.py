@@ -10,7 +10,6 @@ from urllib.parse import quote
 import numpy as np
 
 from tf_ssgn.common.status import MEANING, Status
-from tf_ssgn.config import SERVING
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.folder.segment import quoted
 from tf_ssgn.retrieval.interface import Unreachable
@@ -20,6 +19,7 @@ from tf_ssgn.serving.core.batcher import Call
 from tf_ssgn.serving.core.faults import Fault, invalid, not_found
 from tf_ssgn.serving.core.service import NO_GALLERY_NOW, Job, Served, Service, Target
 from tf_ssgn.serving.http import rest
+from tf_ssgn.settings import SERVING
 
 KINDS = {"sketch": "embed_sketch", "photo": "embed_photo"}
 FIELDS = ("image", "id", "kind", "k", "labels", "columns", "exclude", "threshold", "group")

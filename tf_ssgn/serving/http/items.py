@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from tf_ssgn.common import atomic
-from tf_ssgn.config import PHOTO_LIMITS
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval import photos
 from tf_ssgn.retrieval.files import to_file, to_text
 from tf_ssgn.retrieval.folder import builder, changes
 from tf_ssgn.serving.client import grid
 from tf_ssgn.serving.core.faults import Fault, invalid, not_found
+from tf_ssgn.settings import PHOTO_LIMITS
 
 LABEL = re.compile(r"[^\W_][\w ().,'+-]{0,63}")
 SIDES = (64, 128, 256, 512, 1024)

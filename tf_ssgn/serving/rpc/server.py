@@ -17,12 +17,12 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from tf_ssgn.config import SERVING
 from tf_ssgn.errors import UserError
 from tf_ssgn.serving.core.access import Access
 from tf_ssgn.serving.core.service import Served, Service, warm_up
 from tf_ssgn.serving.core.tls import Certificates
 from tf_ssgn.serving.rpc import services as rpc
+from tf_ssgn.settings import SERVING
 
 SERVICES = ("tensorflow.serving.PredictionService", "tensorflow.serving.ModelService")
 # Threads beyond those that wait for an answer: they refuse what does not fit, and answer status and health.

@@ -1,0 +1,139 @@
+"""Bounds and defaults of operation: limits of files and requests, serving, galleries. Fields of a run: `config`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of one image, checked in its header before anything is allocated."""
+
+    bytes: int = 8 * 2**20
+    pixels: int = 8 * 10**6
+    side: int = 8192
+    smallest_side: int = 8
+    contrast: int = 8  # grey levels between the darkest and the lightest pixel; below it the image is blank
+
+
+QUERY_LIMITS = Limits()
+
+PHOTO_LIMITS = Limits(bytes=64 * 2**20, pixels=50 * 10**6, side=32768)
+
+
+@dataclass(frozen=True)
+class VectorLimits:
+    """Bounds of a word-vector file, checked in its header before anything is allocated."""
+
+    dimension: int = 16384
+    words: int = 100_000_000
+    word_bytes: int = 4096
+    npz_bytes: int = 4 * 2**30  # unpacked
+
+
+VECTOR_LIMITS = VectorLimits()
+
+
+@dataclass(frozen=True)
+class Raster:
+    """How a drawing kept as strokes becomes an image, in pixels; fits the PNG renderings of QuickDraw for Sketchy."""
+
+    size: int = 256
+    line_width: float = 2.0
+    padding: int = 16  # on each side of a drawing without a canvas of its own
+
+
+RASTER = Raster()
+
+FEATURES_BYTES = 8 * 2**30  # unpacked arrays of one `evaluate --features`: four million vectors of 512 float32
+
+LARGEST_RASTER = 2048  # side in pixels; a drawing takes 16 bytes a pixel while it is drawn
+
+
+@dataclass(frozen=True)
+class Synthetic:
+    """How much of the drawn dataset `prepare synthetic` and the demo make."""
+
+    photos_per_class: int = 40
+    sketches_per_class: int = 40
+    size: int = 96  # side of every picture in pixels
+    seed: int = 0
+
+
+SYNTHETIC = Synthetic()
+
+LARGEST_K = 10**9  # cut-off of a metric; beyond any gallery, and every integer type of the sums holds it
+
+
+@dataclass(frozen=True)
+class Serving:
+    """Bounds of one request, and where the server listens."""
+
+    name: str = "ssgn"
+    host: str = "127.0.0.1"
+    port: int = 8500
+    http_port: int = 8501
+    batch: int = 32
+    k: int = 200
+    default_k: int = 10
+    message_bytes: int = 32 * 2**20
+    deadline_seconds: float = 10.0
+    grace_seconds: float = 10.0
+    slots: int = 2  # batches computed at a time: one is prepared and answered while the other has the cores
+    rows: int = 8  # images of several requests computed together; more would make each wait longer and gain nothing
+    queue: int = 32  # requests that wait; one more is refused at once, while those waiting still are answered in time
+    storm_queue: int = 4  # of them while others are refused: who is accepted then is answered soon
+    queue_bytes: int = 128 * 2**20  # that they hold together
+    poll_seconds: float = 1.0  # between two looks for newer versions of model and gallery
+
+
+SERVING = Serving()
+
+
+@dataclass(frozen=True)
+class GallerySettings:
+    """When a gallery searches exactly, when with ScaNN, and how it is written (docs/gallery.md)."""
+
+    exact_below: int = 20_000  # items; below this ScaNN saves nothing
+    tree_from: int = 100_000  # items; from here on ScaNN searches some leaves of a tree and not everything
+    leaves: float = 2.0  # of that tree, in multiples of sqrt(items)
+    training_sample: int = 100_000  # vectors that ScaNN's tree and codes are learned from
+    leaves_searched: float = 0.01  # share of the leaves that one query looks into, raised at building to reach `recall`
+    recall: float = 0.965  # recall@10 among its own vectors that an index is tuned to
+    tuning_queries: int = 128
+    fewest_leaves: int = 20  # and no fewer than these
+    reorder: int = 4  # candidates rescored exactly, in multiples of k; up to 8 times as many where that helps
+    merge_deltas: int = 16  # additions are merged into one when there are this many
+    advise_compact: float = (
+        0.1  # share of items outside the index, or of deleted ones, above which `compact` is advised
+    )
+    checked_at_open: int = 256 * 2**20  # bytes; larger vector files are hashed by `verify` only
+    columns: int = 100  # of a metadata table
+    grouped: int = 4096  # candidates looked at for k groups of near-duplicates
+    filters_kept: int = 8  # conditions whose items an open gallery remembers; 1 MB each for a million items
+    listed: int = 10_000  # ids or labels in one search
+    filter_seconds: float = 5.0  # a user's condition that takes longer is given up
+    photo_side: int = 1024  # pixels; a photo beyond QUERY_LIMITS is scaled down to this before it is embedded
+    readers: int = 2  # threads that read and check photos while the model runs
+
+
+GALLERY = GallerySettings()
+
+
+@dataclass(frozen=True)
+class MilvusSettings:
+    """How a gallery in Milvus is reached and written (docs/scale.md)."""
+
+    connect_seconds: float = 5.0
+    search_seconds: float = 2.0  # of one search; what takes longer is answered with "try again"
+    pause_seconds: float = 1.0  # after one that got no answer, in which none is tried
+    write_seconds: float = 60.0  # of one batch or look-up
+    batch: int = 512  # rows written together; 1 MB at d = 512
+    tries: int = 4  # of a batch whose server did not answer
+    wait_seconds: float = 0.5  # before the second try, then twice as long
+    most: int = 16_384  # answers that Milvus gives to one query
+    leaves: float = 4.0  # of a SCANN index, in multiples of sqrt(items); what Milvus advises
+    searched: int = 64  # of these leaves in one search
+
+
+MILVUS = MilvusSettings()
