@@ -1,0 +1,1 @@
+"""Finished runs on a dataset: load one, evaluate one, evaluate several together."""
