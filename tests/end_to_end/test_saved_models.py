@@ -188,7 +188,7 @@ def test_a_full_disk_leaves_no_version(chain, tmp_path):
     """`RLIMIT_FSIZE` makes every larger write fail, as a full disk does."""
     code = (
         "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "from tf_ssgn import cli, export\n"
+        "from tf_ssgn import export\nfrom tf_ssgn.common import cli\n"
         "import tensorflow\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
         f"cli.run(export.main, [{str(chain.run)!r}, '--to', {str(tmp_path / 'm')!r}])\n"

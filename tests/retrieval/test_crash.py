@@ -57,7 +57,7 @@ def test_killed_before_any_of_its_writes(tmp_path: Path, verb: str, step: int) -
 def test_a_build_killed_at_any_moment_resumes(tmp_path: Path, seed: int) -> None:
     photo = draw_folder(tmp_path / "photo", classes=3, each=40)
     code = (
-        "import sys; from tests.retrieval.embedder import TinyEmbedder; from tf_ssgn.retrieval import builder;"
+        "import sys; from tests.retrieval.embedder import TinyEmbedder; from tf_ssgn.retrieval.folder import builder;"
         "print('go', flush=True); model = TinyEmbedder(seconds=0.05); builder.build(sys.argv[1], [sys.argv[2]], model)"
     )
     paths = str(REPOSITORY)
@@ -117,8 +117,8 @@ def test_a_file_size_limit_is_one_line_and_harmless(tmp_path: Path) -> None:
     photo = draw_folder(tmp_path / "photo", classes=2, each=40)
     builder.build(tmp_path / "g", [draw(tmp_path / "one/1.png", 9).parent], TinyEmbedder())
     code = (
-        "import sys, resource; from tests.retrieval.embedder import TinyEmbedder; from tf_ssgn import cli;"
-        "from tf_ssgn.retrieval import builder; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000));"
+        "import sys, resource; from tests.retrieval.embedder import TinyEmbedder; from tf_ssgn.common import cli;"
+        "from tf_ssgn.retrieval.folder import builder; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000));"
         "cli.run(lambda argv: builder.add(sys.argv[1], [sys.argv[2]], TinyEmbedder()) and None)"
     )
     paths = str(REPOSITORY)

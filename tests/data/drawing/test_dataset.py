@@ -237,7 +237,9 @@ def _begun(folder: Path) -> set[str]:
 
 def _start(folder: Path) -> subprocess.Popen:
     """A writer of a large dataset in a process of its own, caught at work."""
-    code = "import sys; from tf_ssgn.data import synthetic; synthetic.write_dataset(sys.argv[1], photos_per_class=500)"
+    code = (
+        "import sys; from tf_ssgn.data.drawing import dataset; dataset.write_dataset(sys.argv[1], photos_per_class=500)"
+    )
     before = len(_begun(folder))
     code = f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler); {code}"  # off in background jobs
     process = subprocess.Popen([sys.executable, "-c", code, str(folder)], stderr=subprocess.DEVNULL)
