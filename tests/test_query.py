@@ -207,7 +207,10 @@ except SystemExit:
 
 
 def test_without_the_extra(sketch) -> None:
-    code = "import sys; sys.modules['grpc'] = None; from tf_ssgn import query; from tf_ssgn.common import cli; cli.run(query.main, sys.argv[1:])"
+    code = (
+        "import sys; sys.modules['grpc'] = None; from tf_ssgn import query; "
+        "from tf_ssgn.common import cli; cli.run(query.main, sys.argv[1:])"
+    )
     done = run(sketch, code=code)
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
     assert "pip install 'tf_ssgn[serve]'" in done.stderr
