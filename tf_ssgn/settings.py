@@ -115,6 +115,8 @@ class GallerySettings:
     filter_seconds: float = 5.0  # a user's condition that takes longer is given up
     photo_side: int = 1024  # pixels; a photo beyond QUERY_LIMITS is scaled down to this before it is embedded
     readers: int = 2  # threads that read and check photos while the model runs
+    first_step: int = 32  # photos that can be searched first while a gallery grows; 2 seconds on two cores
+    step_seconds: float = 60.0  # between two versions of a growing gallery; the first steps are shorter
 
 
 GALLERY = GallerySettings()

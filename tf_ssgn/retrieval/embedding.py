@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -46,6 +47,7 @@ class Report:
     removed: int = 0
     unmatched: int = 0  # rows of a metadata table that belong to no photo
     skipped: list[tuple[str, str]] = field(default_factory=list)
+    rest: list[Found] = field(default_factory=list)  # what a write of a bounded number of photos left for the next
 
 
 def embed(
@@ -57,8 +59,9 @@ def embed(
     report: Report,
     living: dict[str, int],
     about: Metadata,
+    bar: Progress | None = None,
 ) -> set[str]:
-    """Appends every file that is a photo, and notes its row in `living`; counts in `report`.
+    """Appends every file that is a photo, and notes its row in `living`; counts in `report` and on `bar`.
 
     `old` are the gallery's items by id: a file whose content and metadata are those of its item is left alone.
     Returns the ids whose file is there no more, or is no photo any more.
@@ -66,7 +69,7 @@ def embed(
     lost: set[str] = set()
     if not files:
         return lost
-    with Progress(len(files), "photos") as bar:
+    with nullcontext(bar) if bar else Progress(len(files), "photos") as bar:
         batch: list[Photo] = []
         for file, outcome in read_ahead(files):
             if isinstance(outcome, Skipped):

@@ -6,7 +6,7 @@ import codecs
 import os
 import re
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -112,8 +112,15 @@ def _free_prefix(name: str, sources: Sequence[Source]) -> str:
     return prefix
 
 
-def walk(folders: Sequence[str | os.PathLike], known: Sequence[Source] = ()) -> Walk:
-    """Every photo below `folders`, ordered by id.
+def walk(
+    folders: Sequence[str | os.PathLike],
+    known: Sequence[Source] = (),
+    most: int | None = None,
+    tell: Callable[[int, int], None] = lambda looked, photos: None,
+) -> Walk:
+    """Every photo below `folders`, ordered by id; or, with `most`, at least as many where there are so many.
+
+    `tell` is called after each folder with how many were looked through and how many photos were found so far.
 
     Links are followed; a folder that can be reached by several ways is visited once, by its real path where there is
     one, so that a loop of links ends. Raises UserError where a folder itself is missing.
@@ -126,7 +133,7 @@ def walk(folders: Sequence[str | os.PathLike], known: Sequence[Source] = ()) -> 
         result.prefixes += [_id(source, top) + "/"] + [root.prefix + "/" for root in inner]
     visited: set[tuple[int, int]] = set()
     pending, links = list(scopes), list[tuple[Source, str]]()
-    while pending or links:
+    while (pending or links) and (most is None or len(result.found) < most):
         source, folder = pending.pop() if pending else links.pop(0)
         source = roots.get(folder, source)  # a source that lies inside another one keeps its own ids
         try:
@@ -155,6 +162,7 @@ def walk(folders: Sequence[str | os.PathLike], known: Sequence[Source] = ()) -> 
                 result.found.append(item)
             else:
                 result.problems.append(Problem(_id(source, entry.path), entry.path, "not a regular file"))
+        tell(len(visited), len(result.found))
     result.found.sort()
     return result
 

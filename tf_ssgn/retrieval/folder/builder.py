@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tf_ssgn.common.progress import Progress
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.embedding import Embedder, Report, embed
 from tf_ssgn.retrieval.files import Found, Source, Walk, to_file, to_text, walk
@@ -20,6 +21,10 @@ from tf_ssgn.retrieval.folder.segment import Item, SegmentWriter
 from tf_ssgn.retrieval.folder.store import Store
 from tf_ssgn.retrieval.metadata import Metadata, read
 from tf_ssgn.settings import GALLERY
+
+
+class NothingEmbedded(UserError):
+    """None of the photos that a gallery was to be made of can be used."""
 
 
 @dataclass
@@ -33,18 +38,22 @@ class _Plan:
 
 
 def build(
-    folder: str | Path, folders: Sequence[str | Path], model: Embedder, metadata: str | Path | None = None
+    folder: str | Path,
+    folders: Sequence[str | Path],
+    model: Embedder,
+    metadata: str | Path | None = None,
+    found: Walk | None = None,
 ) -> Report:
     """Makes a gallery of every photo below `folders`; the same call after a kill resumes it.
 
-    `metadata` is a table of labels and further columns (`metadata.read`).
+    `metadata` is a table of labels and further columns (`metadata.read`); `found` a walk that was done already.
 
     Raises UserError where a gallery is already there, another build is unfinished, or no photo could be embedded.
     """
     store = Store(folder)
     store.refuse_foreign()
     table = read(metadata) if metadata else None
-    found = walk(folders)
+    found = found or walk(folders)
     about = Metadata(table, found.sources)
     found.found = about.apply(found.found)
     if not found.found:
@@ -76,6 +85,21 @@ def build(
             raise
 
 
+def update(
+    folder: str | Path, found: Walk, model: Embedder, remove: bool, most: int | None = None, bar: Progress | None = None
+) -> Report:
+    """`add` or, where `remove`, `sync` of what a walk found already; at most so many photos are embedded.
+
+    What is left is `Report.rest`.
+    """
+    return _update(folder, (), model, None, remove, found, most, bar)
+
+
+def pending(gallery: Gallery, found: Walk) -> list[Found]:
+    """The files of a walk that are new or changed."""
+    return _plan(gallery, replace(found), False, Metadata(None, found.sources)).todo
+
+
 def add(
     folder: str | Path, folders: Sequence[str | Path], model: Embedder, metadata: str | Path | None = None
 ) -> Report:
@@ -94,7 +118,14 @@ def sync(
 
 
 def _update(
-    folder: str | Path, folders: Sequence[str | Path], model: Embedder, metadata: str | Path | None, remove: bool
+    folder: str | Path,
+    folders: Sequence[str | Path],
+    model: Embedder,
+    metadata: str | Path | None,
+    remove: bool,
+    found: Walk | None = None,
+    most: int | None = None,
+    bar: Progress | None = None,
 ) -> Report:
     store = Store(folder)
     table = read(metadata) if metadata else None
@@ -102,7 +133,7 @@ def _update(
         gallery = Gallery.open(folder)
         gallery.require_model(model.fingerprint)
         known = sources_of(gallery.manifest)
-        found = walk(folders or [source.folder for source in known], known)
+        found = replace(found) if found else walk(folders or [source.folder for source in known], known)
         about = Metadata(table, found.sources)
         plan = _plan(gallery, found, remove, about)
         asked = _made_by(model, about)
@@ -111,7 +142,7 @@ def _update(
             journal = None  # vectors of another model, or labels of another table: of no use here
         journal = journal or store.new_part(kind="add", **asked)
         store.collect()
-        return _write(store, journal, gallery, found, plan, model, about)
+        return _write(store, journal, gallery, found, plan, model, about, most, bar)
 
 
 def sources_of(manifest: dict[str, Any]) -> list[Source]:
@@ -179,6 +210,8 @@ def _write(
     plan: _Plan,
     model: Embedder,
     about: Metadata,
+    most: int | None = None,
+    bar: Progress | None = None,
 ) -> Report:
     """Embeds the plan into the journal's part, then makes it and the deletions the current version."""
     report = Report(skipped=[(to_text(problem.path), problem.reason) for problem in found.problems])
@@ -187,7 +220,11 @@ def _write(
     part = store.part(journal["part"])
     writer = SegmentWriter(part, model.dimension)
     living, dead = _resume(writer, plan, report)
-    lost = embed(plan.todo, writer, gallery, plan.old, model, report, living, about)
+    if bar:
+        bar.advance(report.resumed)
+    if most is not None:
+        plan.todo, report.rest = plan.todo[:most], plan.todo[most:]
+    lost = embed(plan.todo, writer, gallery, plan.old, model, report, living, about, bar)
 
     replaced = {plan.old[id][0] for id in living if id in plan.old}
     removed = set(plan.vanished.values())
@@ -197,7 +234,7 @@ def _write(
     if gallery is None and not living:
         writer.close()
         reasons = report.skipped[0] if report.skipped else ("", "")
-        raise UserError(
+        raise NothingEmbedded(
             f"none of the {len(found.found):,} photos could be embedded (the first: {reasons[0]!r}: {reasons[1]}); "
             "no gallery was made"
         )
