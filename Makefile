@@ -29,9 +29,10 @@ unit: $(VENV)/.dev
 jax: $(VENV)/.jax
 	KERAS_BACKEND=jax XLA_FLAGS="--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true" $(BIN)/python -m pytest $(PARALLEL) tests/models tests/training tests/evaluation/test_scikit_learn.py
 
-# Tests that are too long for every change.
+# Tests that are too long for every change, at their full counts; one of them alone: make long ONLY=soak (or crash, fuzz,
+# page, reload, resume, worker).
 long: $(VENV)/.dev
-	TF_SSGN_LONG=1 $(BIN)/python -m pytest tests/training/test_two_workers.py tests/serving/test_bench.py
+	TF_SSGN_LONG=1 $(BIN)/python -m pytest tests/long -k "$(ONLY)"
 
 # Known vulnerabilities of what the service installs; asks a database on the internet.
 audit: $(VENV)/.serve

@@ -12,8 +12,8 @@ import sys
 import numpy as np
 import pytest
 
+from tests.long import resume
 from tf_ssgn import config
-from tf_ssgn.benchmarks import resume
 from tf_ssgn.errors import UserError
 from tf_ssgn.evaluate import evaluate_run
 from tf_ssgn.train import train
@@ -63,7 +63,7 @@ def test_the_same_seed_gives_the_same_model_and_metrics(chain, tiny_config, cach
 
 
 def test_a_killed_run_resumes_to_the_same_end(drawn, tmp_path):
-    """kill -9 at random moments; the end equals that of a run nobody killed (`bench resume --full`: 20 kills)."""
+    """kill -9 at random moments; the end equals that of a run nobody killed (`make long ONLY=resume`: 20 kills)."""
     result = resume.measure(resume.small_config(), drawn, tmp_path, kills=1)
     assert len(result["kills"]) == 1
     assert result["largest_difference"] <= 1e-6
@@ -72,7 +72,8 @@ def test_a_killed_run_resumes_to_the_same_end(drawn, tmp_path):
 
 PRESS = """
 import json, os, signal, sys
-from tf_ssgn import cli, config
+from tf_ssgn import config
+from tf_ssgn.common import cli
 from tf_ssgn.train import train
 from tf_ssgn.training import callbacks
 

@@ -1,4 +1,4 @@
-"""The real command, watched from outside: a hundredth of `bench fuzz`, `bench soak` and `bench reload`, one server."""
+"""The real command, watched from outside: a hundredth of the long fuzz, soak and reload, one server."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import pytest
 
 pytest.importorskip("starlette")
 
-from tf_ssgn.benchmarks import _served, fuzz, reload, soak
+from tests.long import fuzz, reload, served, soak
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> _served.Folders:
-    return _served.write(tmp_path_factory.mktemp("watched"), 500)
+def folders(tmp_path_factory: pytest.TempPathFactory) -> served.Folders:
+    return served.write(tmp_path_factory.mktemp("watched"), 500)
 
 
 @pytest.fixture(scope="module")
-def server(folders: _served.Folders) -> Iterator[Any]:
+def server(folders: served.Folders) -> Iterator[Any]:
     log = folders.model.parent / "log"
-    with _served.running(folders, log) as running:
+    with served.running(folders, log) as running:
         yield running
         assert "Traceback" not in Path(log).read_text(encoding="utf-8", errors="replace")
 

@@ -1,19 +1,18 @@
-"""The gallery's benchmarks: small parts of what `--full` runs, with fixed seeds."""
+"""The gallery's benchmarks: and its kills: small parts of what `--full` and `make long` run, with fixed seeds."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
-import pytest
 
-from tf_ssgn.benchmarks import crash, index
+from tests.long import crash
+from tf_ssgn.benchmarks import index
 
 
-def test_writers_that_are_killed_for_real(capsys: pytest.CaptureFixture) -> None:
-    for counts in crash.run(False).values():
+def test_writers_that_are_killed_for_real(tmp_path: Path) -> None:
+    for counts in crash.measure(tmp_path, photos=80, kills=1).values():
         assert counts["kills"] == 1 == counts["old"] + counts["new"] >= counts["acknowledged"]
-    assert len(capsys.readouterr().out.splitlines()) == len(crash.VERBS)
 
 
 def test_figures_of_a_small_gallery(tmp_path: Path) -> None:

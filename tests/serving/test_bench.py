@@ -1,14 +1,12 @@
-"""The benchmarks' small parts: load from a second process, and figures that belong together."""
+"""The benchmark's small part: load from a second process, and figures that belong together."""
 
 from __future__ import annotations
 
 import math
-import os
-import shutil
 
 import pytest
 
-from tf_ssgn.benchmarks import page, serve
+from tf_ssgn.benchmarks import serve
 
 
 def test_small_benchmark(capsys) -> None:
@@ -22,13 +20,3 @@ def test_small_benchmark(capsys) -> None:
     assert overload["codes"]["OK"] > 0 and set(overload["codes"]) <= {"OK", "RESOURCE_EXHAUSTED"}
     assert math.isfinite(overload["p99_accepted"])
     assert len(capsys.readouterr().out.splitlines()) == 3
-
-
-@pytest.mark.skipif("TF_SSGN_LONG" not in os.environ, reason="takes minutes; `make long` runs it")
-def test_small_benchmark_of_the_page() -> None:
-    pytest.importorskip("playwright", reason="no Playwright (pip install 'tf_ssgn[dev]')")
-    if not any(shutil.which(name) for name in page.BROWSERS):
-        pytest.skip("no Chromium on this machine")
-    result = page.run(False)
-    assert result["page_bytes"] < 200_000 and result["axe_serious"] == 0
-    assert 0 < result["answer_ms"]["p50"] <= result["answer_ms"]["p95"] and result["answer_ms"]["count"] == 6

@@ -95,6 +95,19 @@ def build(backbone: str, weights: str) -> tuple[Any, dict[str, Any]]:
     return module, {name: EmbeddingModel(backbone, card, made, f"{name} f32") for name, made in functions.items()}
 
 
+def write_model(folder: Path, backbone: str) -> None:
+    """Exports an untrained model as `folder/embed`."""
+    from tf_ssgn.runtime import publish as export
+    from tf_ssgn.runtime.saved_model import SIGNATURES
+
+    module, models = build(backbone, "none")
+    card = next(iter(models.values())).card
+    card = {**card, "semantic_dimension": SEMANTIC, "name": "drawn", "content": "1", "signatures": []}
+    card |= dict.fromkeys(("backbone", "image_size", "evaluation_views", "dataset", "split", "seed", "weights"), "none")
+    functions = {name: getattr(module, name).get_concrete_function() for name in SIGNATURES}
+    export.publish(folder / "embed", module, functions, {**card, "seen": []}, [])
+
+
 def _photos(data: str | None, temporary: Path, count: int) -> list[Path]:
     """Photos of all classes, by turns evenly over what is there; drawn where no folder is given."""
     folder = Path(data or temporary / "drawn")

@@ -117,7 +117,7 @@ def _plan(found: dict[str, Any]) -> dict[str, Any]:
 
 def _prepare(size: Size, data: str | None, work: Path) -> None:
     """Writes `photo/<class>/<n>.jpg`, a small set to warm up with, and the model."""
-    from tf_ssgn.benchmarks import _served, runtime
+    from tf_ssgn.benchmarks import runtime
 
     some = [path.read_bytes() for path in runtime._photos(data, work / "some", DIFFERENT)]
     for number in range(size.photos + size.photos // 100):
@@ -129,7 +129,7 @@ def _prepare(size: Size, data: str | None, work: Path) -> None:
         path = work / "warm" / "class" / f"{number}.{_suffix(some[0])}"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(some[number % len(some)] + b"warm" + number.to_bytes(8, "big"))
-    _served.write_model(work / "model", size.backbone)
+    runtime.write_model(work / "model", size.backbone)
 
 
 def _suffix(content: bytes) -> str:

@@ -23,8 +23,6 @@ from typing import Any
 
 import numpy as np
 
-from tf_ssgn.benchmarks._served import drawing
-
 CLIENTS = 32
 DRAWING = {"side": 256, "strokes": 12, "points": 6}
 OVERLOAD = 5.0
@@ -93,6 +91,22 @@ def _gallery(folder: Path, model: Any, items: int) -> Path:
     np.savez(folder / "vectors.npz", vectors=vectors)
     import_vectors(folder / "vectors.npz", folder / "gallery", model)
     return folder / "gallery"
+
+
+def drawing(seed: int, side: int = 96, strokes: int = 6, points: int = 3) -> bytes:
+    """A PNG of that many drawn strokes on white."""
+    import io
+
+    from PIL import Image, ImageDraw
+
+    random = np.random.default_rng(seed)
+    image = Image.new("L", (side, side), 255)
+    pen = ImageDraw.Draw(image)
+    for _ in range(strokes):
+        pen.line([tuple(point) for point in random.integers(0, side, (points, 2)).tolist()], fill=0, width=3)
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def _direct(model: Any, gallery: Any, images: list[bytes]) -> Callable[[int], None]:

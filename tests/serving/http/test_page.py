@@ -62,7 +62,7 @@ def example(page: Any, name: str = "umbrella") -> list[str]:
 @pytest.fixture(scope="module")
 def drawings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tools.Site]:
     """A gallery of the page's eight examples, each drawn in three ways, under a model that compares pictures:
-    what a test can train has learnt too little for photos. `bench page --data demo` draws on the demo's gallery."""
+    what a test can train has learnt too little for photos."""
     from PIL import Image, ImageDraw
 
     from tf_ssgn.retrieval.folder import builder

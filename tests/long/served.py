@@ -1,4 +1,4 @@
-"""A server for the benchmarks that watch one from outside: the real command, over a small model and drawn photos.
+"""A server for the tests that watch one from outside: the real command, over a small model and drawn photos.
 
 The weights are drawn at random and the gallery holds the photo embeddings of the drawings that are asked for, beside
 random vectors. What the server must answer is computed in this process from the same files.
@@ -10,12 +10,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tf_ssgn.benchmarks import runtime
+from tf_ssgn.benchmarks.serve import drawing
 from tf_ssgn.errors import UserError
 
 DRAWINGS = 64  # different queries
@@ -24,14 +26,14 @@ TIE = 1e-4  # cosines nearer than this may come in either order
 
 @dataclass(frozen=True)
 class Folders:
-    """What is served, and the queries with their true answers: ids [DRAWINGS, 10], scores [DRAWINGS, 10]."""
+    """What is served, and the queries, where there are any, with their true answers: ids and scores [DRAWINGS, 10]."""
 
     model: Path
     gallery: Path
-    fingerprint: str
-    drawings: list[bytes]
-    ids: list[list[str]]
-    scores: np.ndarray
+    fingerprint: str = ""
+    drawings: list[bytes] = field(default_factory=list)
+    ids: list[list[str]] = field(default_factory=list)
+    scores: np.ndarray = field(default_factory=lambda: np.zeros((0, 10), np.float32))
 
     def right(self, drawing: int, ids: list[str], scores: list[float]) -> bool:
         """Whether an answer is the true one, up to the order of items that are as good as one another."""
@@ -51,7 +53,7 @@ def write(folder: Path, items: int) -> Folders:
     from tf_ssgn.retrieval.folder.changes import import_vectors
     from tf_ssgn.retrieval.folder.gallery import Gallery
 
-    write_model(folder / "model", "tiny")
+    runtime.write_model(folder / "model", "tiny")
     model = tf_ssgn.load(folder / "model")
     drawings = [drawing(seed) for seed in range(DRAWINGS)]
     found = model.call("embed_sketch", {"image_bytes": np.array(drawings, object)})["embedding"]
@@ -65,36 +67,6 @@ def write(folder: Path, items: int) -> Folders:
     ids, scores, _ = gallery.search_batch(found, np.full(DRAWINGS, 10, np.int32))
     plain = [[id.decode() if isinstance(id, bytes) else id for id in row] for row in ids]
     return Folders(folder / "model", folder / "gallery", model.fingerprint, drawings, plain, scores)
-
-
-def write_model(folder: Path, backbone: str) -> None:
-    """Exports an untrained model as `folder/embed`."""
-    from tf_ssgn.benchmarks import runtime
-    from tf_ssgn.runtime import publish as export
-    from tf_ssgn.runtime.saved_model import SIGNATURES
-
-    module, models = runtime.build(backbone, "none")
-    card = next(iter(models.values())).card
-    card = {**card, "semantic_dimension": runtime.SEMANTIC, "name": "drawn", "content": "1", "signatures": []}
-    card |= dict.fromkeys(("backbone", "image_size", "evaluation_views", "dataset", "split", "seed", "weights"), "none")
-    functions = {name: getattr(module, name).get_concrete_function() for name in SIGNATURES}
-    export.publish(folder / "embed", module, functions, {**card, "seen": []}, [])
-
-
-def drawing(seed: int, side: int = 96, strokes: int = 6, points: int = 3) -> bytes:
-    """A PNG of that many drawn strokes on white."""
-    import io
-
-    from PIL import Image, ImageDraw
-
-    random = np.random.default_rng(seed)
-    image = Image.new("L", (side, side), 255)
-    pen = ImageDraw.Draw(image)
-    for _ in range(strokes):
-        pen.line([tuple(point) for point in random.integers(0, side, (points, 2)).tolist()], fill=0, width=3)
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 @dataclass(frozen=True)

@@ -3,37 +3,21 @@ server's memory stays where it was after the warm-up. The server is a process of
 
 from __future__ import annotations
 
-import tempfile
 import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tf_ssgn.benchmarks import _served
+from tests.long import served
 from tf_ssgn.common.status import Status
 
 CLIENTS = 16
 HOSTILE = 0.05
 WARM_UP = 0.2  # of the requests, before the memory is looked at: arenas and caches fill at first
 SAMPLES = 20  # looks at the memory after that
-
-
-def run(full: bool, requests: int = 0) -> dict[str, Any]:
-    """Prints and returns counts of `requests`, `hostile` ones, `failed` ones (another code or status than expected),
-    `wrong` neighbours, `crashes`, the slowest answer, and the growth of the server's memory in percent: the mean of the
-    last quarter's looks against the mean of the first quarter's, all after the warm-up."""
-    requests = requests or (100_000 if full else 1_000)
-    with tempfile.TemporaryDirectory() as temporary:
-        folders = _served.write(Path(temporary), 5_000)
-        with _served.running(folders, Path(temporary, "log")) as server:
-            result = measure(server, folders, requests)
-    print(", ".join(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
-                    for name, value in result.items() if name != "memory_mb"))  # fmt: skip
-    return result
 
 
 def hostile(random: np.random.Generator, good: bytes) -> tuple[bytes, set[int]]:
@@ -54,8 +38,11 @@ def hostile(random: np.random.Generator, good: bytes) -> tuple[bytes, set[int]]:
     return bytes(broken), {Status.CORRUPT, Status.OK, Status.BLANK}  # a bit of the drawing, or of nothing that matters
 
 
-def measure(server: _served.Watched, folders: _served.Folders, requests: int) -> dict[str, Any]:
-    calls = _served.call_to(server.grpc, CLIENTS)
+def measure(server: served.Watched, folders: served.Folders, requests: int) -> dict[str, Any]:
+    """Counts of `requests`, `hostile` ones, `failed` ones (another code or status than expected), `wrong` neighbours,
+    `crashes`, the slowest answer, and the growth of the server's memory in percent: the mean of the last quarter's
+    looks against the mean of the first quarter's, all after the warm-up."""
+    calls = served.call_to(server.grpc, CLIENTS)
     counts: Counter[str] = Counter()
     memory: list[float] = []
     slowest = [0.0]

@@ -6,7 +6,6 @@ import dataclasses
 import json
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -14,23 +13,9 @@ from typing import Any
 import numpy as np
 
 from tf_ssgn.config import Config, preset, to_dict
-from tf_ssgn.data.drawing.dataset import write_dataset
 
 DEADLINE_SECONDS = 600  # of one process
 EPOCHS = 6
-
-
-def run(full: bool) -> dict[str, Any]:
-    """Prints and returns where the kills fell and how far the two ends are apart: 20 kills, or 2."""
-    with tempfile.TemporaryDirectory(prefix="bench-resume-") as folder:
-        work = Path(folder)
-        write_dataset(work / "drawn", photos_per_class=6, sketches_per_class=6, size=48, seed=0)
-        result = measure(small_config(), work / "drawn", work, kills=20 if full else 2)
-    print(
-        f"{len(result['kills'])} kills ({', '.join(result['kills'])}): "
-        f"largest difference of a weight {result['largest_difference']:.3g}, history equal: {result['history_equal']}"
-    )
-    return result
 
 
 def small_config() -> Config:
@@ -73,7 +58,7 @@ def measure(config: Config, data: Path, folder: Path, kills: int, seed: int = 0)
 
 def _train(settings: Path, data: Path, run: Path, kill_after: float | None) -> float:
     """Trains in a process of its own; seconds from when it is ready, or -1 where it was killed."""
-    words = [sys.executable, "-m", "tf_ssgn.benchmarks.resume", str(settings), str(data), str(run)]
+    words = [sys.executable, "-m", "tests.long.resume", str(settings), str(data), str(run)]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         process.stdout.readline()

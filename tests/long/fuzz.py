@@ -10,19 +10,17 @@ import base64
 import http.client
 import io
 import json
-import tempfile
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from tf_ssgn.benchmarks import _served
+from tests.long import served
 
 CLIENTS = 8
 LONGEST = 2.0  # seconds; an answer later than that counts as a hang
@@ -43,22 +41,9 @@ class Request(NamedTuple):
     kind: str = ""
 
 
-def run(full: bool, requests: int = 0) -> dict[str, Any]:
-    """Prints and returns counts of `requests` and of answers by `codes`, those that are `ours` by mistake, `hangs`, the
-    `slowest` in seconds, `crashes`, and the most memory in MB that the server took beyond what it had before."""
-    requests = requests or (100_000 if full else 1_000)
-    with tempfile.TemporaryDirectory() as temporary:
-        folders = _served.write(Path(temporary), 1_000)
-        log = Path(temporary, "log")
-        with _served.running(folders, log) as server:
-            result = measure(server, folders.drawings, requests)
-        result["tracebacks"] = log.read_text(encoding="utf-8", errors="replace").count("Traceback")
-    print(", ".join(f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
-                    for name, value in result.items()))  # fmt: skip
-    return result
-
-
-def measure(server: _served.Watched, drawings: list[bytes], requests: int) -> dict[str, Any]:
+def measure(server: served.Watched, drawings: list[bytes], requests: int) -> dict[str, Any]:
+    """Counts of `requests` and of answers by `codes`, those that are `ours` by mistake, `hangs`, `crashes`, the
+    `slowest` answer in seconds, and the most memory in MB that the server took beyond what it had before."""
     _ask_all(server, drawings, range(-min(400, requests), 0))  # fills arenas and caches
     before = server.resident()
     server.forget_peak()
@@ -67,8 +52,8 @@ def measure(server: _served.Watched, drawings: list[bytes], requests: int) -> di
     return {"requests": requests, **found, "crashes": 0 if server.alive else 1, "extra_mb": extra}
 
 
-def _ask_all(server: _served.Watched, drawings: list[bytes], numbers: range) -> dict[str, Any]:
-    calls = _served.call_to(server.grpc, CLIENTS)
+def _ask_all(server: served.Watched, drawings: list[bytes], numbers: range) -> dict[str, Any]:
+    calls = served.call_to(server.grpc, CLIENTS)
     codes: Counter[str] = Counter()
     bad: list[tuple[int, str]] = []
     slowest, hangs = 0.0, 0

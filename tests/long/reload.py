@@ -5,39 +5,25 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 import threading
 import time
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tf_ssgn.benchmarks import _served, soak
+from tests.long import served, soak
 from tf_ssgn.runtime.saved_model import newest_version
 
 CLIENTS = 4
-ITEMS = 5_000
 PATIENCE = 120.0  # seconds until a new version answers
-WARM_UP = 3  # reloads of each kind before the memory is looked at
-
-
-def run(full: bool) -> dict[str, Any]:
-    """Prints and returns counts of `gallery_reloads` and `model_reloads`, of `requests` answered meanwhile, of those
-    that `failed` or were `wrong`, and the server's memory in MB `before` and `after` with their `growth_percent`."""
-    galleries, models = (180, 20) if full else (4, 1)
-    with tempfile.TemporaryDirectory() as temporary:
-        folders = _served.write(Path(temporary), ITEMS)
-        with _served.running(folders, Path(temporary, "log")) as server:
-            result = measure(server, folders, galleries, models, WARM_UP if full else 1)
-    print(", ".join(f"{name} {value:.4g}" for name, value in result.items()))
-    return result
 
 
 def measure(
-    server: _served.Watched, folders: _served.Folders, galleries: int, models: int, warm_up: int
+    server: served.Watched, folders: served.Folders, galleries: int, models: int, warm_up: int
 ) -> dict[str, Any]:
+    """Counts of `gallery_reloads` and `model_reloads` after so many to warm up, of `requests` answered meanwhile, of
+    those that `failed` or were `wrong`, and the server's memory in MB before and after with its growth in percent."""
     version = int(newest_version(folders.model).name)
     with _Asking(server, folders) as counts:
         for number in range(warm_up):
@@ -56,14 +42,14 @@ def measure(
     }  # fmt: skip
 
 
-def _new_gallery(server: _served.Watched, folders: _served.Folders, number: int) -> None:
+def _new_gallery(server: served.Watched, folders: served.Folders, number: int) -> None:
     """By turns an item more and an item fewer, far from all queries; returns when the server has it."""
     from tf_ssgn.retrieval.folder import changes
     from tf_ssgn.retrieval.folder.gallery import Gallery
 
     if number % 2 == 0:
         old = Gallery.open(folders.gallery)
-        far = -np.mean(old.vectors[: _served.DRAWINGS], axis=0)
+        far = -np.mean(old.vectors[: served.DRAWINGS], axis=0)
         old.close()
         changes.add_vectors(folders.gallery, folders.fingerprint, far[None].astype(np.float32), ["more/1"])
     else:
@@ -73,7 +59,7 @@ def _new_gallery(server: _served.Watched, folders: _served.Folders, number: int)
     opened.close()
 
 
-def _new_model(server: _served.Watched, folders: _served.Folders, version: int) -> int:
+def _new_model(server: served.Watched, folders: served.Folders, version: int) -> int:
     """The same model under the next number; older folders go, as whoever cleans up would do it."""
     base = folders.model / "embed"
     shutil.copytree(base / str(version), base / ".new")
@@ -83,7 +69,7 @@ def _new_model(server: _served.Watched, folders: _served.Folders, version: int) 
     return version + 1
 
 
-def _wait(server: _served.Watched, what: str, version: int) -> None:
+def _wait(server: served.Watched, what: str, version: int) -> None:
     import urllib.request
 
     end = time.monotonic() + PATIENCE
@@ -96,7 +82,7 @@ def _wait(server: _served.Watched, what: str, version: int) -> None:
         time.sleep(0.02)
 
 
-def _settled(server: _served.Watched) -> float:
+def _settled(server: served.Watched) -> float:
     """Memory once what was replaced is gone: the median of some looks."""
     looks = []
     for _ in range(10):
@@ -108,8 +94,8 @@ def _settled(server: _served.Watched) -> float:
 class _Asking:
     """Clients that ask until the block ends; `counts` says what they saw."""
 
-    def __init__(self, server: _served.Watched, folders: _served.Folders):
-        self._folders, self._calls = folders, _served.call_to(server.grpc, CLIENTS)
+    def __init__(self, server: served.Watched, folders: served.Folders):
+        self._folders, self._calls = folders, served.call_to(server.grpc, CLIENTS)
         self._stop, self._lock = threading.Event(), threading.Lock()
         self._counts: Counter[str] = Counter()
         self._threads = [threading.Thread(target=self._ask, args=(client,)) for client in range(CLIENTS)]
@@ -127,7 +113,7 @@ class _Asking:
     def _ask(self, client: int) -> None:
         random = np.random.default_rng(client)
         while not self._stop.is_set():
-            chosen = int(random.integers(_served.DRAWINGS))
+            chosen = int(random.integers(served.DRAWINGS))
             reply = soak.ask(self._calls[client], self._folders.drawings[chosen])
             with self._lock:
                 self._counts["requests"] += 1

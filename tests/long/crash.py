@@ -9,7 +9,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -52,19 +51,11 @@ def command(verb: str, work: Path) -> None:
         compact(work / "g")
 
 
-def run(full: bool) -> dict[str, Any]:
-    """Prints and returns for each verb its duration and what was found after the kills."""
-    work = Path(tempfile.mkdtemp(prefix="bench-crash-"))
-    try:
-        _draw(work / "photo", 600 if full else 80)
-        _draw(work / "more", 300 if full else 40)
-        result = {}
-        for verb in VERBS:
-            result[verb] = _kills(verb, work, 25 if full else 1)
-            print(f"{verb:>8}  " + ", ".join(f"{key} {value}" for key, value in result[verb].items()), flush=True)
-        return result
-    finally:
-        shutil.rmtree(work)
+def measure(work: Path, photos: int, kills: int) -> dict[str, Any]:
+    """For each verb its duration and what a reader found after that many kills."""
+    _draw(work / "photo", photos)
+    _draw(work / "more", photos // 2)
+    return {verb: _kills(verb, work, kills) for verb in VERBS}
 
 
 def _draw(folder: Path, count: int) -> None:
@@ -124,7 +115,7 @@ def _kills(verb: str, work: Path, kills: int) -> dict[str, Any]:
 
 def _writer(verb: str, work: Path, kill_after: float | None) -> tuple[bool, float]:
     """Runs the command in a process of its own, killed after so many seconds: (it said that it was done, seconds)."""
-    words = [sys.executable, "-m", "tf_ssgn.benchmarks.crash", verb, str(work)]
+    words = [sys.executable, "-m", "tests.long.crash", verb, str(work)]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None
         process.stdout.readline()
