@@ -28,6 +28,16 @@ def test_a_config_of_another_version_does_not_get_todays_model() -> None:
         config.from_dict(saved)
 
 
+def test_dropped_fields_of_earlier_versions_load_and_are_named() -> None:
+    saved = config.to_dict(config.preset("sketchy-mini"))
+    saved["model"]["dropout"] = 0.0
+    saved["training"] |= {"average": 0.9, "refit": True}
+    assert config.from_dict(saved) == config.preset("sketchy-mini")
+    assert config.dropped(saved) == {"training.average": 0.9}
+    with pytest.raises(UserError, match="--training.refit is no longer there: .* set --data.validation_classes 0"):
+        config.override(config.Config(), {"training.refit": "off"})
+
+
 def test_every_field_has_a_help_text_and_a_valid_default():
     for name, (_, item, value) in config.fields(config.Config()).items():
         if name != "preset":

@@ -14,11 +14,14 @@ import pytest
 
 from tests.long import resume
 from tf_ssgn import config
+from tf_ssgn.data.datasets.items import open_dataset
 from tf_ssgn.errors import UserError
 from tf_ssgn.evaluate import evaluate_run
+from tf_ssgn.runtime.features import FeatureCache
 from tf_ssgn.train import train
-from tf_ssgn.training import callbacks, feed
+from tf_ssgn.training import callbacks, feed, fit
 from tf_ssgn.training.fit import restore_trainer
+from tf_ssgn.training.guides import solve_guides
 from tf_ssgn.training.run_folder import load_state, open_run, save_state
 
 
@@ -306,6 +309,61 @@ def test_damaged_files_of_a_run_are_one_line(name, chain, tiny_config, cache, tm
     with pytest.raises(UserError, match="damaged|does not fit"):
         train(tiny_config, str(chain.data), None, str(tmp_path / "run"), cache)
         evaluate_run(tmp_path / "run", cache=cache)
+
+
+def test_validation_leaves_no_trace_in_training(drawn, tiny_config, cache, tmp_path, monkeypatch):
+    """So that selection and refit are the same training; and the guides at its end are those of all views."""
+    made = small(tiny_config, training__views=1, training__patience=0)
+    train(made, str(drawn), None, str(tmp_path / "run"), cache)
+    monkeypatch.setattr(fit, "_validate", lambda *_: 0.5)
+    train(made, str(drawn), None, str(tmp_path / "unseen"), cache)
+
+    def losses(name):
+        rows = [row for row in history(tmp_path / name) if row["phase"] == "select"]
+        return [{key: value for key, value in row.items() if key != callbacks.VALIDATION} for row in rows]
+
+    assert len(losses("run")) == 3
+    for ours, theirs in zip(losses("run"), losses("unseen"), strict=True):
+        assert ours == pytest.approx(theirs, abs=1e-6)
+
+    run = open_run(tmp_path / "run")
+    trainer, dataset = restore_trainer(run), open_dataset(str(drawn))
+    features = FeatureCache(cache, trainer.backbone, "tiny")
+    sides = [
+        fit.read_images(features, [item for item in items if item.label in run.classes], 1, 0)
+        for items in (dataset.sketches, dataset.photos)
+    ]
+    guides = solve_guides(trainer, *sides)
+    assert set(guides) == {"coarse", "fine"}
+    for stage, kernel in guides.items():
+        kept = getattr(trainer.ssgn, f"{stage}_decoder").get_layer("guide").kernel.numpy()
+        np.testing.assert_allclose(kept, kernel, atol=1e-5)
+        assert np.abs(kernel).max() > 1e-3
+    plain = solve_guides(trainer, *(images.plain for images in sides))
+    assert np.abs(plain["fine"] - guides["fine"]).max() > 1e-3
+
+
+@pytest.mark.parametrize("modality", ["photo", "sketch"])
+def test_a_validation_class_without_readable_images_is_refused_first(modality, mistakes, tiny_config):
+    data, check = mistakes
+    split = json.loads((data / "split.json").read_text())
+    split |= {"seen": split["seen"][1:], "validation": split["seen"][:1]}
+    (data / "split.json").write_text(json.dumps(split))
+    for file in (data / modality / split["validation"][0]).iterdir():
+        file.write_bytes(b"rubbish")
+    check(small(tiny_config, data__max_bad_files=0.5), f"class '{split['validation'][0]}' has no readable {modality}")
+
+
+def test_a_run_of_an_earlier_version_without_a_refit_opens(chain, tmp_path, capsys):
+    """Its weights tell the classes apart that were not held out."""
+    shutil.copytree(chain.run, tmp_path / "run")
+    file = tmp_path / "run" / "config.json"
+    content = json.loads(file.read_text())
+    content["config"]["training"]["refit"] = False
+    content["config"]["model"]["dropout"] = 0.0
+    file.write_text(json.dumps(content))
+    assert open_run(tmp_path / "run").classes == open_run(chain.run).split.seen
+    assert "was trained with training.refit False, which this version has no more" in capsys.readouterr().err
 
 
 def test_one_flipped_byte_of_the_weights_is_found(chain, cache, tmp_path):

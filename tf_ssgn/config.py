@@ -43,7 +43,6 @@ class Semantics:
     """One vector per class, from the class name alone."""
 
     vectors: str = _option("", "class-name or word vectors (.npz, .bin, .vec, .txt), hub:HANDLE, or wordnet:")
-    dimension: int = _option(0, "keep this many principal components of the seen classes' vectors; 0 keeps all")
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,6 @@ class Model:
     code: int = _option(512, "size d of a fused code", least=2, most=65536)
     hidden: int = _option(512, "width of the decoders' and encoders' hidden layer", least=1, most=65536)
     latent: int = _option(64, "size of z1 and z2", least=1, most=65536)
-    dropout: float = _option(0.0, "dropout on the standardised taps while training", most=0.95)
     coarse: bool = _option(True, "coarse stage, conditioned on semantics; off: the fine stage sees the sketch alone")
     fine: bool = _option(True, "fine stage, conditioned on the sketch; off: the coarse code is retrieved with")
     residual: bool = _option(True, "decoders predict the difference to the sketch's code")
@@ -112,14 +110,10 @@ class Training:
     warm_up: float = _option(0.05, "share of all steps in which the learning rate rises from 0", most=1)
     weight_decay: float = _option(1e-4, "decoupled weight decay")
     clip_norm: float = _option(1.0, "gradient norm to clip at; 0 never clips")
-    average: float = _option(
-        0.0, "momentum of the moving average of the weights that is validated and kept; 0: the weights", most=0.99999
-    )
     ridge: float = _option(0.02, "strength r of the ridge that the decoders' guides are solved with; 0: no guides")
     precision: str = _option("float32", "Keras dtype policy", ("float32", "mixed_bfloat16", "mixed_float16"))
     finetune_from: str = _option("", "train the backbone from this layer on; empty: frozen, taps cached on disk")
     views: int = _option(0, "extra views of each training image in the feature cache, drawn at random", most=15)
-    refit: bool = _option(True, "after choosing the epoch, train again on all seen classes for as long")
 
 
 @dataclass(frozen=True)
@@ -171,6 +165,18 @@ def _full(preset: str, classes: int) -> Config:
     return Config(preset=preset, data=Data(validation_classes=classes), model=Model(backbone="vgg16"))
 
 
+# Fields of earlier versions: the value with which a run is the same without them, and what to do instead.
+DROPPED: dict[str, tuple[Any, str]] = {
+    "semantics.dimension": (0, "reduce the vectors in their file"),
+    "model.dropout": (0.0, "it gained nothing on unseen classes; leave it out"),
+    "training.average": (0.0, "no preset and no result used it; leave it out"),
+    "training.refit": (
+        True,
+        "to train once, on all seen classes, set --data.validation_classes 0 and --training.epochs",
+    ),
+}
+
+
 PRESETS: dict[str, typing.Callable[[], Config]] = {
     "demo": _demo,
     "sketchy-mini": _sketchy_mini,
@@ -203,6 +209,8 @@ def override(config: Config, values: dict[str, Any]) -> Config:
     """A copy with `{"model.backbone": "vgg16"}` applied; values are text or of the field's type, and checked."""
     known = fields(config)
     for name, value in values.items():
+        if name in DROPPED:
+            raise UserError(f"--{name} is no longer there: {DROPPED[name][1]}")
         if name not in known:
             raise UserError(f"unknown config field {name!r}; `python -m tf_ssgn.train --help` lists them")
         kind, item, _ = known[name]
@@ -272,7 +280,8 @@ def to_dict(config: Config) -> dict[str, Any]:
 def from_dict(values: dict[str, Any]) -> Config:
     """The inverse of `to_dict`; fields that the file lacks keep their preset's value, unknown ones are refused.
 
-    Fields of the model have to be there: weights mean nothing without them.
+    Dropped fields count for nothing: what they did is in the weights (`dropped` names them). Fields of the model have
+    to be there: weights mean nothing without them.
     """
     flat: dict[str, Any] = {}
 
@@ -284,6 +293,7 @@ def from_dict(values: dict[str, Any]) -> Config:
                 flat[prefix + key] = value
 
     walk(values, "")
+    flat = {name: value for name, value in flat.items() if name not in DROPPED}
     made = override(preset(flat.get("preset", Config.preset)), flat)
     lacking = [name for name in fields(made) if name.startswith("model.") and name not in flat]
     if lacking:
@@ -292,6 +302,12 @@ def from_dict(values: dict[str, Any]) -> Config:
             "version of tf_ssgn: use that one, or train again"
         )
     return made
+
+
+def dropped(values: dict[str, Any]) -> dict[str, Any]:
+    """The dropped fields of a `to_dict` of an earlier version that had another value than their default."""
+    found = {name: values.get(name.split(".")[0], {}).get(name.split(".")[1], DROPPED[name][0]) for name in DROPPED}
+    return {name: value for name, value in found.items() if value != DROPPED[name][0]}
 
 
 def differences(ours: Config, theirs: Config) -> list[str]:

@@ -55,6 +55,8 @@ def parser() -> argparse.ArgumentParser:
             group.add_argument(
                 f"--{name}", metavar="X", help=f"{text} [{'empty' if shown == '' else shown}]".replace("%", "%%")
             )
+    for name in configuration.DROPPED:  # for the line that says what to do instead
+        parser.add_argument(f"--{name}", help=argparse.SUPPRESS)
     return parser
 
 
@@ -78,6 +80,11 @@ def train(
     from tf_ssgn.training.run_folder import Run, open_run
 
     start = time.monotonic()
+    if strategy and config.training.finetune_from:
+        raise UserError(
+            f"--strategy: received with --training.finetune_from {config.training.finetune_from}, expected a frozen "
+            "backbone: each device would standardise by its own share of a batch; leave one of the two out"
+        )
     devices = open_devices(strategy)
     dataset = open_dataset(data, duplicates=config.data.duplicates)
     for note in dataset.notes:
@@ -203,12 +210,6 @@ def _semantics(split, config: Config, cache: str | None):
     vectors = vectors - vectors[: len(seen)].mean(axis=0)
     if len(seen) > 1 and np.abs(vectors[: len(seen)]).max() < 1e-6:
         raise UserError(f"{source}: all {len(seen)} classes have the same vector; use vectors that tell them apart")
-    if config.semantics.dimension:
-        most = min(vectors.shape[1], len(seen) - 1)
-        if config.semantics.dimension > most:
-            raise UserError(f"--semantics.dimension: received {config.semantics.dimension}, expected at most {most}")
-        axes = np.linalg.svd(vectors[: len(seen)], full_matrices=False)[2][: config.semantics.dimension]
-        vectors = vectors @ axes.T
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     return Semantics(names, (vectors / np.maximum(length, 1e-12)).astype(np.float32))
 

@@ -151,9 +151,9 @@ def test_the_oracle_changes_the_answer_and_nothing_else_reads_the_true_vector():
 
 
 def test_fusion_is_shared_or_private():
-    shared = build_fusion(TAPS, 16, "shared", 0.0)
+    shared = build_fusion(TAPS, 16, "shared")
     assert shared[0].get_layer("mix") is shared[1].get_layer("mix") is shared[2].get_layer("mix")
-    private = build_fusion(TAPS, 16, "private", 0.0)
+    private = build_fusion(TAPS, 16, "private")
     assert private[0].get_layer("mix_sketch") is not private[1].get_layer("mix_photo")
     assert private[2].get_layer("mix_sketch") is private[0].get_layer("mix_sketch")
 

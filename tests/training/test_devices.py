@@ -13,7 +13,9 @@ import sys
 import keras
 import pytest
 
+from tf_ssgn.config import override
 from tf_ssgn.errors import UserError
+from tf_ssgn.train import train
 from tf_ssgn.training.devices import Devices, open_devices
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="strategies are TensorFlow's")
@@ -82,3 +84,10 @@ def test_mistakes(monkeypatch):
     with pytest.raises(UserError, match="32 pairs cannot be shared out evenly over 3 devices"):
         dataclasses.replace(Devices(), strategy=type("Three", (), {"num_replicas_in_sync": 3})()).check_batch(32)
     assert Devices().replicas == 1
+
+
+def test_a_backbone_in_training_is_refused(drawn, tiny_config, tmp_path):
+    tuned = override(tiny_config, {"training.finetune_from": "conv_3"})
+    with pytest.raises(UserError, match="--strategy: received with --training.finetune_from conv_3, expected a frozen"):
+        train(tuned, str(drawn), None, str(tmp_path / "run"), strategy="mirrored")
+    assert not (tmp_path / "run").exists()

@@ -255,7 +255,7 @@ def _many_files(folder: Path, photos: int, sketches: int) -> list[str]:
         vectors=random.standard_normal((len(names), SEMANTIC)).astype(np.float32),
     )
     places = {"data": folder, "run": folder / "run", "cache": folder / "cache"}
-    fields = {"training.epochs": 1, "training.finetune_from": "", "data.image_size": 32, "training.refit": "off"}
+    fields = {"training.epochs": 1, "training.finetune_from": "", "data.image_size": 32}
     return [
         "--preset",
         "demo",

@@ -75,9 +75,7 @@ def unit(x):
     return x / ops.sqrt(ops.maximum(ops.sum(ops.square(x), axis=-1, keepdims=True), 1e-12))
 
 
-def build_fusion(
-    taps: int, code: int, kind: str, dropout: float, moving: bool = False
-) -> tuple[keras.Model, keras.Model, keras.Model]:
+def build_fusion(taps: int, code: int, kind: str, moving: bool = False) -> tuple[keras.Model, keras.Model, keras.Model]:
     """The fusion networks of sketches, photos and contour drawings, each taps `[B, D]` to a unit code `[B, d]`.
 
     With `kind` "shared" both use one mixing projection: two separate ones are tied through the seen
@@ -91,7 +89,6 @@ def build_fusion(
     def network(modality: str, mix: layers.Layer) -> keras.Model:
         features = keras.Input((taps,), name=f"{modality}_taps")
         x = Standardise(moving, name=f"standardise_{modality}")(features)
-        x = layers.Dropout(dropout)(x)
         return keras.Model(features, UnitNorm(name=f"{modality}_code")(mix(x)), name=f"fuse_{modality}")
 
     return network("sketch", drawn), network("photo", shot), network("contour", drawn)

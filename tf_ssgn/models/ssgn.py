@@ -41,7 +41,7 @@ class SSGN(keras.Model):
         self.config = config
         code, hidden, latent = config.code, config.hidden, config.latent
         self.taps = taps
-        self.fuse_sketch, self.fuse_photo, contour = build_fusion(taps, code, config.fusion, config.dropout, moving)
+        self.fuse_sketch, self.fuse_photo, contour = build_fusion(taps, code, config.fusion, moving)
         if config.contours:
             self.fuse_contour = contour
         self.project = build_projector("semantic_projector", code, hidden, semantic)

@@ -202,7 +202,7 @@ class Encoder:
 
     def codes(self, images, semantics: np.ndarray | None = None) -> dict[str, np.ndarray]:
         """What `SSGN.retrieve` gives, averaged over the views; for photos `code`."""
-        from tf_ssgn.training.fit import encode_taps
+        from tf_ssgn.training.encode import encode_taps
 
         modality = images.items[0].modality
         parts = [

@@ -1,4 +1,4 @@
-"""What happens after a batch and an epoch: validation, best weights, history, checkpoint, TensorBoard."""
+"""What happens after a batch and an epoch: validation, history, checkpoint, progress."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ import numpy as np
 from tf_ssgn.common.progress import Progress
 from tf_ssgn.errors import UserError
 from tf_ssgn.training.devices import Devices
-from tf_ssgn.training.optimizer import averaged
-from tf_ssgn.training.run_folder import Run, append_history, save_state, save_weights
+from tf_ssgn.training.run_folder import Run, append_history, save_state
 
 State = dict[str, Any]
 VALIDATION = "validation_map_all"  # its name in the history
@@ -26,14 +25,13 @@ STEP_CHECKPOINT_SECONDS = 60.0  # within an epoch not more often than this
 
 
 class EpochEnd(keras.callbacks.Callback):
-    """Stops at a loss that is not finite, validates, keeps the best weights, writes history; stops at no progress.
+    """Stops at a loss that is not finite, validates, writes history; stops at no progress.
 
     Args:
         run: the run folder.
-        state: `phase`, `epoch` (done so far), `step` (done in the epoch after them), `best`, `best_epoch` and
-            `weights` (sha256 of the best weights); changed in place.
+        state: `phase`, `epoch` (done so far), `step` (done in the epoch after them), `best` and `best_epoch`; changed
+            in place.
         validate: () -> mAP@all on the validation classes, or None for a phase that does not choose.
-        keep: whether better weights are written; not for a phase whose weights nobody will use.
         patience: epochs without a better value after which to stop; 0 never stops.
         devices: whose chief writes.
     """
@@ -43,12 +41,11 @@ class EpochEnd(keras.callbacks.Callback):
         run: Run,
         state: State,
         validate: Callable[[], float] | None,
-        keep: bool,
         patience: int,
         devices: Devices,
     ):
         super().__init__()
-        self.run, self.state, self.validate, self.keep = run, state, validate, keep
+        self.run, self.state, self.validate = run, state, validate
         self.patience, self.devices = patience, devices
         self._start = time.monotonic()
 
@@ -60,12 +57,9 @@ class EpochEnd(keras.callbacks.Callback):
         row: dict[str, Any] = {"phase": self.state["phase"], "epoch": epoch + 1}
         row |= {key: float(value) for key, value in (logs or {}).items()}
         if self.validate:
-            with averaged(self.model):
-                row[VALIDATION] = value = self.validate()
-                if value > self.state["best"]:
-                    self.state |= {"best": value, "best_epoch": epoch + 1}
-                    if self.keep:
-                        self.state["weights"] = save_weights(self.run, self.model, self.devices.chief)
+            row[VALIDATION] = value = self.validate()
+            if value > self.state["best"]:
+                self.state |= {"best": value, "best_epoch": epoch + 1}
             if logs is not None:
                 logs[VALIDATION] = value  # for the callbacks after this one
         self.state |= {"epoch": epoch + 1, "step": 0}

@@ -13,7 +13,7 @@ from tf_ssgn.common.atomic import writing
 from tf_ssgn.common.cli import log
 from tf_ssgn.common.progress import Progress
 from tf_ssgn.config import LEADING_FAMILY
-from tf_ssgn.data.images.pipeline import pair_sampler
+from tf_ssgn.data.images.pipeline import pair_sampler, require_both
 from tf_ssgn.data.images.reading import lost_files, refuse_lost
 from tf_ssgn.errors import DAMAGED_ARCHIVE, UserError, reason
 from tf_ssgn.evaluation import score_features
@@ -22,10 +22,10 @@ from tf_ssgn.models.fusion import unit
 from tf_ssgn.runtime.features import FeatureCache
 from tf_ssgn.training.callbacks import Checkpoint, EpochEnd, State, StepProgress, ctrl_c
 from tf_ssgn.training.devices import Devices
+from tf_ssgn.training.encode import encode_taps, taps_now
 from tf_ssgn.training.feed import Feed
-from tf_ssgn.training.guides import solve_guides
-from tf_ssgn.training.images import Images, read_images, read_taps
-from tf_ssgn.training.optimizer import averaged
+from tf_ssgn.training.guides import Guides, guided, set_guides, solve_guides
+from tf_ssgn.training.images import Images, read_images
 from tf_ssgn.training.run_folder import (
     FINISHED,
     REFIT,
@@ -40,10 +40,9 @@ from tf_ssgn.training.run_folder import (
 from tf_ssgn.training.tensorboard import Scalars, show_embedding, show_retrieval
 from tf_ssgn.training.trainer import Trainer, build_trainer, check_losses, compile_trainer
 
-__all__ = ["Images", "check", "encode", "encode_taps", "read_images", "restore_trainer", "train_run"]
+__all__ = ["Images", "check", "encode_taps", "read_images", "restore_trainer", "train_run"]
 
 NAMES = {SELECT: "training", REFIT: "training again"}  # for people
-ENCODE_BATCH = 256
 NOTHING_YET = -1.0  # below any mAP
 ONE = Devices()
 
@@ -51,6 +50,7 @@ ONE = Devices()
 def check(run: Run, sketches: Images, photos: Images) -> None:
     """Raises UserError for what training would refuse, before a run folder is made."""
     classes, training = run.split.seen, run.config.training
+    require_both(sketches.items, photos.items, run.split.all_seen)
     pair_sampler(sketches.of(classes).items, photos.of(classes).items, classes, run.config.data.pairs, training)
     check_losses(run.config)
 
@@ -70,10 +70,9 @@ def train_run(run: Run, sketches: Images, photos: Images, devices: Devices = ONE
             f"the images of {run.data} are others than when the run {run.path} was begun; put them back to resume it, "
             "or name another --run"
         )
-    refit = run.config.training.refit and bool(run.split.validation)
     if state["phase"] == SELECT:
         _phase(run, state, arrays, run.split.seen, run.config.training.epochs, sketches, photos, devices)
-        state |= {"phase": REFIT if refit else FINISHED, "epoch": 0, "step": 0}
+        state |= {"phase": REFIT if run.split.validation else FINISHED, "epoch": 0, "step": 0}
         arrays = []
         if devices.chief:
             save_state(run, state, arrays)
@@ -129,10 +128,7 @@ def _phase(
                 EpochEnd(
                     run,
                     state,
-                    functools.partial(_validate, trainer, (train_sketches, train_photos), held_out)
-                    if held_out
-                    else None,
-                    keep=choosing and not training.refit,
+                    functools.partial(_validate, trainer, trained, held_out) if held_out else None,
                     patience=training.patience if choosing else 0,
                     devices=devices,
                 ),
@@ -142,15 +138,13 @@ def _phase(
             ]
             _fit(trainer, feed, state, epochs, callbacks)
         if held_out and devices.chief:
-            with averaged(trainer):
-                codes = [encode(trainer, images)["code"] for images in held_out]
+            codes = _held_out_codes(trainer, trained, held_out)
             show_retrieval(run, state, codes, held_out)
             show_embedding(run, codes, held_out)
     if not choosing:
         state["best_epoch"] = state["epoch"]
-        with averaged(trainer):
-            _solve(trainer, *trained)
-            state["weights"] = save_weights(run, trainer, devices.chief)
+        set_guides(trainer.ssgn, _guides(trainer, trained))
+        state["weights"] = save_weights(run, trainer, devices.chief)
 
 
 def _fit(trainer: Trainer, feed: Feed, state: State, epochs: int, callbacks: list) -> None:
@@ -252,58 +246,29 @@ def standardise_layer(trainer: Trainer, modality: str):
     return network.get_layer(f"standardise_{modality}")
 
 
-def _solve(trainer: Trainer, sketches: Images, photos: Images) -> None:
-    solve_guides(trainer, *(Images(images.items, _taps_now(trainer, images)) for images in (sketches, photos)))
+def _guides(trainer: Trainer, trained: tuple[Images, Images]) -> Guides:
+    sketches, photos = (taps_now(trainer, images) for images in trained)
+    return solve_guides(trainer, sketches, photos)
+
+
+def _held_out_codes(
+    trainer: Trainer, trained: tuple[Images, Images], held_out: tuple[Images, Images]
+) -> list[np.ndarray]:
+    """The retrieval codes of sketches and photos of held-out classes, with the guides that the model would get now.
+
+    Both from the plain views alone: all of them would take longer than the epoch.
+    """
+    sketches, photos = (taps_now(trainer, images).taps[:, 0] for images in held_out)
+    guides = _guides(trainer, (trained[0].plain, trained[1].plain))
+    with guided(trainer.ssgn, guides):
+        return [encode_taps(trainer, taps, side)["code"] for taps, side in ((sketches, "sketch"), (photos, "photo"))]
 
 
 def _validate(trainer: Trainer, trained: tuple[Images, Images], held_out: tuple[Images, Images]) -> float:
-    # From the plain views alone: all of them would take longer than the epoch.
-    _solve(trainer, *(Images(images.items, images.taps[:, :1]) for images in trained))
-    return validation_map(trainer, *held_out)
-
-
-def validation_map(trainer: Trainer, sketches: Images, photos: Images) -> float:
-    """mAP@all (`config.LEADING_FAMILY`) of the retrieval codes on classes held out of training, plain view."""
-    queries = encode(trainer, sketches)["code"]
-    gallery = encode(trainer, photos)["code"]
-    scores = score_features(queries, sketches.labels, gallery, photos.labels, k=(1,))
+    """mAP@all (`config.LEADING_FAMILY`) on classes held out of training."""
+    queries, gallery = _held_out_codes(trainer, trained, held_out)
+    scores = score_features(queries, held_out[0].labels, gallery, held_out[1].labels, k=(1,))
     return float(scores[LEADING_FAMILY]["map_all"])
-
-
-def encode(trainer: Trainer, images: Images, semantics: np.ndarray | None = None) -> dict[str, np.ndarray]:
-    """Codes of images of one modality, from their plain view.
-
-    Returns:
-        For sketches what `SSGN.retrieve` gives; for photos `code`. Arrays of float32, one row an image.
-    """
-    return encode_taps(trainer, _taps_now(trainer, images)[:, 0], images.modality, semantics)
-
-
-def _taps_now(trainer: Trainer, images: Images) -> np.ndarray:
-    """The taps of images; of their plain view alone where the backbone has moved since they were read."""
-    if not trainer.finetuned:
-        return images.taps
-    model = trainer.config.model
-    cache = FeatureCache(None, trainer.backbone, model.backbone)
-    taps, status = read_taps(cache, images.items, 0, bool(model.contours))
-    refuse_lost(images.items, status)
-    return taps
-
-
-def encode_taps(
-    trainer: Trainer, taps: np.ndarray, modality: str, semantics: np.ndarray | None = None
-) -> dict[str, np.ndarray]:
-    """`encode` for taps float32 `[N, D]` that are at hand; `semantics` `[N, s]` is the oracle's condition."""
-    parts: dict[str, list[np.ndarray]] = {}
-    for start in range(0, len(taps), ENCODE_BATCH):
-        rows = slice(start, start + ENCODE_BATCH)
-        if modality == "photo":
-            out = {"code": trainer.ssgn.photo_code(taps[rows])}
-        else:
-            out = trainer.ssgn.retrieve(taps[rows], None if semantics is None else semantics[rows])
-        for key, value in out.items():
-            parts.setdefault(key, []).append(keras.ops.convert_to_numpy(value))
-    return {key: np.concatenate(values) for key, values in parts.items()}
 
 
 def restore_trainer(run: Run) -> Trainer:

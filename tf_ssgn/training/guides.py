@@ -8,58 +8,84 @@ G = (X'X / N + r I)^-1 X'(T - C) / N (Hoerl and Kennard 1970).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
 from typing import Any
 
 import keras
 import numpy as np
 
 from tf_ssgn.models.fusion import unit
+from tf_ssgn.models.ssgn import SSGN
+from tf_ssgn.training.encode import BLOCK, encode_taps
 from tf_ssgn.training.images import Images
 from tf_ssgn.training.trainer import Trainer
 
-BLOCK = 1024  # rows decoded at a time
 CONDITIONS = {"coarse": ("semantics",), "fine": ("sketch", "coarse")}  # as the decoders take them, without the latent
 
+Guides = dict[str, np.ndarray]  # stage -> kernel float32 `[i, d]`
 
-def solve_guides(trainer: Trainer, sketches: Images, photos: Images) -> None:
-    """Solves the guides of both decoders anew, the coarse one first: the fine one builds on it.
+
+def solve_guides(trainer: Trainer, sketches: Images, photos: Images) -> Guides:
+    """The kernels of both decoders' guides, the coarse one first: the fine one builds on it. The model stays as it is.
 
     The coarse target of a sketch is the mean code of its class's photos, the fine one that of the photo it was drawn
     from, and where that is not known the coarse one. Every view of a sketch is a row; photos are the mean of theirs.
 
     Args:
         sketches, photos: of the classes trained on, with their taps from the backbone as it is now.
+
+    Returns:
+        Nothing for a model without residuals or with `training.ridge` 0.
     """
-    model = trainer.config.model
-    if not (model.residual and trainer.config.training.ridge):
-        return
+    if not (trainer.config.model.residual and trainer.config.training.ridge):
+        return {}
     targets = _targets(trainer, sketches, photos)
-    for stage, names in CONDITIONS.items():
-        decoder = getattr(trainer.ssgn, f"{stage}_decoder", None)
-        if decoder is None:
-            continue
-        guide = decoder.get_layer("guide").kernel
-        guide.assign(keras.ops.zeros(guide.shape))
-        size, code = guide.shape
-        gram, cross, rows = np.zeros((size, size)), np.zeros((size, code)), 0
-        for out, indices in _decoded(trainer, sketches, fine=stage == "fine"):
-            conditions = keras.ops.concatenate([out[name] for name in names if name in out], axis=1)
-            missing = keras.ops.convert_to_tensor(targets[stage][indices]) - out[stage]
-            gram += _numpy(keras.ops.transpose(conditions) @ conditions)
-            cross += _numpy(keras.ops.transpose(conditions) @ missing)
-            rows += len(indices)
-        ridge = trainer.config.training.ridge * rows
-        guide.assign(np.linalg.solve(gram + ridge * np.eye(size), cross).astype(np.float32))
+    variables = _kernels(trainer.ssgn)
+    guides = {stage: np.zeros(variable.shape, np.float32) for stage, variable in variables.items()}
+    images, views = sketches.taps.shape[:2]
+    for stage, kernel in guides.items():
+        size, code = kernel.shape
+        gram, cross = np.zeros((size, size)), np.zeros((size, code))
+        for view, start in itertools.product(range(views), range(0, images, BLOCK)):
+            rows = slice(start, start + BLOCK)
+            with guided(trainer.ssgn, guides):
+                out = encode_taps(trainer, sketches.taps[rows, view], "sketch", fine=stage == "fine")
+            conditions = np.concatenate([out[name] for name in CONDITIONS[stage] if name in out], axis=1)
+            gram += conditions.T @ conditions
+            cross += conditions.T @ (targets[stage][rows] - out[stage])
+        ridge = trainer.config.training.ridge * images * views
+        guides[stage] = np.linalg.solve(gram + ridge * np.eye(size), cross).astype(np.float32)
+    return guides
+
+
+def guided(ssgn: SSGN, guides: Guides) -> keras.StatelessScope:
+    """Within it the model answers with these guides; its own weights do not change."""
+    variables = _kernels(ssgn)
+    return keras.StatelessScope(
+        state_mapping=[(variables[stage], keras.ops.convert_to_tensor(kernel)) for stage, kernel in guides.items()]
+    )
+
+
+def set_guides(ssgn: SSGN, guides: Guides) -> None:
+    """Puts the guides into the model, once its training is over."""
+    variables = _kernels(ssgn)
+    for stage, kernel in guides.items():
+        variables[stage].assign(kernel)
+
+
+def _kernels(ssgn: SSGN) -> dict[str, Any]:
+    if not ssgn.config.residual:
+        return {}
+    decoders = {stage: getattr(ssgn, f"{stage}_decoder", None) for stage in CONDITIONS}
+    return {stage: decoder.get_layer("guide").kernel for stage, decoder in decoders.items() if decoder}
 
 
 def _targets(trainer: Trainer, sketches: Images, photos: Images) -> dict[str, np.ndarray]:
     """The unit code `[S, d]` that each stage should synthesise from each sketch."""
-    views = photos.taps.shape[1]
-    codes = sum(_numpy(_photo_codes(trainer, photos.taps[:, view])) for view in range(views))
-    codes = _numpy(unit(codes))
+    views = range(photos.taps.shape[1])
+    codes = _unit(sum(encode_taps(trainer, photos.taps[:, view], "photo")["code"] for view in views))
     labels = np.array(photos.labels)
-    centres = {label: _numpy(unit(codes[labels == label].mean(axis=0))) for label in sorted(set(photos.labels))}
+    centres = {label: _unit(codes[labels == label].mean(axis=0)) for label in sorted(set(photos.labels))}
     coarse = np.stack([centres[label] for label in sketches.labels])
     own = {(item.label, item.instance): row for row, item in enumerate(photos.items)}
     fine = coarse.copy()
@@ -69,18 +95,5 @@ def _targets(trainer: Trainer, sketches: Images, photos: Images) -> dict[str, np
     return {"coarse": coarse, "fine": fine}
 
 
-def _photo_codes(trainer: Trainer, taps: np.ndarray) -> np.ndarray:
-    parts = [trainer.ssgn.photo_code(taps[start : start + BLOCK]) for start in range(0, len(taps), BLOCK)]
-    return np.concatenate([_numpy(part) for part in parts])
-
-
-def _decoded(trainer: Trainer, sketches: Images, fine: bool) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
-    """What `SSGN.retrieve` gives for blocks of all views of all sketches, and the rows of the sketches."""
-    for view in range(sketches.taps.shape[1]):
-        for start in range(0, len(sketches.items), BLOCK):
-            indices = np.arange(start, min(start + BLOCK, len(sketches.items)))
-            yield trainer.ssgn.retrieve(sketches.taps[indices, view], fine=fine), indices
-
-
-def _numpy(values) -> np.ndarray:
-    return keras.ops.convert_to_numpy(values)
+def _unit(codes) -> np.ndarray:
+    return keras.ops.convert_to_numpy(unit(codes))

@@ -35,6 +35,11 @@ class Images:
     def labels(self) -> list[str]:
         return [item.label for item in self.items]
 
+    @property
+    def plain(self) -> Images:
+        """The same without their extra views."""
+        return Images(self.items, self.taps[:, :1])
+
     def of(self, classes: Sequence[str]) -> Images:
         wanted = set(classes)
         keep = [index for index, item in enumerate(self.items) if item.label in wanted]

@@ -7,8 +7,6 @@ graph for each of them, which took as long as a third of the step and most of th
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -47,9 +45,9 @@ class AdamW(keras.optimizers.Adam):
         clip: gradients whose norm over all variables is above this are scaled down to it; 0 never.
     """
 
-    def __init__(self, learning_rate, decay: float, clip: float, **options):
+    def __init__(self, learning_rate, decay: float, clip: float):
         # Keras adds up the replicas' clipped gradients: a mean on each, clipped at its share, is the sum clipped.
-        super().__init__(learning_rate, global_clipnorm=clip / _replicas() or None, **options)
+        super().__init__(learning_rate, global_clipnorm=clip / _replicas() or None)
         self.decay, self.clip = decay, clip
 
     def apply(self, grads, trainable_variables=None) -> None:
@@ -84,34 +82,10 @@ class AdamW(keras.optimizers.Adam):
             grad=ops.cast(gradient, variable.dtype),
         )
 
-    def finalize_variable_values(self, var_list) -> None:
-        """Nothing: `fit` would leave the averages in the model, and training may go on (`averaged`)."""
-
-    def take_average(self, var_list) -> None:
-        """Puts the averaged values into the variables."""
-        super().finalize_variable_values(var_list)
-
     def get_config(self) -> dict[str, Any]:
         values = super().get_config()
         del values["global_clipnorm"]
         return values | {"decay": self.decay, "clip": self.clip}
-
-
-@contextmanager
-def averaged(trainer: keras.Model) -> Iterator[None]:
-    """Within it the model has its averaged weights, where the config asks for an average."""
-    optimizer = getattr(trainer.optimizer, "inner_optimizer", trainer.optimizer)
-    if not optimizer.use_ema:
-        yield
-        return
-    variables = trainer.trainable_variables
-    raw = [ops.convert_to_numpy(variable.value) for variable in variables]
-    optimizer.take_average(variables)
-    try:
-        yield
-    finally:
-        for variable, value in zip(variables, raw, strict=True):
-            variable.assign(value)
 
 
 def _one_tensorflow_device() -> bool:

@@ -21,6 +21,7 @@ import numpy as np
 
 from tf_ssgn import config as configuration
 from tf_ssgn.common.atomic import naming, write_json, writing
+from tf_ssgn.common.cli import log
 from tf_ssgn.data.datasets.splits import Split
 from tf_ssgn.errors import DAMAGED_ARCHIVE, UserError, reason
 
@@ -64,8 +65,7 @@ class Run:
     @property
     def classes(self) -> tuple[str, ...]:
         """The classes of the final weights, in label order."""
-        refit = self.config.training.refit and self.split.validation
-        return self.split.all_seen if refit else self.split.seen
+        return self.split.all_seen
 
     @property
     def state_file(self) -> Path:
@@ -125,6 +125,11 @@ def open_run(path: str | os.PathLike) -> Run:
         split: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in content["split"].items()
         }
+        if other := configuration.dropped(content["config"]):
+            fields = ", ".join(f"{name} {value}" for name, value in other.items())
+            log(f"note: {path} was trained with {fields}, which this version has no more; its weights stay as they are")
+        if "training.refit" in other:  # its weights know the classes without those held out
+            split["validation"] = ()
         roles = [split[role] for role in ("seen", "validation", "unseen")]
         if not all(isinstance(role, tuple) and all(isinstance(name, str) for name in role) for role in roles):
             raise ValueError("its split holds something else than lists of class names")

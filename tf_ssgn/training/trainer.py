@@ -185,8 +185,6 @@ def compile_trainer(trainer: Trainer, steps: int) -> None:
         WarmUpCosine(training.learning_rate, steps, training.warm_up),
         training.weight_decay,
         training.clip_norm,
-        use_ema=training.average > 0,
-        ema_momentum=training.average,
     )
     if training.precision == "mixed_float16":  # `fit` would only wrap it for a model whose own policy is float16
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)

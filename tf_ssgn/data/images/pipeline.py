@@ -76,6 +76,17 @@ def _endless(values: np.ndarray, rng: np.random.Generator) -> Iterator:
         yield from rng.permutation(values)
 
 
+def require_both(sketches: Sequence[Item], photos: Sequence[Item], classes: Sequence[str]) -> None:
+    """Raises UserError unless each class, trained on or held out, has sketches and photos."""
+    for what, items in (("photos", photos), ("sketches", sketches)):
+        present = {item.label for item in items}
+        if missing := [name for name in classes if name not in present]:
+            raise UserError(
+                f"class {missing[0]!r} has no readable {what}, but training needs both of every seen class; "
+                "add some or take the class out of the split"
+            )
+
+
 def pair_sampler(
     sketches: Sequence[Item],
     photos: Sequence[Item],
@@ -95,14 +106,7 @@ def pair_sampler(
     for index, photo in enumerate(photos):
         of_class[photo.label].append(index)
         of_instance.setdefault((photo.label, photo.instance), []).append(index)
-    drawn = {sketch.label for sketch in sketches}
-    for name in classes:
-        if not of_class[name] or name not in drawn:
-            what = "photos" if not of_class[name] else "sketches"
-            raise UserError(
-                f"class {name!r} has no readable {what}, but training needs both of every seen class; "
-                "add some or take the class out of the split"
-            )
+    require_both(sketches, photos, classes)
     if len(classes) < 2:
         raise UserError(f"received {len(classes)} seen class(es), but telling classes apart needs at least 2")
 

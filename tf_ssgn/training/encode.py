@@ -1,0 +1,48 @@
+"""Images to the codes of a model that is being trained, or was."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+
+from tf_ssgn.data.images.reading import refuse_lost
+from tf_ssgn.runtime.features import FeatureCache
+from tf_ssgn.training.images import Images, read_taps
+from tf_ssgn.training.trainer import Trainer
+
+BLOCK = 1024  # rows encoded at a time
+
+
+def encode_taps(
+    trainer: Trainer, taps: np.ndarray, modality: str, semantics: np.ndarray | None = None, fine: bool = True
+) -> dict[str, np.ndarray]:
+    """Codes of taps `[N, D]` (photos `[N, P]`), float32, one row an image.
+
+    Args:
+        semantics: `[N, s]`, the oracle's condition.
+        fine: False stops after the coarse stage.
+
+    Returns:
+        For sketches what `SSGN.retrieve` gives; for photos `code`.
+    """
+    parts: dict[str, list[np.ndarray]] = {}
+    for start in range(0, len(taps), BLOCK):
+        rows = slice(start, start + BLOCK)
+        if modality == "photo":
+            out = {"code": trainer.ssgn.photo_code(taps[rows])}
+        else:
+            out = trainer.ssgn.retrieve(taps[rows], None if semantics is None else semantics[rows], fine)
+        for key, value in out.items():
+            parts.setdefault(key, []).append(keras.ops.convert_to_numpy(value))
+    return {key: np.concatenate(values) for key, values in parts.items()}
+
+
+def taps_now(trainer: Trainer, images: Images) -> Images:
+    """The images with the taps of the backbone as it is now; a backbone in training gives those of the plain view."""
+    if not trainer.finetuned:
+        return images
+    model = trainer.config.model
+    cache = FeatureCache(None, trainer.backbone, model.backbone)
+    taps, status = read_taps(cache, images.items, 0, bool(model.contours))
+    refuse_lost(images.items, status)
+    return Images(images.items, taps)
