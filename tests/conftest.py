@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import os
 import subprocess
 import sys
@@ -39,6 +40,27 @@ def own_cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("user-cache")))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def only_loopback(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The file that names every host, other than this machine, that a test or a process that it started reached for."""
+    importlib.import_module("tests.loopback.sitecustomize")
+    calls = tmp_path_factory.mktemp("calls") / "hosts"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TF_SSGN_CALLS", str(calls))
+        patch.setenv("PYTHONPATH", str(REPOSITORY / "tests" / "loopback"), prepend=os.pathsep)
+        yield calls
+
+
+@pytest.fixture(autouse=True)
+def nobody_calls_elsewhere(only_loopback: Path) -> Iterator[None]:
+    """Fails a test that reached for another machine, also where the refusal was swallowed."""
+    yield
+    if only_loopback.exists():
+        hosts = only_loopback.read_text(encoding="utf-8").split()
+        only_loopback.unlink()
+        pytest.fail(f"reached for {', '.join(sorted(set(hosts)))}; only loopback is allowed")
 
 
 @pytest.fixture(scope="session")

@@ -50,11 +50,19 @@ def parser() -> cli.Parser:
     made.add_argument("--tls-cert", metavar="PEM", help="certificate chain; new files are used without a restart")
     made.add_argument("--tls-key", metavar="PEM", help="its key")
     made.add_argument("--tls-ca", metavar="PEM", help="clients must show a certificate that this one signed")
-    made.add_argument("--tokens", metavar="FILE", help="lines of TOKEN SCOPE[,SCOPE]; scopes are search and write")
+    made.add_argument(
+        "--tokens",
+        metavar="FILE",
+        help="lines of TOKEN SCOPE[,SCOPE]; scopes are search and write; read again when it changes",
+    )
     made.add_argument("--rate", type=_rate, default=0.0, metavar="N", help="requests per second of one client [any]")
     made.add_argument("--uploads", metavar="DIR", help="where photos go that come by POST /api/items")
     made.add_argument(
-        "--allow-host", action="append", default=[], metavar="NAME", help="a name that a proxy before this server has"
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a name that a proxy before this server has; HTTP then answers to no other, on any address",
     )
     made.add_argument("--log-requests", action="store_true", help="write a line of JSON to stderr for each request")
     return made
@@ -65,7 +73,7 @@ def main(argv: list[str] | None = None) -> int | None:
     require_extra(SERVER_NEEDS)
     from tf_ssgn.retrieval.milvus.connection import address, is_address
     from tf_ssgn.serving.core import presence, tracing
-    from tf_ssgn.serving.core.access import Access, read_tokens
+    from tf_ssgn.serving.core.access import Access
     from tf_ssgn.serving.core.reload import Reloader
     from tf_ssgn.serving.core.service import REQUESTS, Service
     from tf_ssgn.serving.rpc.server import Server, join_address
@@ -76,7 +84,7 @@ def main(argv: list[str] | None = None) -> int | None:
     for flag, folder in (("--model", args.model), ("--gallery", None if remote else args.gallery)):
         if folder is not None and not Path(folder).is_dir():
             raise UserError(f"{flag}: there is no folder {folder}; expected what `export` or `index build` wrote")
-    access = Access(read_tokens(args.tokens) if args.tokens else None, args.rate)
+    access = Access(rate=args.rate, file=args.tokens)
     certificates = _certificates(args)
     service = Service()
     service.traces = tracing.from_environment()
@@ -98,7 +106,7 @@ def main(argv: list[str] | None = None) -> int | None:
         cli.log(f"loading {args.model}")
         reloader.first()
         server.stop_on_signals()
-        reloader.start(also=certificates.changed if certificates else lambda: None)
+        reloader.start(also=access.look)
         server.also_drained.append(reloader.stop)
         with nullcontext() if args.gallery is None or remote else presence.announced(server.port, args.gallery):
             print(f"ready grpc={server.address} http={http}", flush=True)
@@ -155,7 +163,7 @@ def _gateway(args: argparse.Namespace, service: Any, access: Any, certificates: 
 
     address = resolve(args.host, insecure=True)  # `Server` has refused what is not allowed
     hosts = None
-    if ipaddress.ip_address(address.split("%")[0]).is_loopback:
+    if args.allow_host or ipaddress.ip_address(address.split("%")[0]).is_loopback:
         hosts = frozenset((*LOCAL_NAMES, args.host, *args.allow_host))
     from tf_ssgn.retrieval.milvus.connection import is_address
 

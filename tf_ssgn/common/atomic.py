@@ -58,3 +58,12 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 def write_json(path: str | os.PathLike, value: Any) -> None:
     """Writes indented JSON atomically; NaN is refused, pass the value through `cli.jsonable` first."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def stamp(path: str | os.PathLike) -> tuple[int, int, int] | None:
+    """Changes when the file does; None where it cannot be looked at."""
+    try:
+        about = os.stat(path)
+    except OSError:
+        return None
+    return about.st_mtime_ns, about.st_ino, about.st_size

@@ -14,6 +14,7 @@ import os
 import queue
 import secrets
 import shutil
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -40,12 +41,30 @@ def why_not(module: Any) -> str:
     return ""
 
 
+def library() -> Any:
+    """The package `openvino`, whose conversion reports to nobody; nothing else of this package imports it.
+
+    Converting a model reports to an analytics host and keeps an identity in `~/intel`, unless `openvino_telemetry` is
+    not there: then it uses a stub of its own. So the package is hidden before the import; where a program has imported
+    it before us, the stub is put in its place.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino
+    from openvino.tools.ovc import telemetry_stub
+
+    for name, module in list(sys.modules.items()):
+        if name.startswith("openvino.tools.ovc.") and hasattr(module, "tm"):
+            module.tm = telemetry_stub
+    return openvino
+
+
 def openvino_functions(module: Any, fingerprint: str) -> dict[str, Function]:
     """The signatures of a model as plain functions.
 
     Raises:
         UserError: OpenVINO cannot convert it, or answers differently from TensorFlow.
     """
+    library()
     from openvino.frontend import OpConversionFailure
 
     encoders = {}
@@ -87,8 +106,7 @@ class Encoder:
     """
 
     def __init__(self, model: Any):
-        import openvino
-
+        openvino = library()
         self.shape = (1, *(side.get_length() for side in list(model.inputs[0].partial_shape)[1:]))
         model.reshape(list(self.shape))
         self.sizes = {name: int(port.shape[1]) for port in model.outputs for name in port.names}
@@ -177,8 +195,7 @@ def _check(encoder: Encoder, encode: Any) -> None:
 def _converted(concrete: Any, name: str) -> Any:
     """The OpenVINO form of a TensorFlow function. Converting takes seconds, so it is kept in the user's cache folder
     under all that it depends on: the model's fingerprint, the graph, the version of OpenVINO."""
-    import openvino
-
+    openvino = library()
     graph = concrete.graph.as_graph_def().SerializeToString(deterministic=True)
     version = openvino.__version__.partition("-")[0]
     folder = default_folder() / "openvino" / f"{name}-{hashlib.sha256(graph).hexdigest()[:16]}-{version}"

@@ -54,6 +54,42 @@ def test_scopes(tmp_path) -> None:
         assert code(access, header, scope) == expected, header
 
 
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_file_of_any_editor(tmp_path, mark: str, end: str) -> None:
+    path = written(tmp_path, "")
+    path.write_bytes(f"{mark}{READER} search{end}{WRITER} search,write{end}".encode())
+    assert read_tokens(path) == {READER: frozenset({"search"}), WRITER: frozenset({"search", "write"})}
+
+
+def test_a_file_that_changes_is_read_again(tmp_path, capsys) -> None:
+    path = written(tmp_path, f"{READER} search\n{WRITER} write\n")
+    access = Access(file=path)
+    access.look()
+    assert capsys.readouterr().err == "", "nothing changed"
+    written(tmp_path, f"# {READER} is gone\n{WRITER} search\n")
+    assert code(access, f"Bearer {READER}", "search") == "OK", "not looked at yet"
+    access.look()
+    assert code(access, f"Bearer {READER}", "search") == "UNAUTHENTICATED"
+    assert code(access, f"Bearer {WRITER}", "search") == "OK" and not access.allows("write")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(": 1") and WRITER not in line
+    for text, mode in (("short search\n", 0o600), (f"{READER} search\n", 0o644)):
+        written(tmp_path, text, mode)
+        access.look()
+        access.look()
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "the old ones stay" in line
+        assert code(access, f"Bearer {WRITER}", "search") == "OK"
+    written(tmp_path, "# nobody\n", 0o600)
+    access.look()
+    assert code(access, f"Bearer {WRITER}", "search") == "UNAUTHENTICATED"
+    assert code(access, None, "search") == "UNAUTHENTICATED", "no token is not a server without tokens"
+    path.unlink()
+    access.look()
+    assert "cannot read" in capsys.readouterr().err and code(access, None, "search") == "UNAUTHENTICATED"
+
+
 @pytest.mark.parametrize(
     ("text", "mode", "said"),
     [
@@ -62,6 +98,8 @@ def test_scopes(tmp_path) -> None:
         (READER, 0o600, "line 1"),
         (f"{READER} search\n{WRITER} admin", 0o600, "line 2.*search, write"),
         ("# none\n", 0o600, "no token"),
+        (f"{READER}\u200b search", 0o600, "line 1.*ASCII"),
+        ("\0".join(f"{READER} search"), 0o600, "line 1"),
     ],
 )
 def test_files_that_are_refused(tmp_path, text: str, mode: int, said: str) -> None:
@@ -70,6 +108,10 @@ def test_files_that_are_refused(tmp_path, text: str, mode: int, said: str) -> No
     assert READER not in str(caught.value) and WRITER not in str(caught.value)
     with pytest.raises(UserError, match="cannot read"):
         read_tokens(tmp_path / "nowhere")
+    (tmp_path / "tokens").write_bytes(text.encode("utf-16"))
+    (tmp_path / "tokens").chmod(0o600)
+    with pytest.raises(UserError, match="not UTF-8"):
+        read_tokens(tmp_path / "tokens")
 
 
 def test_a_rate_for_each_client() -> None:

@@ -49,7 +49,7 @@ def service(model: Any, gallery: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def port(service: Any) -> Iterator[int]:
-    gateway = Gateway(service, ("127.0.0.1", 0), Access(), hosts=frozenset({"127.0.0.1", "localhost"}))
+    gateway = Gateway(service, ("127.0.0.1", 0), Access(), hosts=frozenset({"127.0.0.1", "localhost", "[::1]"}))
     yield gateway.port
     gateway.stop()
 
@@ -342,8 +342,20 @@ def test_headers_over_their_limit(port) -> None:
 
 
 def test_another_host_name_is_refused(port) -> None:
-    assert ask(port, "GET", "/v1/models/ssgn", Host="evil.example").code == 403
-    assert ask(port, "GET", "/v1/models/ssgn", Host=f"localhost:{port}").code == 200
+    for host in ("evil.example", "evil.example:8501", "localhost.evil.example", "[::2]", "127.0.0.2", "", "::1:8501"):
+        assert ask(port, "GET", "/v1/models/ssgn", Host=host).code == 403, host
+    for host in ("localhost", f"localhost:{port}", "localhost.", f"LocalHost.:{port}", "127.0.0.1", "[::1]", "[::1]:1"):
+        assert ask(port, "GET", "/v1/models/ssgn", Host=host).code == 200, host
+
+
+def test_a_server_of_a_local_address_knows_every_spelling_of_it(service) -> None:
+    gateway = Gateway(service, ("127.0.0.1", 0), Access(), hosts=frozenset({"::1", "Photos.Example.:8501"}))
+    try:
+        for host in ("[::1]", "[::1]:8501", "[0:0:0:0:0:0:0:1]", "photos.example", "photos.example.:443"):
+            assert ask(gateway.port, "GET", "/v1/models/ssgn", Host=host).code == 200, host
+        assert ask(gateway.port, "GET", "/v1/models/ssgn", Host="localhost").code == 403
+    finally:
+        gateway.stop()
 
 
 def test_headers_of_every_answer(port) -> None:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import re
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from tf_ssgn.common import atomic
+from tf_ssgn.common.cli import log
 from tf_ssgn.errors import UserError
 from tf_ssgn.serving.core.faults import Fault
 
 SCOPES = ("search", "write")
 SHORTEST_TOKEN = 16
+TOKEN = re.compile(rf"[!-~]{{{SHORTEST_TOKEN},}}")  # what a header can carry, and nothing invisible
 BURST = 2.0  # seconds of its rate that a client may use at once
 CLIENTS = 10_000  # whose rate is remembered
 
@@ -57,22 +61,40 @@ class Access:
     Args:
         tokens: token -> its scopes. Only their hashes are kept.
         rate: requests per second that one client may make; 0 for any number.
+        file: where the tokens come from in place of `tokens`, as `read_tokens` reads them; `look` reads it again.
+
+    Raises:
+        UserError: as `read_tokens`.
     """
 
-    def __init__(self, tokens: Mapping[str, frozenset[str]] | None = None, rate: float = 0.0):
-        self._scopes = {_digest(token): scopes for token, scopes in (tokens or {}).items()}
+    def __init__(
+        self,
+        tokens: Mapping[str, frozenset[str]] | None = None,
+        rate: float = 0.0,
+        file: str | os.PathLike | None = None,
+    ):
         self._rate = Rate(rate)
+        self._file, self._stamp = file, None if file is None else atomic.stamp(file)
+        self._scopes = _digests(tokens or {} if file is None else read_tokens(file))
+        self.required = bool(self._scopes)  # and stays so: a server never opens up since its last token was revoked
+
+    def look(self) -> None:
+        """Reads the file again if it has changed. A file without a token revokes them all; of one that cannot be read
+        a line tells, and the tokens before it stay."""
+        if self._file is None or (stamp := atomic.stamp(self._file)) == self._stamp:
+            return
+        self._stamp = stamp
+        try:
+            self._scopes = _digests(read_tokens(self._file, fewest=0))
+            log(f"--tokens: {self._file} changed and was read again; tokens that count now: {len(self._scopes)}")
+        except UserError as error:
+            log(f"the tokens changed and cannot be used, the old ones stay: {error}")
 
     def admit(self, client: str, authorization: str | None, scope: str) -> None:
         """`check`, for a client that is known by its address, and its rate. The rate comes first, so that tokens cannot
         be guessed faster than it."""
         self._rate.check(client)
         self.check(authorization, scope)
-
-    @property
-    def required(self) -> bool:
-        """Whether searching takes a token."""
-        return bool(self._scopes)
 
     def allows(self, scope: str) -> bool:
         """Whether there is a token that gives a scope."""
@@ -81,7 +103,7 @@ class Access:
     def check(self, authorization: str | None, scope: str) -> None:
         """Raises Fault unless an `Authorization` header gives a scope: UNAUTHENTICATED without a known token,
         PERMISSION_DENIED with one that may not."""
-        if not self._scopes:
+        if not self.required:
             if scope != "search":
                 raise Fault("PERMISSION_DENIED", f"this server has no token with the scope {scope!r}; see --tokens")
             return
@@ -99,18 +121,21 @@ class Access:
             raise Fault("PERMISSION_DENIED", f"the token has not the scope {scope!r}")
 
 
-def read_tokens(path: str | os.PathLike) -> dict[str, frozenset[str]]:
+def read_tokens(path: str | os.PathLike, fewest: int = 1) -> dict[str, frozenset[str]]:
     """Tokens and their scopes of a file with lines of `TOKEN SCOPE[,SCOPE]`; empty lines and those with # are skipped.
 
     Raises:
-        UserError: not readable, readable for other users, or not of that form. No message repeats a token.
+        UserError: not readable, readable for other users, not of that form, or fewer tokens than `fewest`. No message
+            repeats a token.
     """
     try:
         if Path(path).stat().st_mode & 0o077:
             raise UserError(f"--tokens: {path} can be read by other users; chmod 600 it")
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--tokens: cannot read {path}: {error}") from None
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()  # some editors put a byte-order mark first
+    except UnicodeDecodeError:
+        raise UserError(f"--tokens: {path} is not UTF-8; save it as plain text in UTF-8") from None
+    except OSError as error:
+        raise UserError(f"--tokens: cannot read {path}: {error.strerror or error}") from None
     tokens: dict[str, frozenset[str]] = {}
     for number, line in enumerate(lines, start=1):
         words = line.split()
@@ -121,15 +146,19 @@ def read_tokens(path: str | os.PathLike) -> dict[str, frozenset[str]]:
             raise UserError(
                 f"--tokens: {path} line {number}: expected TOKEN and one or more of {', '.join(SCOPES)}, with commas"
             )
-        if len(words[0]) < SHORTEST_TOKEN:
+        if not TOKEN.fullmatch(words[0]):
             raise UserError(
-                f"--tokens: {path} line {number}: the token has {len(words[0])} characters, "
-                f"expected {SHORTEST_TOKEN} or more; `openssl rand -hex 32` makes one"
+                f"--tokens: {path} line {number}: received a token of {len(words[0])} characters, expected "
+                f"{SHORTEST_TOKEN} or more that ASCII can show; `openssl rand -hex 32` makes one"
             )
         tokens[words[0]] = scopes
-    if not tokens:
+    if len(tokens) < fewest:
         raise UserError(f"--tokens: {path} has no token, expected lines of TOKEN SCOPE[,SCOPE]")
     return tokens
+
+
+def _digests(tokens: Mapping[str, frozenset[str]]) -> dict[bytes, frozenset[str]]:
+    return {_digest(token): scopes for token, scopes in tokens.items()}
 
 
 def _digest(token: str) -> bytes:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import ssl
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tf_ssgn.common.atomic import stamp
 from tf_ssgn.common.cli import log
 from tf_ssgn.errors import UserError
 
@@ -21,53 +22,73 @@ class Tls:
     key: str
     ca: str | None = None
 
-    def check(self) -> None:
-        """UserError unless the files are there and belong together."""
+    def context(self) -> ssl.SSLContext:
+        """What a server encrypts with; UserError unless the files are there and belong together."""
         try:
-            self.context()
+            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=self.ca)
+            context.minimum_version = ssl.TLSVersion.TLSv1_2
+            if self.ca is not None:
+                context.verify_mode = ssl.CERT_REQUIRED
+            context.load_cert_chain(self.certificate, self.key)
         except (OSError, ssl.SSLError) as error:
             files = ", ".join(filter(None, (self.certificate, self.key, self.ca)))
             raise UserError(f"TLS: cannot use {files} ({error}); expected PEM files that belong together") from None
-
-    def context(self) -> ssl.SSLContext:
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=self.ca)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if self.ca is not None:
-            context.verify_mode = ssl.CERT_REQUIRED
-        context.load_cert_chain(self.certificate, self.key)
         return context
 
     def stamp(self) -> tuple:
         """Changes when a file does."""
-        files = [os.stat(name) for name in (self.certificate, self.key, self.ca) if name is not None]
-        return tuple((about.st_mtime_ns, about.st_ino, about.st_size) for about in files)
+        return tuple(stamp(name) for name in (self.certificate, self.key, self.ca) if name is not None)
+
+
+class _Newest(ssl.SSLContext):
+    """Stands for whichever context is the newest when a connection begins.
+
+    A context cannot forget an authority, nor the sessions that it gave to clients of one, so a listening server needs
+    another one for new files, and it keeps the one it was started with.
+    """
+
+    newest: Callable[[], ssl.SSLContext]
+
+    def wrap_bio(self, *given: Any, **named: Any) -> Any:
+        return self.newest().wrap_bio(*given, **named)
+
+    def wrap_socket(self, *given: Any, **named: Any) -> Any:
+        return self.newest().wrap_socket(*given, **named)
 
 
 class Certificates:
     """The newest sound state of the files; a broken one is refused with a line, and the old one stays."""
 
     def __init__(self, tls: Tls):
-        tls.check()
         self._tls, self._lock = tls, threading.Lock()
         self._stamp = tls.stamp()
-        self.context = tls.context()
+        self._newest = tls.context()
 
     def changed(self) -> bool:
-        """Whether there are new sound files since the last call; `context` then uses them for new connections."""
+        """Whether there are new sound files since the last call. New connections then use them, and nothing of the
+        files before: a client of an authority that is gone is a stranger."""
         with self._lock:
+            stamp = self._tls.stamp()
+            if stamp == self._stamp:
+                return False
+            self._stamp = stamp
             try:
-                stamp = self._tls.stamp()
-                if stamp == self._stamp:
-                    return False
-                self._stamp = stamp
-                self._tls.check()
-                self.context.load_cert_chain(self._tls.certificate, self._tls.key)
-                if self._tls.ca is not None:
-                    self.context.load_verify_locations(self._tls.ca)
-            except (OSError, UserError) as error:
+                self._newest = self._tls.context()
+            except UserError as error:
                 log(f"the certificate files changed and cannot be used, the old ones stay: {error}")
                 return False
             return True
+
+    def for_http(self) -> ssl.SSLContext:
+        """A context for a server, which looks for new files at every handshake."""
+
+        def newest() -> ssl.SSLContext:
+            self.changed()
+            return self._newest
+
+        made = _Newest(ssl.PROTOCOL_TLS_SERVER)
+        made.newest = newest
+        return made
 
     def for_grpc(self) -> Any:
         """gRPC server credentials that look for new files at every handshake."""
@@ -88,7 +109,7 @@ class Certificates:
                     return None
                 last[0] = self._stamp
                 try:
-                    tls.check()
+                    tls.context()
                     return configuration()
                 except (OSError, UserError):
                     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 import socket
 import threading
@@ -61,7 +62,7 @@ class Gateway:
         certificates: Certificates | None = None,
     ):
         self._service, self._access, self._uploads, self._changed = service, access, uploads, changed
-        self._hosts = hosts
+        self._hosts = None if hosts is None else frozenset(map(host_name, hosts))
         self._thumbnails = Thumbnails()
         self._page, self._overview = Page(), overview.Overview()
         settings = service.settings
@@ -86,7 +87,7 @@ class Gateway:
         config = self._server.config
         config.load()
         if certificates is not None:
-            config.ssl = certificates.context
+            config.ssl = certificates.for_http()
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), name="http", daemon=True)
         self._thread.start()
 
@@ -157,8 +158,7 @@ class Gateway:
         self._access.admit(client, request.headers.get("authorization"), scope)
 
     def _check_host(self, request: Request) -> None:
-        host = request.headers.get("host", "").rpartition(":")[0] or request.headers.get("host", "")
-        if self._hosts is not None and host not in self._hosts:
+        if self._hosts is not None and host_name(request.headers.get("host", "")) not in self._hosts:
             # A page of another site whose name was made to point here would otherwise read the gallery.
             raise Fault("PERMISSION_DENIED", "the Host header names another server")
 
@@ -290,6 +290,18 @@ async def _caller(request: Request, seconds: float) -> AsyncIterator[Call]:
         yield Call(time.monotonic() + seconds, lambda: not gone.is_set(), watching.append)
     finally:
         listener.cancel()
+
+
+def host_name(host: str) -> str:
+    """The one spelling of a name in a Host header, with or without a port: `localhost.:8501` is `localhost`."""
+    host = host.strip().lower()
+    name, bracket, _ = host.removeprefix("[").partition("]")
+    if not bracket and host.count(":") < 2:  # more are an IPv6 address without brackets, as `--host` takes it
+        name = host.partition(":")[0]
+    try:
+        return str(ipaddress.ip_address(name))
+    except ValueError:
+        return name.removesuffix(".")
 
 
 def _query(request: Request, body: bytes) -> api.Query:
