@@ -54,7 +54,7 @@ def library() -> Any:
 
     for name, module in list(sys.modules.items()):
         if name.startswith("openvino.tools.ovc.") and hasattr(module, "tm"):
-            module.tm = telemetry_stub
+            setattr(module, "tm", telemetry_stub)  # noqa: B010 (a module of any kind has no such attribute for mypy)
     return openvino
 
 
