@@ -70,6 +70,19 @@ def test_the_life_of_a_gallery(photo: Path, capsys: pytest.CaptureFixture) -> No
     assert code == 0 and "count  5" in out
 
 
+def test_exclude_is_kept_and_what_is_no_photo_is_named(photo: Path, capsys: pytest.CaptureFixture) -> None:
+    (photo / "class0/film.mp4").write_bytes(b"x")
+    draw(photo / "class0/@eaDir/0.png/SYNOPHOTO_THUMB_M.jpg", 3)
+    built = call_json(capsys, "build", "photo", "--model", "m", "--to", "g", "--exclude", "class1")
+    assert (built["count"], built["left_out"]) == (8, {".mp4": 1})
+    code, _, err = call(capsys, "sync", "--to", "g")
+    assert code == 0 and "8 items" in err and "1 files are no photos and were left out: 1 .mp4" in err
+    assert call_json(capsys, "sync", "--to", "g", "--exclude", "0.*", "--exclude", "1.*")["removed"] == 4
+    assert call_json(capsys, "add", "photo", "--to", "g")["count"] == 4
+    code, _, err = call(capsys, "add", "photo", "--to", "g", "--exclude", "/")
+    assert code == 2 and "error: --exclude: received '/'; expected a glob" in err
+
+
 def test_verify_of_damage_is_exit_code_2(photo: Path, capsys: pytest.CaptureFixture) -> None:
     call_json(capsys, "build", "photo", "--model", "m", "--to", "g")
     (vectors,) = Path("g/parts").glob("*/vectors.npy")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tf_ssgn.common import cli
+from tf_ssgn.data.folders import counted
 from tf_ssgn.errors import UserError
 from tf_ssgn.runs.load import RUNTIMES
 
@@ -21,7 +22,7 @@ EXAMPLES = {
         "index build PHOTOS --model saved_models/s21 --to galleries/s21 --metadata labels.csv",
     ],
     "add": ["index add MORE --to galleries/s21"],
-    "sync": ["index sync --to galleries/s21"],
+    "sync": ["index sync --to galleries/s21", "index sync --to galleries/s21 --exclude '*_thumb.jpg' --exclude drafts"],
     "delete": [
         "index delete galleries/s21 --path PHOTOS/old",
         "index delete galleries/s21 --where \"label = 'giraffe' AND width < 200\"",
@@ -88,6 +89,14 @@ def parser() -> argparse.ArgumentParser:
     for sub in (build, add, sync):
         sub.add_argument(
             "--metadata", metavar="FILE", help="labels and columns of photos, .csv or .parquet, by `id` or `path`"
+        )
+        sub.add_argument(
+            "--exclude",
+            action="append",
+            default=[],
+            metavar="GLOB",
+            help="leave out files and folders of this name, or with a / of this path below DIR; later calls follow it "
+            "too; may be repeated",
         )
     for sub in (add, sync):
         model(sub, required=False)
@@ -171,13 +180,15 @@ def _build(options: argparse.Namespace) -> None:
         from tf_ssgn.retrieval.milvus import writer as milvus_writer
 
         model = _model(options.model, options.runtime)
-        _report(options, options.to, milvus_writer.build(options.to, options.folders, model))
+        _report(options, options.to, milvus_writer.build(options.to, options.folders, model, options.exclude))
         return
     Store(options.to).refuse_foreign()
     _report(
         options,
         options.to,
-        builder.build(options.to, options.folders, _model(options.model, options.runtime), options.metadata),
+        builder.build(
+            options.to, options.folders, _model(options.model, options.runtime), options.metadata, options.exclude
+        ),
     )
 
 
@@ -198,22 +209,34 @@ def _add(options: argparse.Namespace) -> None:
     if _in_milvus(options, options.to, "metadata"):
         from tf_ssgn.retrieval.milvus import writer as milvus_writer
 
-        _report(options, options.to, milvus_writer.add(options.to, options.folders, _model_of(options)))
+        _report(
+            options, options.to, milvus_writer.add(options.to, options.folders, _model_of(options), options.exclude)
+        )
         return
     from tf_ssgn.retrieval.folder import builder
 
-    _report(options, options.to, builder.add(options.to, options.folders, _model_of(options), options.metadata))
+    _report(
+        options,
+        options.to,
+        builder.add(options.to, options.folders, _model_of(options), options.metadata, options.exclude),
+    )
 
 
 def _sync(options: argparse.Namespace) -> None:
     if _in_milvus(options, options.to, "metadata"):
         from tf_ssgn.retrieval.milvus import writer as milvus_writer
 
-        _report(options, options.to, milvus_writer.sync(options.to, options.folders, _model_of(options)))
+        _report(
+            options, options.to, milvus_writer.sync(options.to, options.folders, _model_of(options), options.exclude)
+        )
         return
     from tf_ssgn.retrieval.folder import builder
 
-    _report(options, options.to, builder.sync(options.to, options.folders, _model_of(options), options.metadata))
+    _report(
+        options,
+        options.to,
+        builder.sync(options.to, options.folders, _model_of(options), options.metadata, options.exclude),
+    )
 
 
 def _delete(options: argparse.Namespace) -> None:
@@ -319,6 +342,8 @@ def _report(options: argparse.Namespace, gallery: str, report: Report) -> None:
         cli.log(f"skipped {json.dumps(path, ensure_ascii=False)}: {reason}")
     if len(report.skipped) > _SHOWN:
         cli.log(f"... and {len(report.skipped) - _SHOWN:,} more (all with --json)")
+    if report.left_out:
+        cli.log(f"{report.left_out.total():,} files are no photos and were left out: {counted(report.left_out)}")
     if report.unmatched:
         cli.log(f"{report.unmatched:,} rows of the metadata belong to no photo below these folders")
     done: dict[str, Any] = {
@@ -340,7 +365,14 @@ def _report(options: argparse.Namespace, gallery: str, report: Report) -> None:
     if options.json:
         files = [{"path": path, "reason": reason} for path, reason in report.skipped]
         cli.print_json(
-            {"gallery": gallery, "count": report.count, "version": report.version, **done, "skipped_files": files}
+            {
+                "gallery": gallery,
+                "count": report.count,
+                "version": report.version,
+                **done,
+                "skipped_files": files,
+                "left_out": dict(report.left_out),
+            }
         )
 
 

@@ -120,10 +120,11 @@ def main(argv: list[str] | None = None) -> int | None:
 
 
 def _list(args: argparse.Namespace) -> int:
-    from tf_ssgn.data.datasets.layouts import EXTENSIONS, LAYOUTS
+    from tf_ssgn.data.datasets.layouts import LAYOUTS
     from tf_ssgn.data.datasets.published import DATASETS as PUBLISHED
     from tf_ssgn.data.datasets.published import SPLIT_COUNTS, classes_of
     from tf_ssgn.data.datasets.splits import published
+    from tf_ssgn.data.folders import EXTENSIONS
 
     datasets = {
         name: {"classes": len(classes_of(name)), "sketches": known.sketches, "photos": known.photos}

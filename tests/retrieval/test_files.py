@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from pathlib import Path
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tf_ssgn.data.folders import counted
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.files import to_file, to_text, walk
 
@@ -64,6 +66,71 @@ def test_ids_labels_and_extensions(tmp_path: Path) -> None:
     expected = {"photo/4.gif": "photo", "photo/5.bmp": "photo", "photo/cat/1.PNG": "cat", "photo/cat/2.JpEg": "cat"}
     assert {item.id: item.label for item in found} == {**expected, "photo/deep/er/3.webp": "er"}
     assert [item.id for item in found] == sorted(item.id for item in found)
+
+
+SYSTEM = (
+    "@eaDir/1.jpg/SYNOPHOTO_THUMB_M.jpg",
+    *("#recycle/1.jpg", "@Recycle/1.jpg", "$RECYCLE.BIN/1.jpg", "System Volume Information/1.jpg", "lost+found/1.jpg"),
+    *("__MACOSX/cat/1.jpg", ".Trash-1000/files/1.jpg", ".thumbnails/1.jpg", ".ipynb_checkpoints/1.jpg", ".git/1.jpg"),
+    *("._1.jpg", ".hidden.png", "Thumbs.db", "desktop.ini"),
+)
+
+
+def test_system_folders_are_no_photos_at_any_depth(tmp_path: Path) -> None:
+    for name in SYSTEM:
+        touch(tmp_path / "photo" / name)
+        touch(tmp_path / "photo/cat" / name)
+    touch(tmp_path / "photo/cat/1.jpg")
+    touch(tmp_path / "photo/recycle @home/#1.jpg")
+    result = walk([tmp_path / "photo"])
+    assert [item.id for item in result.found] == ["photo/cat/1.jpg", "photo/recycle @home/#1.jpg"]
+    assert not result.left_out and not result.problems
+    # Whoever names such a folder means it; the id stays the same when the folder above is walked as well.
+    inner = walk([tmp_path / "photo", tmp_path / "photo/.thumbnails"])
+    assert [item.id for item in inner.found][0] == ".thumbnails/1.jpg" and len(inner.found) == 3
+    assert ids(*(source.folder for source in inner.sources), known=inner.sources) == [item.id for item in inner.found]
+
+
+def test_exclude(tmp_path: Path) -> None:
+    cafe = "caf\N{LATIN SMALL LETTER E WITH ACUTE}"
+    for name in ("a.jpg", "a_thumb.jpg", "raw/b.jpg", "2019/raw/c.jpg", "2019/d.jpg", "2020/d.jpg", f"{cafe}/e.jpg"):
+        touch(tmp_path / "photo" / name)
+
+    def left(*globs: str) -> set[str]:
+        return {found.id.removeprefix("photo/") for found in walk([tmp_path / "photo"], exclude=globs).found}
+
+    every = left()
+    assert len(every) == 7
+    assert every - left("*_thumb.jpg") == {"a_thumb.jpg"}
+    assert every - left("raw") == every - left("raw/") == {"raw/b.jpg", "2019/raw/c.jpg"}
+    assert every - left("2019/raw") == every - left("./2019/raw/*") == {"2019/raw/c.jpg"}
+    assert every - left("/raw") == {"raw/b.jpg"} and every - left("20??", "raw") == every - {
+        "a.jpg",
+        "a_thumb.jpg",
+        f"{cafe}/e.jpg",
+    }
+    assert every - left(unicodedata.normalize("NFD", cafe)) == {f"{cafe}/e.jpg"}
+    assert left("photo") == left("RAW") == every
+    # The same rule, however deep the walk starts.
+    assert [f.id for f in walk([tmp_path / "photo/2019"], walk([tmp_path / "photo"]).sources, ["2019/raw"]).found] == [
+        "photo/2019/d.jpg"
+    ]
+    with pytest.raises(UserError, match="expected a glob"):
+        left("")
+
+
+def test_files_of_other_kinds_are_counted_and_those_without_an_extension_looked_into(tmp_path: Path) -> None:
+    marks = (b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"RIFF\x10\0\0\0WEBPVP8 ", b"BM\x10\0\0\0\0\0\0\0")
+    for number, mark in enumerate(marks):
+        (touch(tmp_path / "photo/1").with_name(f"IMG {number}.10")).write_bytes(mark)
+    (tmp_path / "photo/letter").write_bytes(b"BMW drives by, and this is text")
+    for name in ("notes.txt", "more.TXT", "film.mp4", "empty", "photo.jfif", "photo.JPE"):
+        touch(tmp_path / "photo" / name)
+    result = walk([tmp_path / "photo"])
+    expected = [f"photo/IMG {number}.10" for number in range(5)] + ["photo/photo.JPE", "photo/photo.jfif"]
+    assert [item.id for item in result.found] == expected
+    assert result.left_out == {"": 3, ".txt": 2, ".mp4": 1}
+    assert counted(result.left_out) == "3 without an extension, 2 .txt, 1 .mp4"
 
 
 def test_second_folder_of_the_same_name(tmp_path: Path) -> None:

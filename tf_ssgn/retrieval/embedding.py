@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
@@ -46,6 +46,7 @@ class Report:
     unchanged: int = 0
     removed: int = 0
     unmatched: int = 0  # rows of a metadata table that belong to no photo
+    left_out: Counter[str] = field(default_factory=Counter)  # files that are no photos by their name, by extension
     skipped: list[tuple[str, str]] = field(default_factory=list)
     rest: list[Found] = field(default_factory=list)  # what a write of a bounded number of photos left for the next
 

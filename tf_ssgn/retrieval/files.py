@@ -6,13 +6,13 @@ import codecs
 import os
 import re
 import stat
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from tf_ssgn.data.folders import excluder, extension, is_photo, is_system
 from tf_ssgn.errors import UserError
-
-EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"})
 
 
 class Source(NamedTuple):
@@ -42,12 +42,18 @@ class Problem(NamedTuple):
 
 @dataclass
 class Walk:
-    """What a walk found. `prefixes` are the ids' beginnings that it covers, each ending in `/`."""
+    """What a walk found.
+
+    Attributes:
+        prefixes: the ids' beginnings that it covers, each ending in `/`.
+        left_out: how many files are no photos by their name, by extension ("" for none).
+    """
 
     sources: list[Source]
     found: list[Found] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     prefixes: list[str] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
 
 
 # Only bytes from 0x80 on can be invalid UTF-8, so only %80 to %FF are ever written by the escape. A name that already
@@ -80,7 +86,8 @@ def resolve(
 ) -> tuple[list[Source], list[tuple[Source, str]]]:
     """Matches folders to sources: (all sources, new ones included; for each folder its source and the path to walk).
 
-    A folder inside a known source belongs to that source, so a file has the same id by whichever folder it is reached.
+    A folder inside a known source belongs to that source, so a file has the same id by whichever folder it is reached;
+    but one inside a system folder, where a walk of that source does not come, is a source of its own.
     """
     sources = list(known)
     scopes: list[tuple[Source, str]] = []
@@ -93,7 +100,8 @@ def resolve(
         real = os.path.realpath(folder)
         for source in sources:
             root = os.path.realpath(source.folder)
-            if real == root or real.startswith(root.rstrip("/") + "/"):
+            inside = real.startswith(root.rstrip("/") + "/")
+            if real == root or inside and not any(map(is_system, os.path.relpath(real, root).split("/"))):
                 scopes.append((source, os.path.normpath(os.path.join(source.folder, os.path.relpath(real, root)))))
                 break
         else:
@@ -115,16 +123,19 @@ def _free_prefix(name: str, sources: Sequence[Source]) -> str:
 def walk(
     folders: Sequence[str | os.PathLike],
     known: Sequence[Source] = (),
+    exclude: Sequence[str] = (),
     most: int | None = None,
     tell: Callable[[int, int], None] = lambda looked, photos: None,
 ) -> Walk:
-    """Every photo below `folders`, ordered by id; or, with `most`, at least as many where there are so many.
+    """Every photo below `folders`, ordered by id, but for what `folders.is_system` or a glob of `exclude` names.
 
+    With `most` at least as many where there are so many.
     `tell` is called after each folder with how many were looked through and how many photos were found so far.
 
     Links are followed; a folder that can be reached by several ways is visited once, by its real path where there is
     one, so that a loop of links ends. Raises UserError where a folder itself is missing.
     """
+    excludes = excluder(exclude)
     sources, scopes = resolve(folders, known)
     result = Walk(sources)
     roots = {os.path.normpath(source.folder): source for source in sources}
@@ -147,15 +158,18 @@ def walk(
             result.problems.append(Problem(_id(source, folder), folder, error.strerror or str(error)))
             continue
         for entry in entries:
+            if is_system(entry.name) or excludes(to_text(os.path.relpath(entry.path, source.folder))):
+                continue
             try:
                 about = entry.stat()
+                photo = is_photo(entry)
             except OSError as error:
                 result.problems.append(Problem(_id(source, entry.path), entry.path, error.strerror or str(error)))
                 continue
             if stat.S_ISDIR(about.st_mode):
                 (links if entry.is_symlink() else pending).append((source, entry.path))
-            elif os.path.splitext(entry.name)[1].lower() not in EXTENSIONS:
-                continue
+            elif not photo:
+                result.left_out[extension(entry.name)] += 1
             elif stat.S_ISREG(about.st_mode):
                 label = to_text(os.path.basename(folder)) or source.prefix
                 item = Found(_id(source, entry.path), entry.path, label, about.st_size, about.st_mtime_ns)

@@ -24,6 +24,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--to", required=True, metavar="P", help="folder or URI of the parquet that is written")
     parser.add_argument("--master", metavar="URL", help="Spark's master; default: what spark-submit says")
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line of stdout")
+    parser.add_argument("--exclude", action="append", default=[], metavar="GLOB", help="as `index build --exclude`")
     run(parser.parse_args(argv), "sources")
 
 
@@ -36,7 +37,9 @@ def run(options: argparse.Namespace, sources: str) -> None:
         raise UserError("--metadata: --engine spark takes labels from a table of URIs; leave it out")
     card = read_card(options.model)
     with spark.session(options.master) as session:
-        report = spark.embed(session, getattr(options, sources), card, options.to, runtime=options.runtime)
+        report = spark.embed(
+            session, getattr(options, sources), card, options.to, runtime=options.runtime, exclude=options.exclude
+        )
     for uri, why in report.skipped[:10]:
         cli.log(f"skipped {uri!r}: {why}")
     done = {

@@ -13,8 +13,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from tf_ssgn.data.folders import excluder, has_photo_name, is_system
 from tf_ssgn.errors import UserError, reason
-from tf_ssgn.retrieval.files import EXTENSIONS, to_text, walk
+from tf_ssgn.retrieval.files import to_text, walk
 from tf_ssgn.scale import places
 from tf_ssgn.scale.dataset import BAD, DATA, RUNS, Dataset
 
@@ -44,25 +45,27 @@ class Listing:
     problems: list[tuple[str, str]] = field(default_factory=list)
 
 
-def list_photos(spark: SparkSession, given: Sequence[str]) -> Listing:
+def list_photos(spark: SparkSession, given: Sequence[str], exclude: Sequence[str] = ()) -> Listing:
     """The photos of local folders, of one URI prefix, or of one table of URIs (.parquet or .csv).
 
     Raises:
         UserError: several kinds at once, a place that cannot be listed, a table without URIs or with an id twice.
     """
     if len(given) == 1 and given[0].lower().rstrip("/").endswith(_TABLES):
+        if exclude:
+            raise UserError("--exclude: a table lists the photos that it wants; take the others out of it")
         return _table(spark, given[0])
     if any(places.is_uri(source) for source in given):
         if len(given) > 1:
             raise UserError(f"received {len(given)} places, expected local folders, or one URI prefix or one table")
-        return _prefix(spark, given[0])
-    return _folders(spark, given)
+        return _prefix(spark, given[0], exclude)
+    return _folders(spark, given, exclude)
 
 
-def _folders(spark: SparkSession, folders: Sequence[str]) -> Listing:
+def _folders(spark: SparkSession, folders: Sequence[str], exclude: Sequence[str]) -> Listing:
     import pyarrow as pa
 
-    found = walk(folders)
+    found = walk(folders, exclude=exclude)
     columns = {
         "id": pa.array([photo.id for photo in found.found], pa.string()),
         "uri": pa.array([to_text(photo.path) for photo in found.found], pa.string()),
@@ -76,7 +79,7 @@ def _folders(spark: SparkSession, folders: Sequence[str]) -> Listing:
     return Listing(photos, {"kind": "folders", "sources": sources}, not problems, problems)
 
 
-def _prefix(spark: SparkSession, uri: str) -> Listing:
+def _prefix(spark: SparkSession, uri: str, exclude: Sequence[str]) -> Listing:
     """Every photo below a URI; executors list the folders directly below it, one each at a time."""
     uri = uri.rstrip("/")
     if {".", ".."} & set(uri.split("/")):  # which would begin the ids
@@ -89,22 +92,25 @@ def _prefix(spark: SparkSession, uri: str) -> Listing:
     folders = [entry.base_name for entry in entries if not entry.is_file]
     names: list[str | None] = [None, *folders]  # None: the files directly in it
     parts = spark.createDataFrame([(name,) for name in names], "name string").repartition(min(len(names), 1000))
-    return Listing(parts.mapInArrow(lambda batches: _listed(batches, uri), LISTED), {"kind": "prefix", "prefix": uri})
+    return Listing(
+        parts.mapInArrow(lambda batches: _listed(batches, uri, exclude), LISTED), {"kind": "prefix", "prefix": uri}
+    )
 
 
-def _listed(batches: Iterator[Any], uri: str) -> Iterator[Any]:
+def _listed(batches: Iterator[Any], uri: str, exclude: Sequence[str]) -> Iterator[Any]:
     import pyarrow as pa
 
     root = places.place(uri)
+    excludes = excluder(exclude)
     first = uri.rpartition("/")[2] or uri.split("://")[1].strip("/")
     for batch in batches:
         for name in batch.column(0).to_pylist():
             where = root.path if name is None else root.below(name).path
             rows = []
             for path, size, modified in _files(root.system, where, deep=name is not None):
-                if os.path.splitext(path)[1].lower() not in EXTENSIONS:
-                    continue
                 below = path[len(root.path.rstrip("/")) + 1 :]
+                if not has_photo_name(below) or any(map(is_system, below.split("/"))) or excludes(below):
+                    continue
                 label = (f"{first}/{below}").split("/")[-2]
                 rows.append((f"{first}/{below}", f"{uri}/{below}", label, size, modified))
             for low in range(0, len(rows), _CHUNK):

@@ -152,6 +152,7 @@ def embed(
     to: str,
     *,
     runtime: str = "auto",
+    exclude: Sequence[str] = (),
     load: Callable[[str, str], Any] = worker.load_model,
     read: Callable[..., Any] = worker.read_photo,
 ) -> BulkReport:
@@ -175,7 +176,7 @@ def embed(
         archive = _sent(spark, card, load)
         job = worker.Job(dataset.uri, "", card.path, card.fingerprint, card.dimension, runtime, archive=archive,
                          load=load, read=read)  # fmt: skip
-        return _run(spark, given, card, dataset, current, job)
+        return _run(spark, given, exclude, card, dataset, current, job)
 
 
 def _refuse_foreign(dataset: Dataset) -> None:
@@ -209,16 +210,23 @@ def _sent(spark: SparkSession, card: Card, load: Any) -> str:
 
 
 def _run(
-    spark: SparkSession, given: Sequence[str], card: Card, dataset: Dataset, current: dict[str, Any] | None, job: Any
+    spark: SparkSession,
+    given: Sequence[str],
+    exclude: Sequence[str],
+    card: Card,
+    dataset: Dataset,
+    current: dict[str, Any] | None,
+    job: Any,
 ) -> BulkReport:
     base = current["version"] if current else 0
     asked = {"base": base, "fingerprint": card.fingerprint, "given": list(map(_absolute, given))}
+    asked["exclude"] = sorted(exclude)
     state = _unfinished(dataset, asked)
     problems: list[tuple[str, str]] = []
     if state is None:
         run = f"{base + 1:06d}-{secrets.token_hex(4)}"
         log("listing the photos")
-        listing = list_photos(spark, given)
+        listing = list_photos(spark, given, exclude)
         plan = make_plan(spark, dataset, current, run, listing)
         problems = listing.problems
         state = {**asked, "run": run, "parts": plan.parts, "photos": plan.photos, "gone": plan.gone}

@@ -187,6 +187,8 @@ def test_what_is_not_an_image_is_left_out_and_counted(tmp_path: Path) -> None:
     put(tmp_path, ["photo/ant/UPPER.JPG", "photo/ant/.hidden.jpg", "photo/.cache/x.jpg", "photo/ant/deeper/y.jpg",
                    "__MACOSX/photo/ant/x.jpg", "photo/__MACOSX/x.jpg", "photo/loose.jpg"])  # fmt: skip
     (ant / "Thumbs.db").write_bytes(b"x")
+    (ant / "film.mp4").write_bytes(b"x")
+    put(tmp_path, ["photo/@eaDir/x.jpg", "sketch/.ipynb_checkpoints/x.jpg", "photo/ant/#recycle/x.jpg"])
     (ant / "broken.jpg").symlink_to(tmp_path / "nowhere.jpg")
     (ant / "linked.jpg").symlink_to(tmp_path / "photo" / "bee" / "p10.jpg")
     (ant / "loop").symlink_to(tmp_path / "photo")
@@ -195,7 +197,11 @@ def test_what_is_not_an_image_is_left_out_and_counted(tmp_path: Path) -> None:
     names = {os.path.basename(path) for path in relative(dataset) if "ant" in path}
     assert names == {"p00.jpg", "p01.jpg", "UPPER.JPG", "linked.jpg"}
     notes = " ".join(dataset.notes)
-    assert "1 files that are not images" in notes and "2 broken links" in notes and "2 folders inside" in notes
+    assert (
+        "1 files left out that are no images: 1 .mp4" in notes
+        and "2 broken links" in notes
+        and "2 folders inside" in notes
+    )
 
 
 def test_linked_class_folders(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tf_ssgn.common.names import listed, match, normalise, printable, refuse_text
-from tf_ssgn.data.datasets.layouts import EXTENSIONS, PLAIN, Files, Found, recognise, unrecognised
+from tf_ssgn.data.datasets.layouts import PLAIN, Files, Found, recognise, unrecognised
+from tf_ssgn.data.folders import EXTENSIONS
 from tf_ssgn.errors import UserError
 
 _DRAWN_FROM = re.compile(r"(.+)-\d+", re.DOTALL)  # Sketchy: <photo stem>-<number of the drawing>

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 
 from tf_ssgn.common.names import listed, match, printable
 from tf_ssgn.data.datasets.file_lists import read_file_lists
+from tf_ssgn.data.folders import counted, extension, is_photo, is_system
 from tf_ssgn.errors import UserError
 
 Files = dict[str, list[str]]  # class folder's name -> paths of its images
 
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
 PLAIN = "sketch/<class> + photo/<class>"
 PARTS = "train/{sketch,photo}/<class> + val/{sketch,photo}/<class>"
 SKETCHY = "256x256/{sketch,photo}/tx_000000000000/<class> + EXTEND_image_sketchy/<class> (Sketchy)"
@@ -189,14 +189,14 @@ def join_photos(originals: Files, extended: Files, duplicates: bool, notes: list
 
 
 def scan(folder: str) -> Iterator[os.DirEntry[str]]:
-    """Entries that are not hidden.
+    """Entries that are no system's own, as `folders.is_system` has it.
 
     Raises:
         UserError: the folder cannot be read.
     """
     try:
         with os.scandir(folder) as entries:
-            yield from (entry for entry in entries if not entry.name.startswith(".") and entry.name != "__MACOSX")
+            yield from (entry for entry in entries if not is_system(entry.name))
     except OSError as error:
         raise UserError(f"folder {printable(folder)}: {error.strerror or error}; make it readable") from None
 
@@ -205,6 +205,7 @@ def class_files(folder: str, notes: list[str]) -> Files:
     """Images of each class folder below `folder`. Links are followed, one level deep only, so none can loop."""
     files: Files = {}
     others: Counter[str] = Counter()
+    kinds: Counter[str] = Counter()
     for class_folder in scan(folder):
         if not class_folder.is_dir():
             continue
@@ -214,9 +215,18 @@ def class_files(folder: str, notes: list[str]) -> Files:
                 others["folders inside class folders"] += 1
             elif not entry.is_file():
                 others["broken links or special files"] += 1
-            elif not entry.name.lower().endswith(EXTENSIONS):
-                others["files that are not images by their extension"] += 1
+            elif not _is_photo(entry):
+                kinds[extension(entry.name)] += 1
             else:
                 images.append(entry.path)
     notes.extend(f"{printable(folder)}: {count:,} {what} left out" for what, count in sorted(others.items()))
+    if kinds:
+        notes.append(f"{printable(folder)}: {kinds.total():,} files left out that are no images: {counted(kinds)}")
     return files
+
+
+def _is_photo(entry: os.DirEntry[str]) -> bool:
+    try:
+        return is_photo(entry)
+    except OSError:
+        return True  # whoever reads the images says what is wrong with it

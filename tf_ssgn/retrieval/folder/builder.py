@@ -42,6 +42,7 @@ def build(
     folders: Sequence[str | Path],
     model: Embedder,
     metadata: str | Path | None = None,
+    exclude: Sequence[str] = (),
     found: Walk | None = None,
 ) -> Report:
     """Makes a gallery of every photo below `folders`; the same call after a kill resumes it.
@@ -53,12 +54,12 @@ def build(
     store = Store(folder)
     store.refuse_foreign()
     table = read(metadata) if metadata else None
-    found = found or walk(folders)
+    found = found or walk(folders, exclude=exclude)
     about = Metadata(table, found.sources)
     found.found = about.apply(found.found)
     if not found.found:
         raise UserError(f"no photos (PNG, JPEG, WebP, BMP, GIF) below {', '.join(to_text(str(f)) for f in folders)}")
-    asked = {"kind": "build", "sources": _plain(found.sources), **_made_by(model, about)}
+    asked = {"kind": "build", "sources": _plain(found.sources), "exclude": sorted(exclude), **_made_by(model, about)}
     with store.writing(create=True):
         journal = store.journal()
         resumes = journal is not None and {key: journal.get(key) for key in asked} == asked
@@ -78,7 +79,7 @@ def build(
         journal = journal or store.new_part(**asked)
         store.collect()
         try:
-            return _write(store, journal, None, found, _Plan(found.found), model, about)
+            return _write(store, journal, None, found, _Plan(found.found), model, about, sorted(exclude))
         except (UserError, OSError, sqlite3.Error):
             if not store.has_rows(journal):
                 store.abandon()
@@ -92,7 +93,7 @@ def update(
 
     What is left is `Report.rest`.
     """
-    return _update(folder, (), model, None, remove, found, most, bar)
+    return _update(folder, (), model, None, (), remove, found, most, bar)
 
 
 def pending(gallery: Gallery, found: Walk) -> list[Found]:
@@ -101,20 +102,29 @@ def pending(gallery: Gallery, found: Walk) -> list[Found]:
 
 
 def add(
-    folder: str | Path, folders: Sequence[str | Path], model: Embedder, metadata: str | Path | None = None
+    folder: str | Path,
+    folders: Sequence[str | Path],
+    model: Embedder,
+    metadata: str | Path | None = None,
+    exclude: Sequence[str] = (),
 ) -> Report:
     """Embeds what is new or changed below `folders`; what is unchanged is not read, what vanished stays.
 
-    A file of which `metadata` says something new gets a new row with the vector it had.
+    A file of which `metadata` says something new gets a new row with the vector it had. The globs of `exclude` are
+    kept: later calls follow them as well.
     """
-    return _update(folder, folders, model, metadata, remove=False)
+    return _update(folder, folders, model, metadata, exclude, remove=False)
 
 
 def sync(
-    folder: str | Path, folders: Sequence[str | Path], model: Embedder, metadata: str | Path | None = None
+    folder: str | Path,
+    folders: Sequence[str | Path],
+    model: Embedder,
+    metadata: str | Path | None = None,
+    exclude: Sequence[str] = (),
 ) -> Report:
     """Like `add`, and removes what vanished below `folders`; without folders, below all that were ever added."""
-    return _update(folder, folders, model, metadata, remove=True)
+    return _update(folder, folders, model, metadata, exclude, remove=True)
 
 
 def _update(
@@ -122,6 +132,7 @@ def _update(
     folders: Sequence[str | Path],
     model: Embedder,
     metadata: str | Path | None,
+    exclude: Sequence[str],
     remove: bool,
     found: Walk | None = None,
     most: int | None = None,
@@ -133,7 +144,8 @@ def _update(
         gallery = Gallery.open(folder)
         gallery.require_model(model.fingerprint)
         known = sources_of(gallery.manifest)
-        found = replace(found) if found else walk(folders or [source.folder for source in known], known)
+        exclude = sorted({*gallery.manifest.get("exclude", ()), *exclude})
+        found = replace(found) if found else walk(folders or [source.folder for source in known], known, exclude)
         about = Metadata(table, found.sources)
         plan = _plan(gallery, found, remove, about)
         asked = _made_by(model, about)
@@ -142,7 +154,7 @@ def _update(
             journal = None  # vectors of another model, or labels of another table: of no use here
         journal = journal or store.new_part(kind="add", **asked)
         store.collect()
-        return _write(store, journal, gallery, found, plan, model, about, most, bar)
+        return _write(store, journal, gallery, found, plan, model, about, exclude, most, bar)
 
 
 def sources_of(manifest: dict[str, Any]) -> list[Source]:
@@ -210,6 +222,7 @@ def _write(
     plan: _Plan,
     model: Embedder,
     about: Metadata,
+    exclude: Sequence[str],
     most: int | None = None,
     bar: Progress | None = None,
 ) -> Report:
@@ -217,6 +230,7 @@ def _write(
     report = Report(skipped=[(to_text(problem.path), problem.reason) for problem in found.problems])
     report.unchanged = len(found.found) - len(plan.todo)
     report.unmatched = about.unmatched()
+    report.left_out = found.left_out
     part = store.part(journal["part"])
     writer = SegmentWriter(part, model.dimension)
     living, dead = _resume(writer, plan, report)
@@ -239,7 +253,7 @@ def _write(
             "no gallery was made"
         )
     manifest: dict[str, Any] = dict(gallery.manifest) if gallery else first_manifest(model)
-    manifest["sources"] = _plain(found.sources)
+    manifest["sources"], manifest["exclude"] = _plain(found.sources), list(exclude)
     gone = np.array(sorted(replaced | removed), np.int64)
     total = sum(entry["rows"] for entry in manifest["segments"])
     tombstones = [store.dead_rows(manifest) if gallery else np.empty(0, np.int64), gone]
@@ -249,7 +263,7 @@ def _write(
         manifest = add_part(store, manifest, journal["part"], writer.rows)
     else:
         writer.close()
-    if gallery is None or living or gone.size or manifest["sources"] != gallery.manifest["sources"]:
+    if gallery is None or living or gone.size or _asked(manifest) != _asked(gallery.manifest):
         dead_rows = np.concatenate(tombstones)
         if len(manifest["segments"]) > GALLERY.merge_deltas:
             manifest, dead_rows = merge(store, manifest, dead_rows, 1)
@@ -257,6 +271,11 @@ def _write(
     store.finish()
     report.count, report.version = manifest["count"], manifest["version"]
     return report
+
+
+def _asked(manifest: dict[str, Any]) -> tuple[Any, Any]:
+    """What later calls go by; a manifest made before there was `--exclude` has none."""
+    return manifest["sources"], manifest.get("exclude", [])
 
 
 def add_part(store: Store, manifest: dict[str, Any], part: str, rows: int) -> dict[str, Any]:

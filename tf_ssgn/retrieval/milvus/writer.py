@@ -195,33 +195,38 @@ def open_or_create(where: str, model: Embedder, expected: int = 0, **about: Any)
 # -- photos ----------------------------------------------------------------------------------------------------------
 
 
-def build(where: str, folders: Sequence[str | Path], model: Embedder) -> Report:
+def build(where: str, folders: Sequence[str | Path], model: Embedder, exclude: Sequence[str] = ()) -> Report:
     """Makes a gallery of every photo below `folders`; the same call after a kill goes on where that was stopped."""
     asked = [to_text(os.path.abspath(folder)) for folder in folders]
     gallery = open_or_create(where, model, building=asked)
     with gallery:
         if gallery.about.get("building") != asked:
             raise UserError(f"{where} already is a gallery; use `index add` or `index sync`, or another name")
-        return _update(gallery, folders, model, remove=False)
+        return _update(gallery, folders, model, exclude, remove=False)
 
 
-def add(where: str, folders: Sequence[str | Path], model: Embedder) -> Report:
+def add(where: str, folders: Sequence[str | Path], model: Embedder, exclude: Sequence[str] = ()) -> Report:
     """As `builder.add`."""
     with MilvusGallery.open(where) as gallery:
-        return _update(gallery, folders, model, remove=False)
+        return _update(gallery, folders, model, exclude, remove=False)
 
 
-def sync(where: str, folders: Sequence[str | Path], model: Embedder) -> Report:
+def sync(where: str, folders: Sequence[str | Path], model: Embedder, exclude: Sequence[str] = ()) -> Report:
     """As `builder.sync`."""
     with MilvusGallery.open(where) as gallery:
-        return _update(gallery, folders, model, remove=True)
+        return _update(gallery, folders, model, exclude, remove=True)
 
 
-def _update(gallery: MilvusGallery, folders: Sequence[str | Path], model: Embedder, remove: bool) -> Report:
+def _update(
+    gallery: MilvusGallery, folders: Sequence[str | Path], model: Embedder, exclude: Sequence[str], remove: bool
+) -> Report:
     gallery.require_model(model.fingerprint)
     known = sources_of(gallery.about)
-    found = walk(folders or [source.folder for source in known], known)
-    report = Report(skipped=[(to_text(problem.path), problem.reason) for problem in found.problems])
+    exclude = sorted({*gallery.about.get("exclude", ()), *exclude})
+    found = walk(folders or [source.folder for source in known], known, exclude)
+    report = Report(
+        left_out=found.left_out, skipped=[(to_text(problem.path), problem.reason) for problem in found.problems]
+    )
     there: dict[str, Item] = {}
     for prefix in found.prefixes:
         there |= {row["id"]: item_of(row) for row in gallery.rows(below("id", prefix), Item._fields)}
@@ -243,9 +248,10 @@ def _update(gallery: MilvusGallery, folders: Sequence[str | Path], model: Embedd
         delete_ids(gallery, sorted(gone))
         report.removed = len(gone)
     sources = [{"folder": to_text(source.folder), "prefix": source.prefix} for source in found.sources]
-    if sources != gallery.about["sources"] or "building" in gallery.about:
+    asked = (sources, exclude)
+    if asked != (gallery.about["sources"], gallery.about.get("exclude", [])) or "building" in gallery.about:
         gallery.about = {key: value for key, value in gallery.about.items() if key != "building"}
-        gallery.about["sources"] = sources
+        gallery.about["sources"], gallery.about["exclude"] = asked
         write_about(gallery._connection, gallery.about)
     report.count, report.version = gallery.count(), gallery.version
     if not report.count:
