@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import logging
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from tf_ssgn.serving import SERVER_NEEDS, require_extra
 from tf_ssgn.settings import SERVING
 
 if TYPE_CHECKING:
+    from tf_ssgn.serving.core.service import Service
     from tf_ssgn.serving.core.tls import Certificates
 
 WEB_NEEDS = ("starlette", "uvicorn", "prometheus_client")
@@ -69,7 +71,20 @@ def parser() -> cli.Parser:
 
 
 def main(argv: list[str] | None = None) -> int | None:
-    args = parser().parse_args(argv)
+    return run(parser().parse_args(argv))
+
+
+def run(
+    args: argparse.Namespace,
+    service: Service | None = None,
+    load: Callable[[Path], Any] | None = None,
+    begin: Callable[[str], Callable[[], None]] = lambda page: lambda: None,
+) -> int | None:
+    """Serves until a signal asks for the end.
+
+    `load` gives the model of a folder; `begin` is called with the page's address once it answers, and what it returns
+    when the end begins.
+    """
     require_extra(SERVER_NEEDS)
     from tf_ssgn.retrieval.milvus.connection import address, is_address
     from tf_ssgn.serving.core import presence, tracing
@@ -86,7 +101,7 @@ def main(argv: list[str] | None = None) -> int | None:
             raise UserError(f"{flag}: there is no folder {folder}; expected what `export` or `index build` wrote")
     access = Access(rate=args.rate, file=args.tokens)
     certificates = _certificates(args)
-    service = Service()
+    service = service or Service()
     service.traces = tracing.from_environment()
     if args.log_requests:
         REQUESTS.setLevel(logging.INFO)
@@ -96,7 +111,9 @@ def main(argv: list[str] | None = None) -> int | None:
     with Server(
         service, args.host, args.port, args.insecure, access, certificates, lambda: reloader.refresh()
     ) as server:
-        reloader = Reloader(service, args.model, args.gallery, lambda folder: _load(folder, args.runtime), server.ready)
+        reloader = Reloader(
+            service, args.model, args.gallery, load or (lambda folder: _load(folder, args.runtime)), server.ready
+        )
         http, page = "off", ""
         if args.http_port != -1 and _web_is_there():
             gateway = _gateway(args, service, access, certificates, reloader)
@@ -112,7 +129,8 @@ def main(argv: list[str] | None = None) -> int | None:
             print(f"ready grpc={server.address} http={http}", flush=True)
             cli.log(f"draw in the browser: {page}" if page else "there is no page to draw on: HTTP is off")
             if args.open and page:
-                _show(page)
+                show(page)
+            server.also_drained.insert(0, begin(page))
             server.wait()
             cli.log("draining: requests under way are finished, new ones are refused")
     return 0
@@ -124,16 +142,19 @@ def page_address(host: str, port: int, encrypted: bool) -> str:
     return f"http{'s' if encrypted else ''}://{here}:{port}/"
 
 
-def _show(page: str) -> None:
-    """Opens the page without waiting for the browser; a machine without one says so."""
+def show(page: str, wait: bool = False) -> None:
+    """Opens the page, without waiting for the browser unless asked to; a machine without one says so."""
     import threading
     import webbrowser
 
-    def show() -> None:
+    def start() -> None:
         if not webbrowser.open(page):
             cli.log(f"no browser could be started here; open {page} yourself")
 
-    threading.Thread(target=show, daemon=True).start()
+    thread = threading.Thread(target=start, daemon=True)
+    thread.start()
+    if wait:
+        thread.join()
 
 
 def _load(folder: Path, runtime: str) -> Any:

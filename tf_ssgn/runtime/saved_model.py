@@ -123,6 +123,14 @@ def open_saved_model(path: str | os.PathLike) -> tuple[Any, dict[str, Any]]:
         ) from None
 
 
+def fingerprint_of(path: str | os.PathLike) -> str:
+    """The fingerprint of an exported model, from its card alone; empty where it cannot be told without loading."""
+    try:
+        return str(json.loads((newest_version(path) / CARD).read_text(encoding="utf-8"))["fingerprint"])
+    except (OSError, ValueError, LookupError, UserError):
+        return ""
+
+
 def newest_version(path: str | os.PathLike) -> Path:
     """The version folder that `path` means: itself, or the highest number below it or below `embed/`."""
     path = Path(path)

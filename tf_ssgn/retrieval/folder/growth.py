@@ -30,7 +30,7 @@ def grow(
     """Brings a gallery in step with `folders`, and makes it where there is none; yields after each version.
 
     The first version has a few photos and does not wait until all folders were looked through. `expect` is called with
-    the number of photos below the folders once that is known. Where it is stopped, the next call goes on.
+    the number of photos below the folders where there are new ones. Where it is stopped, the next call goes on.
 
     Raises UserError as `builder.build` and `builder.sync` do.
     """
@@ -38,11 +38,11 @@ def grow(
     if not store.exists():
         yield _first(folder, folders, model)
     found = walk(folders, builder.sources_of(store.manifest()), tell=_teller())
-    expect(len(found.found))
     gallery = Gallery.open(folder)
     todo = builder.pending(gallery, found)
     gallery.close()
     if todo:
+        expect(len(found.found))
         with Progress(len(todo), "photos") as bar:
             seconds, most = _FIRST_SECONDS, GALLERY.first_step
             while todo:

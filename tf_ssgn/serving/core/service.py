@@ -116,6 +116,7 @@ class Service:
         self.traces: tracing.Traces | None = None
         self.states: dict[int, State] = {}
         self.draining = False
+        self.expected: int | None = None  # photos that the gallery will have, while it grows; 0: not known yet
         self.batcher = Batcher(
             self._compute,
             settings.slots,

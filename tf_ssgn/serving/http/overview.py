@@ -23,12 +23,16 @@ class Overview:
         self._counted: tuple[Any, dict[str, Any]] | None = None
 
     def of(self, service: Service, writable: bool) -> dict[str, Any]:
-        """`{"model": {"name", "version", "seen"}, "gallery": {"items", "version", "labels", "columns"} or null,
-        "limits": {"k", "bytes"}, "writable"}`. `labels` is a list of [label, items], and null where there are too many
-        to list; `columns` gives the same for each column of the users' tables."""
+        """What the page shows: `{"model": {"name", "version", "seen"}, "gallery": {"items", "expected", "version",
+        "labels", "columns"} or null, "limits": {"k", "bytes"}, "writable"}`.
+
+        `expected` is how many items a gallery that is growing will have, 0 where that is not known yet, and null for
+        one that is whole. `labels` is a list of [label, items], and null where there are too many to list; `columns`
+        gives the same for each column of the users' tables.
+        """
         version = service.find(Target(service.settings.name))
         card = version.model.card
-        gallery = None if version.gallery is None else self._count(version.gallery)
+        gallery = None if version.gallery is None else self._count(version.gallery) | {"expected": service.expected}
         return {
             "model": {
                 "name": str(card.get("name") or service.settings.name),

@@ -17,6 +17,7 @@ import { addressOf, show } from "./thumbs.js";
 import { askForToken } from "./token.js";
 
 const SENT = 384; // pixels of the drawing that is searched with
+const GROWS = 2000; // milliseconds between two looks at a gallery that is growing
 const $ = (id) => document.getElementById(id);
 
 const drawing = new Drawing();
@@ -32,6 +33,7 @@ let about = null;
 let liked = null; // the photo that is the query, in place of the drawing
 let picture = null; // the last one that came from outside, and what it was said to be
 let answer = null;
+let growing = 0;
 
 function question() {
   const asked = source();
@@ -232,14 +234,28 @@ async function learn() {
     failed({ message: "This server has no gallery, so there are no photos to find. Start it with --gallery.", code: 400 });
     return false;
   }
+  clearTimeout(growing);
+  if (gallery.expected !== null) growing = setTimeout(grow, GROWS);
   const classes = gallery.labels ? ` of ${gallery.labels.length} classes` : "";
-  $("about").textContent = `${gallery.items.toLocaleString("en")} photos${classes} · model version ${model.version}`;
+  $("about").textContent = `${photos(gallery)}${classes} · model version ${model.version}`;
   const fresh = (gallery.labels ?? []).map(([name]) => name).filter((name) => hits.isUnseen(name));
   if (fresh.length) {
     $("empty-hint").textContent = `A few lines are enough. No training image showed the model a ${fresh.slice(0, 3).join(", a ")}` +
       `${fresh.length > 3 ? " …" : ""}: see how it finds them all the same.`;
   }
   return true;
+}
+
+function photos({ items, expected }) {
+  const count = items.toLocaleString("en");
+  if (expected === null) return `${count} photos`;
+  return expected > items ? `${count} of ${expected.toLocaleString("en")} photos so far` : `${count} photos so far`;
+}
+
+/** The gallery is not whole yet: looks again, and answers what is on the paper from what has come since. */
+async function grow() {
+  const before = about.gallery?.version;
+  if (await learn() && about.gallery.version !== before && answer && !pad.busy) search.now();
 }
 
 async function begin() {
