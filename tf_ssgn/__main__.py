@@ -23,8 +23,8 @@ COMMANDS = {
 }
 
 
-def main() -> None:
-    words = sys.argv[1:]
+def main(argv: list[str] | None = None) -> None:
+    words = sys.argv[1:] if argv is None else argv
     if not words or words[0] in ("-h", "--help", "help"):
         width = max(map(len, COMMANDS))
         print(f"tf_ssgn {__version__}: draw something, get photographs of it\n")

@@ -19,7 +19,7 @@ from tf_ssgn.__main__ import main
 from tf_ssgn.common import cli
 from tf_ssgn.errors import UserError
 
-COMMANDS = ("prepare", "train", "evaluate", "export", "index", "serve", "query", "demo", "bench")
+COMMANDS = ("search", "prepare", "train", "evaluate", "export", "index", "serve", "query", "demo", "bench")
 
 
 def outcome(main):
@@ -74,9 +74,9 @@ def test_a_python_without_numpy_is_told_so_in_one_line():
 
 
 def test_the_package_lists_its_commands(capsys):
-    main()
+    main([])
     listed = capsys.readouterr().out
-    assert all(f"python -m tf_ssgn.{name}" in listed for name in COMMANDS) and listed.count("\n") < 24
+    assert all(f"tf-ssgn {name}" in listed for name in COMMANDS) and listed.count("\n") < 24
     assert {"load", "Gallery", "client"} <= set(dir(tf_ssgn))
 
 
@@ -150,7 +150,7 @@ def test_importing_the_package_is_light():
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
-@pytest.mark.parametrize("module", ["index", "prepare", "query", "serve"])
+@pytest.mark.parametrize("module", ["index", "prepare", "query", "search", "serve"])
 def test_examples_of_help_are_command_lines_that_parse(module: str) -> None:
     command = importlib.import_module(f"tf_ssgn.{module}")
     parser = command.parser()

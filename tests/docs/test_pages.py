@@ -25,7 +25,7 @@ DOCS = ROOT / "docs"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.glob("*.md"), ROOT / "serving" / "README.md"])
 BOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
-COMMANDS = ("train", "evaluate", "export", "index", "serve", "query", "prepare", "demo", "bench")
+COMMANDS = ("search", "train", "evaluate", "export", "index", "serve", "query", "prepare", "demo", "bench")
 
 
 def names(paths: list[Path]) -> list[str]:
@@ -56,6 +56,7 @@ def commands(page: Path) -> list[str]:
     if page.suffix == ".ipynb":
         text = "\n".join("".join(cell["source"]) for cell in json.loads(text)["cells"])
     text = re.sub(r" \\\n\s*", " ", text)
+    text = re.sub(r"(^\s*(?:\S*/)?|`)tf-ssgn (?=\w)", r"\1python -m tf_ssgn.", text, flags=re.MULTILINE)
     lines = re.findall(r"^\s*(?:\$ )?(?:\S*/)?(python -m tf_ssgn\.\w.*)$", text, re.MULTILINE)
     return lines + re.findall(r"`(python -m tf_ssgn\.\w+ [^`]*-[^`]*)`", text)
 

@@ -355,3 +355,14 @@ def test_trouble_is_said_and_ends_by_itself(page, site) -> None:
     found(page)
     assert time.monotonic() - start < 10
     tools.until(page, "document.querySelector('#trouble').hidden")
+
+
+def test_a_gallery_that_grows_is_counted_and_asked_again(page: Any, site: tools.Site) -> None:
+    site.service.expected = 5000
+    page.reload()
+    try:
+        tools.until(page, "document.querySelector('#about').textContent.includes('of 5,000 photos so far')")
+        site.service.expected = None
+        tools.until(page, "!document.querySelector('#about').textContent.includes('so far')")
+    finally:
+        site.service.expected = None

@@ -89,6 +89,13 @@ def test_overview(address, gallery) -> None:
     assert about["model"]["version"] == 1 and about["limits"]["k"] == 200 and about["writable"] is False
 
 
+def test_overview_of_a_gallery_that_grows(address, service) -> None:
+    expected = []
+    for service.expected in (0, 300, None):
+        expected.append(json.loads(get(address + "/api/gallery")[2])["gallery"]["expected"])
+    assert expected == [0, 300, None]
+
+
 def test_more_like_a_photo_of_the_gallery(address, gallery) -> None:
     id = "photo/square/4.png"
     code, _, body = get(address + "/api/search", {"id": id, "k": 5})
@@ -144,9 +151,7 @@ def test_open_shows_the_page_in_the_browser(tmp_path: Path) -> None:
     shown = tmp_path / "shown"
     (tmp_path / "browser").write_text(f"#!/bin/sh\necho $1 > {shown}\n")
     (tmp_path / "browser").chmod(0o755)
-    ask = (
-        "import time; from tf_ssgn import serve; serve._show(serve.page_address('0.0.0.0', 8501, True)); time.sleep(1)"
-    )
+    ask = "import time; from tf_ssgn import serve; serve.show(serve.page_address('0.0.0.0', 8501, True)); time.sleep(1)"
     environment = {**os.environ, "BROWSER": str(tmp_path / "browser")}
     subprocess.run([sys.executable, "-c", ask], env=environment, check=True, timeout=60)
     assert shown.read_text() == "https://localhost:8501/\n"
