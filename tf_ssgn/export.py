@@ -76,8 +76,9 @@ def _open_gallery(folder: str | Path, fingerprint: str) -> Gallery:
 
 def _export_search(to: Path, embedder: Any, card: dict[str, Any], gallery: Gallery, folder: str) -> dict[str, Path]:
     from tf_ssgn.retrieval.search import scann_index
+    from tf_ssgn.retrieval.search.graph import ExactNeighbours, IndexedNeighbours, ScannNeighbours
     from tf_ssgn.runtime import publish as writer
-    from tf_ssgn.runtime.signatures import ExactNeighbours, ScannNeighbours, Search
+    from tf_ssgn.runtime.signatures import Search
 
     vectors, ids = gallery.vectors, gallery.ids
     facts = {"path": folder, "version": gallery.manifest["version"], "count": len(gallery)}
@@ -87,8 +88,6 @@ def _export_search(to: Path, embedder: Any, card: dict[str, Any], gallery: Galle
     else:
         kinds["scann"] = ScannNeighbours
         if index := gallery.index_files():
-            from tf_ssgn.retrieval.search.scann_graph import IndexedNeighbours
-
             kinds["scann"] = lambda vectors: IndexedNeighbours(vectors, *index)
     written = {}
     for kind, neighbours in kinds.items():

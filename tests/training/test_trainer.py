@@ -200,8 +200,3 @@ def test_the_codes_are_those_of_tensorflow(tmp_path):
         assert set(theirs.files) == set(ours)
         for key in theirs.files:
             np.testing.assert_allclose(keras.ops.convert_to_numpy(ours[key]), theirs[key], atol=1e-5)
-
-
-def test_fit_with_averaged_weights_lowers_the_loss():
-    losses = fit(trainer_of(training__learning_rate=3e-3, training__average=0.9), steps=15, epochs=3)["loss"]
-    assert losses[-1] < losses[0], losses

@@ -8,6 +8,7 @@ What the abstract fixes and what was chosen here: docs/reconstruction.md.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -15,9 +16,17 @@ import numpy as np
 from keras import ops
 
 from tf_ssgn import config as configuration
-from tf_ssgn.models import replicas
 from tf_ssgn.models.decoder import build_decoder, build_posterior, build_projector
 from tf_ssgn.models.fusion import build_fusion, unit
+
+
+def normal(shape: Any, seed: keras.random.SeedGenerator, parts: int) -> Any:
+    """Standard normal draws float32 of a shape; training on several devices has its own (`training.replicas`).
+
+    Args:
+        parts: how many equal parts the rows consist of: pairs of sketches, and with contours pairs of those.
+    """
+    return keras.random.normal(shape, dtype="float32", seed=seed)
 
 
 class SSGN(keras.Model):
@@ -26,7 +35,9 @@ class SSGN(keras.Model):
     Sizes: B batch, D taps, d code, s semantics, C seen classes, L latent, K draws. The taps of a photo are `[B, P]`:
     D of its own and, if the config has contours, D of its contour drawing (`models.contours`) after them.
 
-    `moving` says that the backbone is trained too (`fusion.Standardise`).
+    Args:
+        moving: the backbone is trained too (`fusion.Standardise`).
+        normal: where the latent draws come from, see `normal`.
 
     Attributes:
         noise: float32 `[K, 2, L]`, the draws of z1 and z2 that every retrieval code averages over. They are
@@ -35,10 +46,17 @@ class SSGN(keras.Model):
     """
 
     def __init__(
-        self, config: configuration.Model, taps: int, semantic: int, classes: int, seed: int = 0, moving: bool = False
+        self,
+        config: configuration.Model,
+        taps: int,
+        semantic: int,
+        classes: int,
+        seed: int = 0,
+        moving: bool = False,
+        normal: Callable[..., Any] = normal,
     ):
         super().__init__(name="ssgn")
-        self.config = config
+        self.config, self.normal = config, normal
         code, hidden, latent = config.code, config.hidden, config.latent
         self.taps = taps
         self.fuse_sketch, self.fuse_photo, contour = build_fusion(taps, code, config.fusion, moving)
@@ -172,7 +190,7 @@ class SSGN(keras.Model):
 
     def _draw(self, mean, log_variance):
         """One draw of N(mean, exp(log_variance)), by the reparametrisation trick."""
-        noise = replicas.normal(ops.shape(mean), self.seed, parts=2 if self.config.contours else 1)
+        noise = self.normal(ops.shape(mean), self.seed, parts=2 if self.config.contours else 1)
         return mean + ops.exp(0.5 * log_variance) * noise
 
     def _noise(self, draw: int, stage: int, like):

@@ -18,7 +18,7 @@ from tf_ssgn.common.atomic import sync_folder, write_json, write_text
 from tf_ssgn.common.cli import log
 from tf_ssgn.errors import UserError
 from tf_ssgn.runtime import wire
-from tf_ssgn.runtime.saved_model import CARD
+from tf_ssgn.runtime.saved_model import CARD, warm_up_drawing
 from tf_ssgn.settings import SERVING
 
 WARM_UP_BATCHES = (1, SERVING.batch)
@@ -84,8 +84,6 @@ def warm_up_requests(signatures: list[str], with_k: bool) -> list[bytes]:
     The stock protos are an extra, so the two outer messages are framed by hand: `PredictionLog` field 6 is
     `PredictLog`, whose field 1 is the request.
     """
-    from tf_ssgn.serving.core.service import warm_up_drawing
-
     image = warm_up_drawing()
     logs = []
     for signature in signatures:

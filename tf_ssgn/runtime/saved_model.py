@@ -12,7 +12,7 @@ import numpy as np
 
 from tf_ssgn.common.status import MEANING, Status
 from tf_ssgn.errors import UserError
-from tf_ssgn.settings import SERVING
+from tf_ssgn.settings import QUERY_LIMITS, SERVING
 
 CARD = Path("assets.extra") / "model.json"
 SIGNATURES = ("embed_sketch", "embed_photo", "explain")
@@ -144,3 +144,17 @@ def newest_version(path: str | os.PathLike) -> Path:
         f"{path} holds no exported model (no embed/<version>/saved_model.pb); "
         "write one with `python -m tf_ssgn.export RUN --to saved_models/NAME`"
     )
+
+
+def warm_up_drawing() -> bytes:
+    """A PNG of a circle, in place of a query: in the warm-up requests, and when a server tries a new model."""
+    import io
+
+    from PIL import Image, ImageDraw
+
+    side = max(64, 2 * QUERY_LIMITS.smallest_side)
+    image = Image.new("L", (side, side), 255)
+    ImageDraw.Draw(image).ellipse((8, 8, side - 8, side - 8), outline=0, width=3)
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()

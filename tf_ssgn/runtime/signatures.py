@@ -16,12 +16,10 @@ from tf_ssgn.data.images import decode as images
 from tf_ssgn.data.images import views
 from tf_ssgn.models.contours import contours
 from tf_ssgn.models.fusion import unit
-from tf_ssgn.retrieval.search.scann_index import build_tf_searcher, reorder
 from tf_ssgn.settings import QUERY_LIMITS, SERVING
 
 BYTES = tf.TensorSpec([None], tf.string, name="image_bytes")
 K = tf.TensorSpec([None], tf.int32, name="k")
-CANDIDATES = 5  # times k: how many of ScaNN's candidates get their exact score
 
 
 class Embedder(tf.Module):
@@ -167,40 +165,6 @@ class Search(tf.Module):
             "count": tf.reduce_sum(tf.cast(found, tf.int32), axis=1),
             "status": status,
         }
-
-
-class ExactNeighbours(tf.Module):
-    """All inner products, then the best: the reference, and fast enough up to about a million items."""
-
-    def __init__(self, vectors: np.ndarray):
-        super().__init__()
-        self.vectors = tf.Variable(vectors, trainable=False, name="gallery", dtype=tf.float32)
-
-    def search(self, queries, k):
-        scores = tf.linalg.matmul(queries, self.vectors, transpose_b=True)
-        scores, rows = tf.math.top_k(scores, tf.minimum(k, tf.shape(self.vectors)[0]))
-        return rows, scores
-
-
-class ScannNeighbours(tf.Module):
-    """ScaNN's TensorFlow ops; the searcher is made from its tensors at the first call after loading.
-
-    Whoever loads the SavedModel imports `scann` first, or TensorFlow does not know the ops.
-    """
-
-    def __init__(self, vectors: np.ndarray):
-        super().__init__()
-        self.items = len(vectors)
-        self.state = build_tf_searcher(vectors, SERVING.default_k).serialize_to_module()
-
-    def search(self, queries, k):
-        from scann.scann_ops.py.scann_ops import ScannSearcher
-
-        # ScaNN fails on an empty batch, so it always gets one row more.
-        queries = tf.concat([queries, tf.zeros([1, queries.shape[1]])], axis=0)
-        candidates = tf.minimum(self.items, tf.maximum(reorder(self.items, SERVING.default_k), CANDIDATES * k))
-        rows, scores = ScannSearcher(self.state.recreate_handle()).search_batched(queries, k, candidates)
-        return tf.cast(rows, tf.int32)[:-1], scores[:-1]
 
 
 def _only_fine(values, status):

@@ -37,9 +37,9 @@ _STATUS = {MEANING[status]: int(status) for status in Status}
 
 
 def load_model(path: str, runtime: str) -> Any:
-    import tf_ssgn
+    from tf_ssgn.runs.load import load
 
-    return tf_ssgn.load(path, runtime=runtime)
+    return load(path, runtime=runtime)
 
 
 def read_photo(found: Found) -> Photo:

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from tf_ssgn.models import replicas
+from tf_ssgn.training import replicas
 
 
 class WarmUpCosine(keras.optimizers.schedules.LearningRateSchedule):

@@ -10,12 +10,11 @@ from keras import ops
 
 from tf_ssgn.config import Config
 from tf_ssgn.errors import UserError
-from tf_ssgn.models import replicas
 from tf_ssgn.models.backbones import build_backbone
 from tf_ssgn.models.contours import contours
 from tf_ssgn.models.fusion import unit
 from tf_ssgn.models.ssgn import SSGN
-from tf_ssgn.training import losses
+from tf_ssgn.training import losses, replicas
 from tf_ssgn.training.devices import distributed_step
 from tf_ssgn.training.optimizer import AdamW, WarmUpCosine
 from tf_ssgn.training.teacher import Teacher
@@ -45,6 +44,7 @@ class Trainer(keras.Model):
             len(semantics),
             config.training.seed,
             moving=self.finetuned,
+            normal=replicas.normal,
         )
         self.semantics = self.add_weight(
             name="semantics", shape=semantics.shape, initializer="zeros", trainable=False, dtype="float32"

@@ -16,12 +16,13 @@ import numpy as np
 from tf_ssgn.common.status import Status
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.interface import Unreachable
+from tf_ssgn.runtime.saved_model import warm_up_drawing
 from tf_ssgn.serving.core import contract, tracing
 from tf_ssgn.serving.core.batcher import Batcher, Call, Work
 from tf_ssgn.serving.core.faults import Fault, invalid, not_found
 from tf_ssgn.serving.core.metrics import Metrics
 from tf_ssgn.serving.core.tensors import Pending, TensorFault
-from tf_ssgn.settings import QUERY_LIMITS, SERVING, Serving
+from tf_ssgn.settings import SERVING, Serving
 
 NO_GALLERY_NOW = Fault(
     "UNAVAILABLE", "the gallery does not answer now, so there are embeddings but no searches; try again soon"
@@ -327,17 +328,3 @@ def warm_up(version: Served, settings: Serving = SERVING) -> None:
             f"the model answers a plain drawing with status {int(outputs['status'][0])}, expected 0; "
             "export it again with `python -m tf_ssgn.export`"
         )
-
-
-def warm_up_drawing() -> bytes:
-    """A PNG of a circle, as a stand-in for a query; `export` puts it into the warm-up requests too."""
-    import io
-
-    from PIL import Image, ImageDraw
-
-    side = max(64, 2 * QUERY_LIMITS.smallest_side)
-    image = Image.new("L", (side, side), 255)
-    ImageDraw.Draw(image).ellipse((8, 8, side - 8, side - 8), outline=0, width=3)
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()

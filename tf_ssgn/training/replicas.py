@@ -12,6 +12,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from tf_ssgn.models import ssgn
+
 
 def count() -> int:
     """Replicas that share the batch under way."""
@@ -41,7 +43,7 @@ def gather(values: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def normal(shape: Any, seed: keras.random.SeedGenerator, parts: int = 1) -> Any:
+def normal(shape: Any, seed: keras.random.SeedGenerator, parts: int) -> Any:
     """Standard normal draws float32 `[B, L]` for this replica's rows: those that one device would draw for them.
 
     Args:
@@ -49,7 +51,7 @@ def normal(shape: Any, seed: keras.random.SeedGenerator, parts: int = 1) -> Any:
     """
     among = context()
     if not among:
-        return keras.random.normal(shape, dtype="float32", seed=seed)
+        return ssgn.normal(shape, seed, parts)
     rows = shape[0] // parts
     whole = (parts, among.num_replicas_in_sync, rows, shape[1])
     draws = keras.random.normal((whole[0] * whole[1] * rows, shape[1]), dtype="float32", seed=seed)

@@ -21,7 +21,7 @@ D = TinyEmbedder.dimension
 def test_saved_and_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tree_from: int) -> None:
     import tensorflow as tf
 
-    from tf_ssgn.retrieval.search.scann_graph import IndexedNeighbours
+    from tf_ssgn.retrieval.search.graph import IndexedNeighbours
 
     small = dataclasses.replace(gallery.GALLERY, exact_below=500, tree_from=tree_from)
     for module in (gallery, compaction, scann_index):
