@@ -42,7 +42,7 @@ class Data:
 class Semantics:
     """One vector per class, from the class name alone."""
 
-    vectors: str = _option("", "class-name or word vectors (.npz, .bin, .vec, .txt), hub:HANDLE, or wordnet:")
+    vectors: str = _option("", "class-name or word vectors (.npz, .bin, .vec, .txt) or hub:HANDLE")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ python -m tf_ssgn.evaluate runs/v2 runs/vgg --ensemble            # several runs
 python -m tf_ssgn.evaluate runs/s21 --against runs/baseline       # paired significance; evaluate the other one first
 python -m tf_ssgn.evaluate --features features.npz                # queries, query_labels, gallery, gallery_labels
 
-Writes metrics.json, report.html and figures/*.svg; figures as PDF too with `pip install 'tf_ssgn[figures]'`.
+Writes metrics.json, report.html and figures/*.svg.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ def parser() -> cli.Parser:
         examples=EXAMPLES["semantics"],
     )
     meant.add_argument(
-        "--vectors", required=True, metavar="FILE", help=".npz, .bin, .txt, .vec, hub:HANDLE-OR-FOLDER, or wordnet:"
+        "--vectors", required=True, metavar="FILE", help=".npz, .bin, .txt, .vec, or hub:HANDLE-OR-FOLDER"
     )
     meant.add_argument("--names", nargs="+", default=[], metavar="NAME", help="class names")
     meant.add_argument("--split", default="", metavar="NAME-or-FILE", help="the classes of this split")

@@ -177,17 +177,16 @@ def _split_of(data: str, split: str | None) -> str:
 
 
 def _vectors_of(data: str, config: Config) -> str:
+    from tf_ssgn.data.semantics.class_vectors import refuse_wordnet
+
     own = Path(data) / "semantics.npz"
     if not config.semantics.vectors and not own.is_file():
         raise UserError(
-            "--semantics.vectors is missing; expected a file of class or word vectors (.npz, .bin, .vec, .txt), "
-            "hub:HANDLE or `wordnet:`; "
-            "the method is conditioned on the meaning of class names"
+            "--semantics.vectors is missing; expected a file of class or word vectors (.npz, .bin, .vec, .txt) "
+            "or hub:HANDLE; the method is conditioned on the meaning of class names"
         )
     source = config.semantics.vectors or str(own)
-    if source.startswith("wordnet:"):
-        below = source.removeprefix("wordnet:")
-        return f"wordnet:{os.path.abspath(below) if below else below}"
+    refuse_wordnet(source)
     return source if source.startswith("hub:") else os.path.abspath(source)
 
 

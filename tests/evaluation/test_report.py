@@ -135,27 +135,13 @@ def test_every_part_has_a_line_in_the_terminal(metrics):
 
 def test_charts_are_files_of_their_own(tmp_path, metrics, arrays: Arrays):
     files = figures.write_figures(tmp_path / "figures", metrics, inspection.code_map(*arrays))
-    drawn = sorted(file for file in files if file.suffix == ".svg")
+    drawn = sorted(files)
     assert [file.name for file in drawn] == ["classes.svg", "confusion.svg", "curve.svg", "map.svg"]
     for file in drawn:
         assert "var(" not in file.read_text() and "hsl(" not in file.read_text()  # drawing programs do not know these
         root = ElementTree.parse(file).getroot()
         assert root.tag == "{http://www.w3.org/2000/svg}svg"
         assert "script" not in {element.tag.split("}")[1] for element in root.iter()}
-
-
-def test_charts_as_pdf(tmp_path, metrics, arrays: Arrays, monkeypatch, capsys):
-    pytest.importorskip("svglib", reason="the extra `figures` is not installed")
-    files = figures.write_figures(tmp_path / "both", metrics, inspection.code_map(*arrays))
-    pages = [file.read_bytes() for file in files if file.suffix == ".pdf"]
-    assert len(pages) == 4 and all(page.startswith(b"%PDF-") and page.rstrip().endswith(b"%%EOF") for page in pages)
-    svg = (tmp_path / "both" / "curve.svg").read_text()
-    width, height = (float(re.search(rf' {side}="(\d+)"', svg)[1]) for side in ("width", "height"))
-    box = re.search(rb"/MediaBox \[ ?0 0 ([\d.]+) ([\d.]+)", (tmp_path / "both" / "curve.pdf").read_bytes())
-    assert float(box[1]) / float(box[2]) == pytest.approx(width / height, rel=0.01)
-    monkeypatch.setattr(figures.pdf, "available", lambda: False)
-    assert all(file.suffix == ".svg" for file in figures.write_figures(tmp_path / "svg", metrics))
-    assert capsys.readouterr() == ("", "")
 
 
 def test_split_duplicates_and_comparison_are_printed(tmp_path, metrics):

@@ -267,3 +267,22 @@ def test_every_tuberlin_class_has_a_real_vector(shared: Path) -> None:
     split = published()["tuberlin-30"]
     source = str(shared / "vectors" / "tuberlin_word2vec.npz")
     assert class_vectors(split["seen"] + split["unseen"], source).shape == (250, 300)
+
+
+def test_wordnet_similarities_are_a_table_as_any_other(tmp_path: Path) -> None:
+    np.savez(tmp_path / "v.npz", names=np.array(["cat", "palm_tree"]), sim=np.array([[1, 0.5], [0.2, 1]], np.float32))
+    expected = np.array([[0.2, 1], [1, 0.5]], np.float32)
+    np.testing.assert_array_equal(class_vectors(["palm tree", "cat"], str(tmp_path / "v.npz")), expected)
+    for use in (fingerprint, lambda source: class_vectors(["cat"], source)):
+        with pytest.raises(UserError, match="^wordnet:/x: WordNet itself is no longer read; expected a table"):
+            use("wordnet:/x")
+
+
+@pytest.mark.shared
+def test_the_published_similarities_are_read(shared: Path) -> None:
+    source = str(shared / "vectors" / "wordnet_sim_to_imagenet1000_sketchy_train.npz")
+    seen = published()["sketchy-25"]["seen"]
+    vectors = class_vectors([name for name in seen if name != "seagull"], source)
+    assert vectors.shape == (99, 1000) and vectors.max() == 1
+    with pytest.raises(UserError, match="the vectors of 1 classes are zero, .*: seagull;"):  # the file's own zero row
+        class_vectors(seen, source)

@@ -1,4 +1,4 @@
-"""Class names to vectors: from a table of names, composed from word vectors, from a text encoder or from a taxonomy."""
+"""Class names to vectors: from a table of names, composed from word vectors, or from a text encoder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from tf_ssgn.data.semantics import vector_files
 from tf_ssgn.errors import UserError
 
 HUB = "hub:"  # a source that starts so is a text encoder: a TF-Hub handle or a local SavedModel
-WORDNET = "wordnet:"  # similarities in WordNet, which the folder behind it holds; nothing behind: where it is installed
 # Words that say nothing about the object: `pipe (for smoking)`, `flower with stem`, `jack-o-lantern`.
 SHORTEST = 1e-18  # a vector whose square float32 can hold; the longest is its inverse
 FUNCTION_WORDS = frozenset(("a", "an", "and", "for", "in", "o", "of", "on", "the", "to", "with"))
@@ -31,8 +30,7 @@ def class_vectors(classes: Sequence[str], source: str) -> np.ndarray:
     Args:
         source: `.npz` with `names` [N] and `vectors` [N, s]; word2vec `.bin`; word2vec, GloVe or fastText text (`.txt`,
             `.vec`); each also with `.gz` behind, but for `.npz`. Or `hub:HANDLE-OR-FOLDER`, a text encoder
-            that is given the name's words (see `text_encoder.encode`). Or `wordnet:` or `wordnet:FOLDER`, which has
-            its own lookup (see `wordnet.similarities`).
+            that is given the name's words (see `text_encoder.encode`).
 
     Raises:
         UserError: an unreadable or malformed source, vectors that are zero or not finite, classes without a vector.
@@ -45,8 +43,7 @@ def class_vectors(classes: Sequence[str], source: str) -> np.ndarray:
 
         texts = [printable(" ".join(words(name))) for name in classes]
         return _checked(encode(texts, source[len(HUB) :]), classes, source)
-    if source.startswith(WORDNET):
-        return _checked(_taxonomy(classes, source), classes, source)
+    refuse_wordnet(source)
     if source.lower().endswith(".npz"):
         table = vector_files.read_npz(source)
         same, _ = match(classes, list(table))
@@ -63,23 +60,19 @@ def class_vectors(classes: Sequence[str], source: str) -> np.ndarray:
         for name, vector in zip(classes, found, strict=True)
     ]
     missing = [name for name, vector in zip(classes, found, strict=True) if vector is None]
-    _refuse_missing(missing, classes, source)
-    return _checked(np.stack([vector for vector in found if vector is not None]), classes, source)
-
-
-def _taxonomy(classes: Sequence[str], source: str) -> np.ndarray:
-    from tf_ssgn.data.semantics.wordnet import similarities
-
-    vectors, missing = similarities(classes, source[len(WORDNET) :])
-    _refuse_missing(missing, classes, source)
-    return vectors
-
-
-def _refuse_missing(missing: Sequence[str], classes: Sequence[str], source: str) -> None:
     if missing:
         raise UserError(
             f"{printable(source)}: no vector for {len(missing)} of {len(classes)} classes: {listed(missing, 40)}; "
             f"rename these folders to words it has, add vectors for these names, or leave the classes out of the split"
+        )
+    return _checked(np.stack([vector for vector in found if vector is not None]), classes, source)
+
+
+def refuse_wordnet(source: str) -> None:
+    if source.startswith("wordnet:"):
+        raise UserError(
+            f"{printable(source)}: WordNet itself is no longer read; expected a table of its similarities, a .npz with "
+            "`names` [N] and `vectors` [N, s]"
         )
 
 
@@ -137,14 +130,9 @@ def neighbours(vectors: np.ndarray, names: Sequence[str], k: int) -> list[list[t
 
 
 def fingerprint(source: str) -> str:
-    """SHA-256 (hex) of a vector file; of a local encoder's or WordNet's files; of a remote handle's text."""
+    """SHA-256 (hex) of a vector file; of a local encoder's files; of a remote handle's text."""
     digest = hashlib.sha256()
-    if source.startswith(WORDNET):
-        from tf_ssgn.data.semantics.wordnet import files
-
-        for path in files(source[len(WORDNET) :]):
-            _update(digest, path)
-        return digest.hexdigest()
+    refuse_wordnet(source)
     if not source.startswith(HUB):
         _update(digest, source)
         return digest.hexdigest()

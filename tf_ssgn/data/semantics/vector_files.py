@@ -85,15 +85,19 @@ def _choose(pairs: Iterator[tuple[bytes, np.ndarray]]) -> dict[str, np.ndarray]:
 
 
 def read_npz(path: str) -> dict[str, np.ndarray]:
-    """`{name: float32 [s]}` of a file with `names` [N] and `vectors` [N, s]; errors as `read_words`."""
+    """`{name: float32 [s]}` of a file with `names` [N] and `vectors` [N, s]; errors as `read_words`.
+
+    `sim` [N, s], as tables of taxonomy similarities call it, is read where there are no `vectors`.
+    """
     try:
-        found = npz.read_npz(path, ("names", "vectors"), VECTOR_LIMITS.npz_bytes)
-        if len(found) < 2:
+        arrays = npz.read_npz(path, ("names", "vectors", "sim"), VECTOR_LIMITS.npz_bytes)
+        vectors = arrays.get("vectors", arrays.get("sim"))
+        if "names" not in arrays or vectors is None:
             raise UserError(f"{printable(path)} holds the arrays {listed(sorted(npz.names(path))) or 'none'}")
     except UserError as error:
         raise UserError(f"vectors {error}; expected the {NPZ}") from None
     with _one_line_errors(path):
-        return _table(**found)
+        return _table(arrays["names"], vectors)
 
 
 def _table(names: np.ndarray, vectors: np.ndarray) -> dict[str, np.ndarray]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tf_ssgn.common import atomic
-from tf_ssgn.evaluation.report import charts, pdf
+from tf_ssgn.evaluation.report import charts
 from tf_ssgn.evaluation.report.facts import leading
 
 
@@ -29,14 +29,9 @@ def figures(metrics: dict[str, Any], points: dict[str, Any] | None = None) -> di
 def write_figures(
     folder: str | os.PathLike, metrics: dict[str, Any], points: dict[str, Any] | None = None
 ) -> list[Path]:
-    """Writes every chart as `<name>.svg`, and with the extra `figures` as `<name>.pdf`; returns the files."""
+    """Writes every chart as `<name>.svg`; returns the files."""
     written = []
-    pdf_too = pdf.available()
     for name, svg in figures(metrics, points).items():
-        drawing = charts.standalone(svg)
         written.append(Path(folder) / f"{name}.svg")
-        atomic.write_text(written[-1], drawing)
-        if pdf_too:
-            written.append(Path(folder) / f"{name}.pdf")
-            pdf.write_pdf(written[-1], drawing)
+        atomic.write_text(written[-1], charts.standalone(svg))
     return written
