@@ -88,13 +88,17 @@ def parser() -> cli.Parser:
         examples=EXAMPLES["strokes"],
     )
     rendered.add_argument(
-        "source", metavar="SOURCE", help="a folder of <class>.ndjson or <class>/*.svg, or one such file"
+        "source", metavar="SOURCE", help="a folder of *.ndjson, *.ndjson.gz or <class>/*.svg, or one such file"
     )
     rendered.add_argument("--to", required=True, metavar="DIR", help="the folder of sketches to write")
     rendered.add_argument("--size", type=_positive, default=RASTER.size, help="side in pixels (%(default)s)")
-    rendered.add_argument("--line-width", type=float, default=RASTER.line_width, help="in pixels (%(default)s)")
+    rendered.add_argument(
+        "--line-width", type=float, default=RASTER.line_width, help="in pixels; an SVG has its own (%(default)s)"
+    )
     rendered.add_argument("--padding", type=int, default=RASTER.padding, help="white border in pixels (%(default)s)")
     rendered.add_argument("--per-class", type=_positive, default=0, help="at most so many of each class (all)")
+    rendered.add_argument("--recognized", action="store_true", help="only drawings that the game recognised")
+    rendered.add_argument("--json", action="store_true", help="also print one JSON object")
     return made
 
 
@@ -232,8 +236,19 @@ def _semantics(args: argparse.Namespace) -> int:
 def _strokes(args: argparse.Namespace) -> int:
     from tf_ssgn.data.strokes.folder import write_rasters
 
-    counts = write_rasters(args.source, args.to, Raster(args.size, args.line_width, args.padding), args.per_class)
-    cli.log(f"wrote {sum(counts.values()):,} drawings of {len(counts)} classes below {args.to}")
+    raster = Raster(args.size, args.line_width, args.padding)
+    written = write_rasters(args.source, args.to, raster, args.per_class, args.recognized)
+    for fault in written.faults[:10]:
+        cli.log(f"left out: {fault}")
+    if len(written.faults) > 10:
+        cli.log(f"left out: {len(written.faults) - 10:,} more")
+    if written.unrecognized:
+        cli.log(f"left out: {written.unrecognized:,} drawings that were not recognised")
+    if not written.counts:
+        raise UserError(f"{args.source}: none of its {len(written.faults):,} drawings can be used; nothing was written")
+    cli.log(f"wrote {written.counts.total():,} drawings of {len(written.counts)} classes below {args.to}")
+    if args.json:
+        cli.print_json({"classes": written.counts, "faults": written.faults, "unrecognized": written.unrecognized})
     return 0
 
 

@@ -45,6 +45,30 @@ class Raster:
 
 RASTER = Raster()
 
+
+@dataclass(frozen=True)
+class SvgLimits:
+    """Bounds of one SVG drawing."""
+
+    bytes: int = 16 * 2**20
+    elements: int = 100_000  # each counted as often as it is used
+
+
+SVG = SvgLimits()
+
+
+@dataclass(frozen=True)
+class DrawingLimits:
+    """Bounds of a file of drawings kept as strokes."""
+
+    line_bytes: int = 4 * 2**20  # a simplified drawing has a few kilobytes
+    points: int = 200_000
+    coordinate: float = 1e6  # beyond it a drawing is a mistake, and sums of squares lose their digits
+    unpacked_bytes: int = 16 * 2**30  # of one .ndjson.gz; QuickDraw's largest raw class has 3 GB
+
+
+DRAWINGS = DrawingLimits()
+
 FEATURES_BYTES = 8 * 2**30  # unpacked arrays of one `evaluate --features`: four million vectors of 512 float32
 
 LARGEST_RASTER = 2048  # side in pixels; a drawing takes 16 bytes a pixel while it is drawn

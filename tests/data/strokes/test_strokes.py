@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import gzip
 import json
 from pathlib import Path
 
@@ -11,11 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tf_ssgn.data.strokes.folder import find_drawings, write_rasters
+from tf_ssgn.data.strokes import raster as raster_module
+from tf_ssgn.data.strokes.folder import write_rasters
 from tf_ssgn.data.strokes.raster import Drawing, read_ndjson, render
-from tf_ssgn.data.strokes.svg import parse_path, read_svg
+from tf_ssgn.data.strokes.svg import render_svg
 from tf_ssgn.errors import UserError
-from tf_ssgn.settings import Raster
+from tf_ssgn.settings import DRAWINGS, Raster
 
 
 def ink(drawing: Drawing, raster: Raster | None = None) -> np.ndarray:
@@ -70,7 +73,7 @@ def test_ndjson(tmp_path: Path) -> None:
     ]
     path = tmp_path / "cat.ndjson"
     path.write_text("\n".join(map(json.dumps, rows)) + "\n\n")
-    one, two = read_ndjson(path)
+    one, two = read_ndjson(path, pytest.fail)
     assert (one.key, one.word, len(one.strokes)) == ("1", "cat", 2)
     np.testing.assert_array_equal(one.strokes[0], [[0, 0], [10, 20]])
     np.testing.assert_array_equal(two.strokes[0], [[0.5, 0], [10, 20]])
@@ -87,8 +90,9 @@ FAULTY_LINES = (
 def test_faulty_ndjson_names_the_line(tmp_path: Path, line: str) -> None:
     path = tmp_path / "cat.ndjson"
     path.write_text('{"drawing": [[[0, 1], [0, 1]]]}\n' + line + "\n")
-    with pytest.raises(UserError, match="line 2: not a QuickDraw drawing"):
-        list(read_ndjson(path))
+    faults: list[str] = []
+    assert len(list(read_ndjson(path, faults.append))) == 1
+    assert len(faults) == 1 and "line 2: not a QuickDraw drawing" in faults[0]
 
 
 VALUES = st.none() | st.integers() | st.floats() | st.text(max_size=3)
@@ -100,132 +104,161 @@ def test_any_json_gives_drawings_or_one_line(tmp_path_factory: pytest.TempPathFa
     path = tmp_path_factory.getbasetemp() / "fuzz.ndjson"
     path.write_text(json.dumps({"drawing": value}))
     try:
-        for drawing in read_ndjson(path):
+        for drawing in read_ndjson(path, lambda fault: None):
             render(drawing, Raster(size=16, padding=2))
     except UserError:
         pass
 
 
-def test_path_commands() -> None:
-    (square,) = parse_path("M 0 0 L10,0 v 10 H0 z")
-    np.testing.assert_array_equal(square, [[0, 0], [10, 0], [10, 10], [0, 10], [0, 0]])
-    first, second = parse_path("m1 1 2 0 0 2m5,5-1-1")
-    np.testing.assert_array_equal(first, [[1, 1], [3, 1], [3, 3]])
-    np.testing.assert_array_equal(second, [[8, 8], [7, 7]])
-    _, after = parse_path("M0 0h4v4z l1 1")
-    np.testing.assert_array_equal(after, [[0, 0], [1, 1]])
-    (dense,) = parse_path("M1.5.5-2e1.25")
-    np.testing.assert_array_equal(dense, [[1.5, 0.5], [-20, 0.25]])
-
-
-def test_curves_agree_with_their_formulas() -> None:
-    t = np.linspace(0, 1, 17)[:, None]
-    p = [np.array(point, float) for point in ((0, 0), (0, 10), (10, 10), (10, 0))]
-    cubic = (1 - t) ** 3 * p[0] + 3 * (1 - t) ** 2 * t * p[1] + 3 * (1 - t) * t**2 * p[2] + t**3 * p[3]
-    np.testing.assert_allclose(parse_path("M0 0C0 10 10 10 10 0")[0], cubic, atol=1e-12)
-    np.testing.assert_allclose(parse_path("M5 5c0 10 10 10 10 0")[0], cubic + 5, atol=1e-12)
-    quadratic = (1 - t) ** 2 * p[0] + 2 * (1 - t) * t * p[1] + t**2 * p[2]
-    np.testing.assert_allclose(parse_path("M0 0Q0 10 10 10")[0], quadratic, atol=1e-12)
-    smooth = parse_path("M0 0C0 10 10 10 10 0S20-10 20 0")[0]
-    np.testing.assert_allclose(smooth, parse_path("M0 0C0 10 10 10 10 0C10-10 20-10 20 0")[0], atol=1e-12)
-    np.testing.assert_allclose(
-        parse_path("M0 0Q5 5 10 0T20 0")[0], parse_path("M0 0Q5 5 10 0Q15-5 20 0")[0], atol=1e-12
-    )
-    np.testing.assert_allclose(parse_path("M0 0L5 5S8 8 9 0")[0][1:], parse_path("M5 5C5 5 8 8 9 0")[0], atol=1e-12)
-
-
-@pytest.mark.parametrize(
-    "data", ["L1 1", "M1", "M0 0 C1 2 3", "M0 0 A1 1 0 0 0 2 2", "5 5", "M0 0z 1 1", "M0 0 L#", "M M"]
-)
-def test_faulty_paths(data: str) -> None:
-    with pytest.raises(ValueError):
-        parse_path(data)
-
-
-@settings(deadline=None)  # other work on the machine must not fail a test
-@given(st.text("MmLlCcZzSsQqTtHhVv 0123.-eE,", max_size=40))
-def test_any_path_gives_strokes_or_a_value_error(data: str) -> None:
-    try:
-        assert all(stroke.ndim == 2 and stroke.shape[1] == 2 and len(stroke) for stroke in parse_path(data))
-    except ValueError:
-        pass
-
-
 def svg(path: Path, body: str, attributes: str = 'viewBox="0 0 800 800"') -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg" {attributes}>{body}</svg>')
     return path
 
 
-def test_svg_groups_and_transforms(tmp_path: Path) -> None:
-    body = """<defs><path d="M0 0L800 800"/></defs>
-      <g fill="none" transform="translate(100,50) scale(2)"><g transform="rotate(90)"><path d="M0 0 L10 0"/></g>
-      <line x1="0" y1="0" x2="5" y2="5"/><polyline points="0,0 1,1 2,0"/></g>
-      <polygon points="0 0 4 0 4 4" transform="matrix(1 0 0 1 10 20)"/>"""
-    drawing = read_svg(svg(tmp_path / "7.svg", body))
-    assert drawing.key == "7" and drawing.frame == (0, 0, 800, 800) and len(drawing.strokes) == 4
-    np.testing.assert_allclose(drawing.strokes[0], [[100, 50], [100, 70]], atol=1e-9)
-    np.testing.assert_allclose(drawing.strokes[1], [[100, 50], [110, 60]])
-    np.testing.assert_allclose(drawing.strokes[3], [[10, 20], [14, 20], [14, 24], [10, 20]])
+RASTER_80 = Raster(size=80, line_width=2, padding=8)
+PEN = 'fill="none" stroke="black" stroke-width="20"'
 
 
-def test_an_svg_keeps_its_place_on_its_canvas(tmp_path: Path) -> None:
-    drawing = read_svg(svg(tmp_path / "a.svg", '<path d="M200 200H600V600H200Z"/>'))
-    assert box(ink(drawing, Raster(size=80, line_width=2)))[0] == pytest.approx(20, abs=1)
-    free = read_svg(svg(tmp_path / "b.svg", '<path d="M200 200H600V600H200Z"/>', ""))
-    assert box(ink(free, Raster(size=80, line_width=2, padding=8)))[0] == pytest.approx(8, abs=1)
+def svg_box(path: Path) -> tuple[int, int, int, int]:
+    picture = render_svg(path, RASTER_80)
+    assert (picture.mode, picture.size) == ("L", (80, 80))
+    return box(np.asarray(picture) < 128)
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        "", "<svg", "<svg></svg>", '<svg><path d="M0 0 A1 1 0 0 0 2 2"/></svg>', '<svg><path d="M0 0 L1e999 0"/></svg>',
-        '<!DOCTYPE x [<!ENTITY a "b">]><svg><path d="M0 0L1 1"/>&a;</svg>', '<svg><line x1="a"/></svg>',
-        '<svg><g transform="matrix(1 2)"><path d="M0 0L1 1"/></g></svg>',
-        '<svg><g transform="scale()"><path d="M0 0L1 1"/></g></svg>',
-    ],
-)  # fmt: skip
-def test_faulty_svg(tmp_path: Path, content: str) -> None:
-    path = tmp_path / "a.svg"
-    path.write_text(content)
-    with pytest.raises(UserError, match="a.svg: .*expected an SVG"):
-        read_svg(path)
+SQUARE = f'<path d="M200 200H600V600H200Z" {PEN}/>'
+AT = {
+    "groups and transforms": (f'<g transform="translate(100,0) scale(2)"><path d="M100 200H300" {PEN} '
+                              f'transform="rotate(90 200 200)"/></g>', (48, 20, 51, 59)),
+    "a circle": (f'<circle cx="400" cy="400" r="200" {PEN}/>', (19, 19, 60, 60)),
+    "an ellipse": (f'<ellipse cx="400" cy="400" rx="200" ry="100" {PEN}/>', (19, 29, 60, 50)),
+    "a rectangle": (f'<rect x="200" y="200" width="400" height="100" {PEN}/>', (19, 19, 60, 30)),
+    "an arc": (f'<path d="M200 400A200 200 0 0 1 600 400" {PEN}/>', (19, 19, 60, 39)),
+    "use of a symbol": (f'<symbol id="s">{SQUARE}</symbol><use href="#s" x="100"/>', (29, 19, 70, 60)),
+    "use of what is defined": (f'<defs><g id="d">{SQUARE}</g></defs><use href="#d" y="100"/>', (19, 29, 60, 70)),
+    "skew": (f'<g transform="skewX(45)"><path d="M100 100V600" {PEN}/></g>', (20, 10, 70, 59)),
+    "a style sheet": ("<style>.pen {stroke: black; stroke-width: 20; fill: none}</style>"
+                      '<path class="pen" d="M200 200H600V600H200Z"/>', (19, 19, 60, 60)),
+}  # fmt: skip
 
 
-def test_deeply_nested_svg(tmp_path: Path) -> None:
-    depth = 5000
-    path = svg(tmp_path / "deep.svg", "<g>" * depth + '<path d="M0 0L1 1"/>' + "</g>" * depth)
-    assert len(read_svg(path).strokes) == 1
+@pytest.mark.parametrize("body,expected", AT.values(), ids=AT)
+def test_an_svg_is_drawn_as_a_browser_shows_it(tmp_path: Path, body: str, expected: tuple[int, ...]) -> None:
+    assert svg_box(svg(tmp_path / "a.svg", body)) == pytest.approx(expected, abs=1)
+
+
+HIDDEN = (
+    *('style="display:none"', 'display="none"', 'visibility="hidden"', 'opacity="0"', 'style="stroke:none"'),
+    *('stroke="none"', 'stroke-opacity="0"', 'stroke="white"'),
+)
+
+
+@pytest.mark.parametrize("how", HIDDEN)
+def test_what_is_hidden_is_not_drawn(tmp_path: Path, how: str) -> None:
+    over = f'<path d="M0 0L800 800" fill="none" stroke="black" stroke-width="20" {how}/>'
+    if "stroke=" in how:
+        over = over.replace('stroke="black"', "", 1)
+    assert svg_box(svg(tmp_path / "a.svg", f"{SQUARE}<g {how if 'stroke' not in how else ''}>{over}</g>")) == (
+        pytest.approx((19, 19, 60, 60), abs=1)
+    )
+
+
+def test_an_svg_without_a_canvas_fills_the_raster_less_its_padding(tmp_path: Path) -> None:
+    left, top, right, bottom = svg_box(svg(tmp_path / "b.svg", SQUARE, ""))
+    assert (left, top) == pytest.approx((8, 8), abs=1) and (right, bottom) == pytest.approx((71, 71), abs=1)
+
+
+def test_an_svg_reaches_no_other_file(tmp_path: Path) -> None:
+    Image.new("L", (8, 8), 0).save(tmp_path / "secret.png")
+    places = [f"{tmp_path}/secret.png", f"file://{tmp_path}/secret.png", "secret.png"]
+    images = "".join(f'<image href="{place}" width="800" height="800"/>' for place in places)
+    assert svg_box(svg(tmp_path / "a.svg", images + SQUARE)) == pytest.approx((19, 19, 60, 60), abs=1)
+
+
+def tower(levels: int) -> str:
+    """Each level uses the one below ten times."""
+    defined = "".join(f'<g id="l{n + 1}">' + f'<use href="#l{n}"/>' * 10 + "</g>" for n in range(levels))
+    return f'<defs><path id="l0" d="M0 0L9 9"/>{defined}</defs><use href="#l{levels}"/>'
+
+
+FAULTY = {
+    "": "no element found", "<svg": "unclosed token", "<svg/>": "", "<svg></svg>": "",
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"/>': "nothing is drawn",
+    '<!DOCTYPE x [<!ENTITY a "b">]><svg><path d="M0 0"/>&a;</svg>': "entities",
+    f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9">{tower(9)}</svg>': "more than 100,000 elements",
+    '<svg xmlns="http://www.w3.org/2000/svg"><g id="a"><use href="#a"/></g></svg>': "refers to itself",
+    '<svg xmlns="http://www.w3.org/2000/svg">' + "<g>" * 5000 + "</g>" * 5000 + "</svg>": "",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("content,says", FAULTY.items(), ids=map(str, range(len(FAULTY))))
+def test_faulty_svg(tmp_path: Path, content: str, says: str) -> None:
+    (tmp_path / "a.svg").write_text(content)
+    with pytest.raises(UserError, match=f"a.svg: .*{says}.*expected an SVG"):
+        render_svg(tmp_path / "a.svg", RASTER_80)
+
+
+def test_a_bad_drawing_is_named_and_the_rest_goes_on(tmp_path: Path) -> None:
+    svg(tmp_path / "source" / "cat" / "1.svg", SQUARE)
+    svg(tmp_path / "source" / "cat" / "2.svg", "")
+    svg(tmp_path / "source" / "cat" / "3.SVG", SQUARE)
+    cow = {"word": "cow", "drawing": [[[0, 9], [0, 9]]]}
+    lines = [cow, cow | {"drawing": 3}, cow | {"recognized": False}, cow | {"word": "../evil"}, cow]
+    (tmp_path / "source" / "full_simplified_cow.ndjson").write_text("\n".join(map(json.dumps, lines)))
+    written = write_rasters(tmp_path / "source", tmp_path / "sketch", recognized=True)
+    assert dict(written.counts) == {"cat": 2, "cow": 2} and written.unrecognized == 1
+    assert sorted(path.name for path in (tmp_path / "sketch" / "cat").iterdir()) == ["1.png", "3.png"]
+    said = "\n".join(written.faults)
+    assert len(written.faults) == 3 and "2.svg: nothing is drawn" in said and "line 2" in said and "../evil" in said
+
+
+def test_a_packed_file_is_read_and_a_damaged_one_as_far_as_it_goes(tmp_path: Path) -> None:
+    content = b"\n".join(json.dumps({"word": "cow", "drawing": [[[0, n], [0, 9]]]}).encode() for n in range(2000))
+    (tmp_path / "x.ndjson.gz").write_bytes(gzip.compress(content))
+    assert len(list(read_ndjson(tmp_path / "x.ndjson.gz", pytest.fail))) == 2000
+    (tmp_path / "x.ndjson.gz").write_bytes(gzip.compress(content)[:-200])
+    faults: list[str] = []
+    assert 0 < len(list(read_ndjson(tmp_path / "x.ndjson.gz", faults.append))) < 2000
+    assert len(faults) == 1 and "damaged archive" in faults[0]
+
+
+def test_a_packed_bomb_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        raster_module, "DRAWINGS", dataclasses.replace(DRAWINGS, unpacked_bytes=2**20, line_bytes=2**16)
+    )
+    (tmp_path / "x.ndjson.gz").write_bytes(gzip.compress(b"[" * 2**24))
+    faults: list[str] = []
+    assert list(read_ndjson(tmp_path / "x.ndjson.gz", faults.append)) == [] and faults
 
 
 def test_folders_of_drawings(tmp_path: Path) -> None:
     source = tmp_path / "source"
     (source / "hot air balloon").mkdir(parents=True)
-    svg(source / "hot air balloon" / "1.svg", '<path d="M0 0L1 1"/>')
+    svg(source / "hot air balloon" / "1.svg", SQUARE)
     rows = [{"key_id": key, "drawing": [[[0, 9], [0, 9]]]} for key in ("5", "../../evil", "6")]
     (source / "cat.ndjson").write_text("\n".join(map(json.dumps, rows)))
-    assert write_rasters(source, tmp_path / "sketch") == {"cat": 3, "hot air balloon": 1}
+    assert write_rasters(source, tmp_path / "sketch").counts == {"cat": 3, "hot air balloon": 1}
     written = sorted(str(path.relative_to(tmp_path / "sketch")) for path in (tmp_path / "sketch").rglob("*.*"))
     assert written == ["cat/5.png", "cat/6.png", "cat/drawing-2.png", "hot air balloon/1.png"]
     assert Image.open(tmp_path / "sketch" / "cat" / "5.png").size == (256, 256)
-    assert [name for name, _ in find_drawings(source, per_class=1)] == ["cat", "hot air balloon"]
-    with pytest.raises(UserError, match="no drawings; expected <class>.ndjson"):
+    assert write_rasters(source, tmp_path / "few", per_class=1).counts == {"cat": 1, "hot air balloon": 1}
+    with pytest.raises(UserError, match="no drawings; expected"):
         write_rasters(tmp_path / "sketch", tmp_path / "other")
 
 
 def test_drawings_of_one_key_are_kept_apart(tmp_path: Path) -> None:
     source, target = tmp_path / "source", tmp_path / "sketch"
     (source / "cat").mkdir(parents=True)
-    svg(source / "cat" / "7.svg", '<path d="M0 0L1 1"/>')
+    svg(source / "cat" / "7.svg", SQUARE)
     keys = ("7", "7", "7_2", "A", "a", "7")
     rows = [{"key_id": key, "drawing": [[[0, 9], [0, 9]]]} for key in keys]
     (source / "cat.ndjson").write_text("\n".join(map(json.dumps, rows)))
     (source / "dog.ndjson").write_text(json.dumps(rows[0]))
-    assert write_rasters(source, target) == {"cat": 7, "dog": 1}
+    assert write_rasters(source, target).counts == {"cat": 7, "dog": 1}
     written = sorted(str(path.relative_to(target)) for path in target.rglob("*.png"))
     assert written == [*(f"cat/{key}.png" for key in ("7", "7_2", "7_2_2", "7_3", "7_4", "A", "a_2")), "dog/7.png"]
-    assert write_rasters(source, target) == {"cat": 7, "dog": 1}  # again: the same files
+    assert write_rasters(source, target).counts == {"cat": 7, "dog": 1}  # again: the same files
     assert sum(1 for _ in target.rglob("*.png")) == 8
-    assert [name for name, _ in find_drawings(source, per_class=2)] == ["cat", "cat", "dog"]
 
 
 @pytest.mark.shared
@@ -233,7 +266,7 @@ def test_real_quickdraw_looks_as_its_png(shared: Path) -> None:
     folder = shared / "data" / "quickdraw_for_sketchy"
     overlaps, errors = [], []
     for name in ("airplane", "cat", "giraffe", "violin", "zebra"):
-        for drawing in list(read_ndjson(folder / "strokes" / f"{name}.ndjson"))[:10]:
+        for drawing in list(read_ndjson(folder / "strokes" / f"{name}.ndjson", pytest.fail))[:10]:
             reference = np.asarray(Image.open(folder / "sketch" / name / f"{drawing.key}.png").convert("L"), float)
             ours = np.asarray(render(drawing), float)
             both, either = (ours < 128) & (reference < 128), (ours < 128) | (reference < 128)

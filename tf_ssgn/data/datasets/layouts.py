@@ -18,7 +18,7 @@ PLAIN = "sketch/<class> + photo/<class>"
 PARTS = "train/{sketch,photo}/<class> + val/{sketch,photo}/<class>"
 SKETCHY = "256x256/{sketch,photo}/tx_000000000000/<class> + EXTEND_image_sketchy/<class> (Sketchy)"
 TUBERLIN = "png/<class> + ImageResized/<class> (TU-Berlin)"
-QUICKDRAW = "sketches/<class> + images/<class> (QuickDraw-Extended)"
+QUICKDRAW = "sketches/<class> + images/<class>, or QuickDraw_{sketches,images}_final/<class> (QuickDraw-Extended)"
 FILE_LISTS = "file lists *sketch*.txt + *photo*.txt"
 LAYOUTS = (PLAIN, PARTS, SKETCHY, TUBERLIN, QUICKDRAW, FILE_LISTS)
 
@@ -26,7 +26,9 @@ ORIGINAL_TRANSFORM = "tx_000000000000"  # Sketchy's name for its images as they 
 # The extended folder is published with 12,499 of the 12,500 original names, so a hundredth of slack recognises it.
 SAME_PHOTOS = 0.99
 # The first folder of a published list's paths tells which dataset it is of.
-_LISTED = {"256x256": "sketchy", "png": "tuberlin", "png_ready": "tuberlin", "sketches": "quickdraw"}
+_LISTED = {"256x256": "sketchy", "png": "tuberlin", "png_ready": "tuberlin"} | dict.fromkeys(
+    ("sketches", "QuickDraw_sketches_final"), "quickdraw"
+)
 
 
 @dataclass
@@ -96,7 +98,8 @@ def _tuberlin(root: str, duplicates: bool) -> Found | None:
 
 
 def _quickdraw(root: str, duplicates: bool) -> Found | None:
-    return _pair("quickdraw", QUICKDRAW, _have(root, "sketches"), _have(root, "images"))
+    sketches = _have(root, "sketches") or _have(root, "QuickDraw_sketches_final")
+    return _pair("quickdraw", QUICKDRAW, sketches, _have(root, "images") or _have(root, "QuickDraw_images_final"))
 
 
 def _plain(root: str, duplicates: bool) -> Found | None:

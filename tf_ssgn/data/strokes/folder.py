@@ -4,65 +4,119 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
-from itertools import chain, groupby, islice
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
 
 from tf_ssgn.common import atomic
 from tf_ssgn.common.names import printable
-from tf_ssgn.data.strokes.raster import Drawing, check_raster, read_ndjson, render
-from tf_ssgn.data.strokes.svg import read_svg
+from tf_ssgn.data.folders import is_system
+from tf_ssgn.data.strokes.raster import check_raster, read_ndjson, render
+from tf_ssgn.data.strokes.svg import render_svg
 from tf_ssgn.errors import UserError
 from tf_ssgn.settings import RASTER, Raster
 
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,120}")  # a key becomes a file name, so it must not lead elsewhere
-READERS: dict[str, Callable[[Path], Iterable[Drawing]]] = {
-    ".ndjson": read_ndjson,
-    ".svg": lambda path: [read_svg(path)],
-}
+_CLASS = re.compile(r"[^\W_][^/\\\x00-\x1f\x7f]{0,120}")  # the same for a class that a line names
+_FILE = re.compile(r"(?:full_)?(?:simplified_|raw_|binary_)?(.+?)\.ndjson(?:\.gz)?", re.IGNORECASE)
 
 
-def find_drawings(source: str | os.PathLike[str], per_class: int = 0) -> Iterator[tuple[str, Drawing]]:
-    """Yields (class, drawing) of `<class>.ndjson` and `<class>/*.svg` files, or of one such file; sorted.
+class Source(NamedTuple):
+    """One drawing: its class, a name for its file, and what makes its picture."""
+
+    label: str
+    key: str
+    draw: Callable[[Raster], Image.Image]
+
+
+@dataclass
+class Written:
+    """What `write_rasters` did.
+
+    Attributes:
+        counts: drawings written, by class.
+        faults: a line for each drawing that could not be used.
+        unrecognized: drawings left out because the game's classifier did not know them.
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+    faults: list[str] = field(default_factory=list)
+    unrecognized: int = 0
+
+
+def find_drawings(source: str | os.PathLike[str], written: Written, recognized: bool = False) -> Iterator[Source]:
+    """The drawings of `*.ndjson`, `*.ndjson.gz` and `<class>/*.svg` files, or of one such file; files in order.
+
+    The class of a QuickDraw drawing is the `word` of its line, and the file's name where the line has none.
 
     Args:
-        per_class: take this many drawings of each class at most; 0 takes all.
+        recognized: leaves out, and counts, what the game's classifier did not recognise.
 
     Raises:
-        UserError: nothing of the kind there, or a file that cannot be read.
+        UserError: nothing of the kind there, or a file that cannot be opened.
     """
     root = Path(source)
-    files = [root] if root.is_file() else [*root.glob("*.ndjson"), *root.glob("*/*.svg")]
-    files = sorted((path for path in files if path.suffix.lower() in READERS), key=lambda path: (_class(path), path))
+    files = [root] if root.is_file() else sorted(_below(root))
+    files = [path for path in files if _FILE.fullmatch(path.name) or path.suffix.lower() == ".svg"]
     if not files:
-        raise UserError(f"{printable(os.fspath(source))}: no drawings; expected <class>.ndjson or <class>/*.svg files")
-    for name, of_class in groupby(files, _class):
-        drawings = chain.from_iterable(READERS[path.suffix.lower()](path) for path in of_class)
-        yield from ((name, drawing) for drawing in islice(drawings, per_class or None))
+        raise UserError(f"{printable(os.fspath(source))}: no drawings; expected *.ndjson or <class>/*.svg files")
+    for path in files:
+        if not (named := _FILE.fullmatch(path.name)):
+            yield Source(path.absolute().parent.name, path.stem, partial(render_svg, path))
+            continue
+        for drawing in read_ndjson(path, written.faults.append):
+            label = drawing.word.strip() or named[1]
+            if not _CLASS.fullmatch(label):
+                written.faults.append(f"{printable(str(path))}: the word {printable(label)!r} cannot name a folder")
+            elif recognized and not drawing.recognized:
+                written.unrecognized += 1
+            else:
+                yield Source(label, drawing.key, partial(render, drawing))
 
 
-def _class(path: Path) -> str:
-    return path.stem if path.suffix.lower() == ".ndjson" else path.absolute().parent.name
+def _below(root: Path) -> Iterator[Path]:
+    for path in [*root.glob("*"), *root.glob("*/*")]:
+        parts = path.relative_to(root).parts
+        wanted = ".svg" if len(parts) == 2 else (".ndjson", ".ndjson.gz")
+        if path.name.lower().endswith(wanted) and not any(map(is_system, parts)):
+            yield path
 
 
 def write_rasters(
-    source: str | os.PathLike[str], folder: str | os.PathLike[str], raster: Raster = RASTER, per_class: int = 0
-) -> dict[str, int]:
-    """Writes `folder/<class>/<key>.png` for each drawing; a file is whole or absent. Returns the count by class.
+    source: str | os.PathLike[str],
+    folder: str | os.PathLike[str],
+    raster: Raster = RASTER,
+    per_class: int = 0,
+    recognized: bool = False,
+) -> Written:
+    """Writes `folder/<class>/<key>.png` for each drawing; a file is whole or absent, a bad drawing is named.
 
     Drawings of a class that have one key are kept apart: `7`, `7_2`, `7_3` (`7-2` would name a drawing of photo 7).
+
+    Args:
+        per_class: writes this many drawings of each class at most; 0 writes all.
     """
     check_raster(raster)
-    counts: dict[str, int] = {}
-    taken: dict[str, int] = {}  # of the class at hand: classes come one after the other
-    for name, drawing in find_drawings(source, per_class):
-        if name not in counts:
-            taken.clear()
-        number = counts[name] = counts.get(name, 0) + 1
-        key = _free(drawing.key if _SAFE.fullmatch(drawing.key) else f"drawing-{number}", taken)
-        with atomic.writing(Path(folder) / name / f"{key}.png") as temporary:
-            render(drawing, raster).save(temporary, format="PNG")
-    return counts
+    written = Written()
+    taken: dict[str, dict[str, int]] = {}
+    for label, key, draw in find_drawings(source, written, recognized):
+        if per_class and written.counts[label] >= per_class:
+            continue
+        try:
+            picture = draw(raster)
+        except UserError as error:
+            written.faults.append(str(error))
+            continue
+        written.counts[label] += 1
+        name = key if _SAFE.fullmatch(key) else f"drawing-{written.counts[label]}"
+        with atomic.writing(Path(folder) / label / f"{_free(name, taken.setdefault(label, {}))}.png") as temporary:
+            picture.save(temporary, format="PNG")
+    return written
 
 
 def _free(key: str, taken: dict[str, int]) -> str:

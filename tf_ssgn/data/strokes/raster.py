@@ -1,10 +1,12 @@
-"""Drawings kept as strokes to rasters: QuickDraw's simplified `.ndjson` and simple `.svg` files (TU-Berlin)."""
+"""Drawings kept as strokes to rasters: QuickDraw's `.ndjson` files."""
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,12 +14,9 @@ from PIL import Image, ImageDraw
 
 from tf_ssgn.common.names import printable
 from tf_ssgn.errors import UserError
-from tf_ssgn.settings import LARGEST_RASTER, RASTER, Raster
+from tf_ssgn.settings import DRAWINGS, LARGEST_RASTER, RASTER, Raster
 
 SUPERSAMPLING = 4  # Pillow's lines are hard-edged; drawn this much larger and averaged they have 16 grey levels
-MAX_LINE_BYTES = 4 * 2**20  # a simplified drawing has a few kilobytes
-MAX_POINTS = 200_000
-MAX_COORDINATE = 1e6  # beyond it a drawing is a mistake, and sums of squares lose their digits
 
 
 @dataclass(frozen=True)
@@ -25,15 +24,15 @@ class Drawing:
     """One drawing: each stroke float64 `[N, 2]`, x to the right, y down, in any unit.
 
     Attributes:
-        key: names the file it becomes; QuickDraw's `key_id`, or the stem of an SVG.
+        key: names the file it becomes: QuickDraw's `key_id`.
         word: the class as the source names it, "" where it does not.
-        frame: left, top, width and height of the canvas it was drawn on, where that is known.
+        recognized: whether the game's classifier knew what it was; True where the source does not say.
     """
 
     key: str
     word: str
     strokes: tuple[np.ndarray, ...]
-    frame: tuple[float, float, float, float] | None = None
+    recognized: bool = True
 
 
 def check_raster(raster: Raster) -> None:
@@ -49,8 +48,7 @@ def check_raster(raster: Raster) -> None:
 def render(drawing: Drawing, raster: Raster = RASTER) -> Image.Image:
     """Black strokes on white, mode L, `[size, size]`.
 
-    The longer side of the drawing fills the size less the padding, the shorter one is centred. A drawing with a frame
-    keeps its place in it, and the frame fills the whole size: it has a margin of its own.
+    The longer side of the drawing fills the size less the padding, the shorter one is centred.
 
     Raises:
         UserError: no points, or as `check_raster`.
@@ -61,9 +59,6 @@ def render(drawing: Drawing, raster: Raster = RASTER) -> Image.Image:
         raise UserError(f"drawing {printable(drawing.key)} has no strokes; expected at least one")
     points = np.concatenate(drawing.strokes)
     low, high = points.min(axis=0), points.max(axis=0)
-    if drawing.frame:
-        low = np.array(drawing.frame[:2])
-        high, inner = low + drawing.frame[2:], raster.size
     extent = float(max(high - low)) or 1.0  # a single dot has none
     scale = inner / extent * SUPERSAMPLING
     offset = raster.size * SUPERSAMPLING / 2 - (low + high) / 2 * scale
@@ -86,34 +81,58 @@ def _draw(pen: ImageDraw.ImageDraw, points: np.ndarray, width: float) -> None:
             pen.ellipse((x - radius, y - radius, x + radius - 1, y + radius - 1), fill=0)
 
 
-def read_ndjson(path: str | os.PathLike[str]) -> Iterator[Drawing]:
+def read_ndjson(path: str | os.PathLike[str], fault: Callable[[str], None]) -> Iterator[Drawing]:
     """Yields the drawings of a QuickDraw file, simplified (`[[x...], [y...]]`) or raw (`[[x...], [y...], [t...]]`).
 
+    Args:
+        path: `.ndjson`, or the same packed as `.ndjson.gz`.
+        fault: is told of each line that is not a drawing, and of an archive that breaks off; the rest goes on.
+
     Raises:
-        UserError: no such file, or a line that is not a drawing; it names the line.
+        UserError: no such file.
     """
     where = printable(os.fspath(path))
-    number = 0
+    packed = os.fspath(path).lower().endswith(".gz")
+    number = unpacked = 0
     try:
-        with open(path, "rb") as handle:
-            while line := handle.readline(MAX_LINE_BYTES):
+        with gzip.open(path, "rb") if packed else open(path, "rb") as handle:
+            while line := handle.readline(DRAWINGS.line_bytes):
                 number += 1
-                if line.strip():
-                    yield _parse(json.loads(line), number)
+                unpacked += len(line)
+                whole = True
+                while len(line) == DRAWINGS.line_bytes and not line.endswith(b"\n"):  # the rest of what is too long
+                    line, whole = handle.readline(DRAWINGS.line_bytes), False
+                    unpacked += len(line)
+                    if packed and unpacked > DRAWINGS.unpacked_bytes:
+                        break
+                if packed and unpacked > DRAWINGS.unpacked_bytes:
+                    fault(f"{where}: more than {DRAWINGS.unpacked_bytes:,} bytes when unpacked; the rest is left out")
+                    return
+                if not whole:
+                    fault(f"{where}, line {number}: longer than {DRAWINGS.line_bytes:,} bytes")
+                    continue
+                try:
+                    drawing = _parse(json.loads(line), number) if line.strip() else None
+                except (ValueError, LookupError, TypeError, OverflowError, RecursionError, AttributeError) as error:
+                    fault(
+                        f"{where}, line {number}: not a QuickDraw drawing ({error}); expected JSON with `drawing`, a "
+                        "list of strokes [[x, ...], [y, ...]]"
+                    )
+                    continue
+                if drawing:
+                    yield drawing
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        fault(f"{where}, after line {number}: a damaged archive ({error})")
     except OSError as error:
         raise UserError(f"drawings {where}: {error.strerror or error}; expected a readable .ndjson file") from None
-    except (ValueError, LookupError, TypeError, OverflowError, RecursionError) as error:
-        raise UserError(
-            f"drawings {where}, line {number}: not a QuickDraw drawing ({error}); expected JSON with `drawing`, "
-            f"a list of strokes [[x, ...], [y, ...]]"
-        ) from None
 
 
 def _parse(row: dict, number: int) -> Drawing:
     strokes = tuple(_stroke(stroke) for stroke in row["drawing"])
-    if not strokes or sum(map(len, strokes)) > MAX_POINTS:
-        raise ValueError(f"{sum(map(len, strokes)):,} points")
-    return Drawing(str(row.get("key_id", number)), str(row.get("word", "")), strokes)
+    points = sum(map(len, strokes))
+    if not strokes or points > DRAWINGS.points:
+        raise ValueError(f"{points:,} points")
+    return Drawing(str(row.get("key_id", number)), str(row.get("word", "")), strokes, bool(row.get("recognized", True)))
 
 
 def _stroke(stroke: Sequence[Sequence[float]]) -> np.ndarray:
@@ -126,5 +145,5 @@ def check_points(points: np.ndarray) -> None:
     """Refuses what cannot be drawn: a stroke must be `[N, 2]`, N at least 1, with plausible coordinates."""
     if points.ndim != 2 or points.shape[1] != 2 or not len(points):
         raise ValueError("a stroke without points")
-    if not (np.abs(points) <= MAX_COORDINATE).all():
-        raise ValueError(f"a coordinate that is not between -{MAX_COORDINATE:,.0f} and {MAX_COORDINATE:,.0f}")
+    if not (np.abs(points) <= DRAWINGS.coordinate).all():
+        raise ValueError(f"a coordinate that is not between -{DRAWINGS.coordinate:,.0f} and {DRAWINGS.coordinate:,.0f}")
