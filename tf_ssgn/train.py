@@ -20,6 +20,7 @@ import numpy as np
 from tf_ssgn import config as configuration
 from tf_ssgn.common import cli
 from tf_ssgn.common.atomic import LEFTOVER
+from tf_ssgn.common.vectors import unit
 from tf_ssgn.config import PRESETS, Config
 from tf_ssgn.errors import UserError
 
@@ -205,12 +206,11 @@ def _semantics(split, config: Config, cache: str | None):
         names = seen + split.unseen
     except UserError as error:  # only the oracle and `explain` need them
         cli.log(f"note: unseen classes go without vectors ({error}); the oracle is left out")
-    vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors = unit(vectors)
     vectors = vectors - vectors[: len(seen)].mean(axis=0)
     if len(seen) > 1 and np.abs(vectors[: len(seen)]).max() < 1e-6:
         raise UserError(f"{source}: all {len(seen)} classes have the same vector; use vectors that tell them apart")
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return Semantics(names, (vectors / np.maximum(length, 1e-12)).astype(np.float32))
+    return Semantics(names, unit(vectors).astype(np.float32))
 
 
 def _refuse_other(run, config: Config, split) -> None:

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from tf_ssgn.common.cores import cores
 from tf_ssgn.evaluation.hashing import fit_itq, rank_codes
 from tf_ssgn.evaluation.inputs import encode_labels
 from tf_ssgn.evaluation.metrics import measure, per_query_features, score_features
-from tf_ssgn.evaluation.ranking import cores
 from tf_ssgn.evaluation.threads import one_blas_thread
 
 # name: (queries, photos, dimension, classes, rounds)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tf_ssgn.common.vectors import unit
 from tf_ssgn.errors import UserError
 from tf_ssgn.evaluation.inputs import unit_rows
 
@@ -36,8 +37,8 @@ def expand(queries: Any, gallery: Any, k: int) -> tuple[np.ndarray, np.ndarray]:
     if not 1 <= k <= MOST_NEIGHBOURS:
         raise UserError(f"received {k} neighbours, expected 1 to {MOST_NEIGHBOURS:,}")
     queries, gallery = unit_rows(queries, "queries"), unit_rows(gallery, "gallery")
-    photos = _unit(_neighbours(gallery, gallery, k))
-    return _unit(queries + _neighbours(queries, photos, k)), photos
+    photos = unit(_neighbours(gallery, gallery, k))
+    return unit(queries + _neighbours(queries, photos, k)), photos
 
 
 def _neighbours(rows: np.ndarray, gallery: np.ndarray, k: int) -> np.ndarray:
@@ -51,7 +52,3 @@ def _neighbours(rows: np.ndarray, gallery: np.ndarray, k: int) -> np.ndarray:
         for row, members in enumerate(nearest, start):
             sums[row] = gallery[members].sum(axis=0)
     return sums
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)

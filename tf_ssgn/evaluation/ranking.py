@@ -13,7 +13,6 @@ waits for a matrix product to be shared out and gathered, and the metrics of one
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tf_ssgn.common.cores import cores
 from tf_ssgn.errors import UserError
 from tf_ssgn.evaluation.inputs import Labels, matrix
 from tf_ssgn.evaluation.threads import one_blas_thread
@@ -218,11 +218,6 @@ def _at_least(values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
         return np.bincount(values, minlength=256)[::-1].cumsum()[::-1][wanted]
     values.sort()
     return len(values) - np.searchsorted(values, wanted, side="left")
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _block_rows(items: int, itemsize: int, widest: int) -> int:

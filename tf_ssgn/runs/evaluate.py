@@ -12,6 +12,7 @@ import numpy as np
 
 from tf_ssgn.common import atomic, cli
 from tf_ssgn.common.names import match, normalise, printable
+from tf_ssgn.common.vectors import unit
 from tf_ssgn.config import LEADING_FAMILY
 from tf_ssgn.data.datasets.items import Dataset, open_dataset
 from tf_ssgn.data.datasets.splits import Split, checksum, load_split
@@ -208,11 +209,7 @@ class Encoder:
         parts = [
             encode_taps(self.trainer, images.taps[:, view], modality, semantics) for view in range(images.taps.shape[1])
         ]
-        return {key: _unit(np.sum([part[key] for part in parts], axis=0)) for key in parts[0]}
-
-
-def _unit(codes: np.ndarray) -> np.ndarray:
-    return codes / np.maximum(np.linalg.norm(codes, axis=-1, keepdims=True), 1e-12)
+        return {key: unit(np.sum([part[key] for part in parts], axis=0)) for key in parts[0]}
 
 
 def _grids(result, arrays, queries, gallery) -> list:

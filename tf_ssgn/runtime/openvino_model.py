@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import os
 import queue
 import secrets
 import shutil
@@ -20,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from tf_ssgn.common.cores import cores
 from tf_ssgn.common.status import Status
 from tf_ssgn.errors import UserError
 from tf_ssgn.runtime.features import default_folder
@@ -167,13 +167,6 @@ class Rows:
         else:
             list(self._pool.map(compute, range(0, len(images), size)))
         return codes, status
-
-
-def cores() -> int:
-    """Those this process may use; fewer where OMP_NUM_THREADS says so, as Spark does for what runs on an executor."""
-    allowed = os.environ.get("OMP_NUM_THREADS", "")
-    most = int(allowed) if allowed.isdecimal() and int(allowed) else len(os.sched_getaffinity(0))
-    return min(most, len(os.sched_getaffinity(0)))
 
 
 def _check(encoder: Encoder, encode: Any) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from tf_ssgn.common.names import listed, match, printable, refuse_text, spellings, words
+from tf_ssgn.common.vectors import unit
 from tf_ssgn.data.semantics import vector_files
 from tf_ssgn.errors import UserError
 
@@ -94,7 +95,7 @@ def _compose(name: str, table: dict[str, np.ndarray], in_one_piece: dict[str, st
         parts = [table[word] for word in _content_words(spelling) if word in table]
         if len(parts) == len(_content_words(spelling)):
             # A word's length grows with its frequency, which says nothing about its share in the meaning.
-            return np.mean([part / max(float(np.linalg.norm(part)), 1e-12) for part in parts], axis=0)
+            return np.mean([unit(part) for part in parts], axis=0)
     return None
 
 
@@ -117,9 +118,8 @@ def neighbours(vectors: np.ndarray, names: Sequence[str], k: int) -> list[list[t
     Args:
         vectors: float `[C, s]`, none of them zero.
     """
-    unit = np.asarray(vectors, np.float64)
-    unit = unit / np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-12)
-    cosines = unit @ unit.T
+    units = unit(np.asarray(vectors, np.float64))
+    cosines = units @ units.T
     answers = []
     for row, scores in enumerate(cosines):
         order = sorted(
