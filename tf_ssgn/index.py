@@ -14,7 +14,8 @@ from tf_ssgn.errors import UserError
 from tf_ssgn.runs.load import RUNTIMES
 
 if TYPE_CHECKING:
-    from tf_ssgn.retrieval.embedding import Embedder, Report
+    from tf_ssgn.retrieval.embedding import Embedder
+    from tf_ssgn.retrieval.writer import Report, Writer
 
 EXAMPLES = {
     "build": [
@@ -142,23 +143,22 @@ def _model(path: str, runtime: str) -> Embedder:
     return model
 
 
-def _model_of(options: argparse.Namespace) -> Embedder:
+def _model_of(options: argparse.Namespace, writer: Writer) -> Embedder:
     """The model given, else the one that the gallery was made with."""
     if options.model:
         return _model(options.model, options.runtime)
     from tf_ssgn.retrieval.files import to_file
-    from tf_ssgn.retrieval.folder.store import Store
 
-    if _in_milvus(options, options.to):
-        from tf_ssgn.retrieval.milvus.gallery import MilvusGallery
-
-        with MilvusGallery.open(options.to) as gallery:
-            path = to_file(gallery.about["model"]["path"])
-    else:
-        path = to_file(Store(options.to).manifest()["model"]["path"])
+    path = to_file(writer.model_path())
     if not Path(path).exists():
         raise UserError(f"the gallery's model is no longer at {path}; say where it is with --model")
     return _model(path, options.runtime)
+
+
+def _writer(where: str) -> Writer:
+    from tf_ssgn.retrieval.open import open_writer
+
+    return open_writer(where)
 
 
 def _build(options: argparse.Namespace) -> None:
@@ -170,107 +170,56 @@ def _build(options: argparse.Namespace) -> None:
         return
     if options.master:
         raise UserError("--master is Spark's; say --engine spark too")
-    from tf_ssgn.retrieval.folder import builder
-    from tf_ssgn.retrieval.folder.store import Store
-
     for folder in options.folders:  # this and the next before the model takes its seconds to load
         if not Path(folder).is_dir():
             raise UserError(f"no folder {folder!a}; expected a folder of photos")
-    if _in_milvus(options, options.to, "metadata"):
-        from tf_ssgn.retrieval.milvus import writer as milvus_writer
+    writer = _writer(options.to)
+    writer.check_new()
+    from tf_ssgn.retrieval import update
 
-        model = _model(options.model, options.runtime)
-        _report(options, options.to, milvus_writer.build(options.to, options.folders, model, options.exclude))
-        return
-    Store(options.to).refuse_foreign()
-    _report(
-        options,
-        options.to,
-        builder.build(
-            options.to, options.folders, _model(options.model, options.runtime), options.metadata, options.exclude
-        ),
-    )
-
-
-def _in_milvus(options: argparse.Namespace, gallery: str, *refused: str) -> bool:
-    """Whether a gallery is in Milvus; UserError for options that it does not have."""
-    from tf_ssgn.retrieval.milvus.connection import address, is_address
-
-    if not is_address(gallery):
-        return False
-    address(gallery)
-    for name in refused:
-        if getattr(options, name):
-            raise UserError(f"--{name}: a gallery in Milvus does not take it; leave it out")
-    return True
+    model = _model(options.model, options.runtime)
+    _report(options, writer, update.build(writer, options.folders, model, options.metadata, options.exclude))
 
 
 def _add(options: argparse.Namespace) -> None:
-    if _in_milvus(options, options.to, "metadata"):
-        from tf_ssgn.retrieval.milvus import writer as milvus_writer
+    from tf_ssgn.retrieval import update
 
-        _report(
-            options, options.to, milvus_writer.add(options.to, options.folders, _model_of(options), options.exclude)
-        )
-        return
-    from tf_ssgn.retrieval.folder import builder
-
+    writer = _writer(options.to)
     _report(
         options,
-        options.to,
-        builder.add(options.to, options.folders, _model_of(options), options.metadata, options.exclude),
+        writer,
+        update.add(writer, options.folders, _model_of(options, writer), options.metadata, options.exclude),
     )
 
 
 def _sync(options: argparse.Namespace) -> None:
-    if _in_milvus(options, options.to, "metadata"):
-        from tf_ssgn.retrieval.milvus import writer as milvus_writer
+    from tf_ssgn.retrieval import update
 
-        _report(
-            options, options.to, milvus_writer.sync(options.to, options.folders, _model_of(options), options.exclude)
-        )
-        return
-    from tf_ssgn.retrieval.folder import builder
-
+    writer = _writer(options.to)
     _report(
         options,
-        options.to,
-        builder.sync(options.to, options.folders, _model_of(options), options.metadata, options.exclude),
+        writer,
+        update.sync(writer, options.folders, _model_of(options, writer), options.metadata, options.exclude),
     )
 
 
 def _delete(options: argparse.Namespace) -> None:
-    from tf_ssgn.retrieval.folder import changes
-
     if options.where is not None and not options.where.strip():
         raise UserError("--where: received nothing; expected an SQL expression, as \"label = 'cat'\"")
-    if _in_milvus(options, options.gallery):
-        from tf_ssgn.retrieval.milvus import writer as milvus_writer
-
-        report = milvus_writer.delete(options.gallery, ids=options.id, paths=options.path, sql=options.where or "")
-    else:
-        report = changes.delete(options.gallery, ids=options.id, paths=options.path, where=options.where or "")
+    writer = _writer(options.gallery)
+    report = writer.delete(ids=options.id, paths=options.path, where=options.where or "")
     if not report.removed:
         cli.log("nothing matched; the gallery is unchanged")
-    _report(options, options.gallery, report)
+    _report(options, writer, report)
 
 
 def _compact(options: argparse.Namespace) -> None:
-    if _in_milvus(options, options.gallery):
-        raise UserError("a gallery in Milvus is compacted by its server; there is nothing to do")
-    from tf_ssgn.retrieval.embedding import Report
-    from tf_ssgn.retrieval.folder.compaction import compact
-
-    manifest = compact(options.gallery)
-    _report(options, options.gallery, Report(manifest["count"], manifest["version"]))
+    writer = _writer(options.gallery)
+    _report(options, writer, writer.compact())
 
 
 def _verify(options: argparse.Namespace) -> None:
-    from tf_ssgn.retrieval.folder import verify
-    from tf_ssgn.retrieval.milvus import check as milvus_check
-
-    check = milvus_check if _in_milvus(options, options.gallery) else verify
-    result = check.verify(options.gallery)
+    result = _writer(options.gallery).verify()
     for damage in result["damage"][:_SHOWN]:
         cli.log(f"damaged: {damage}")
     if result["unfinished"]:
@@ -288,11 +237,7 @@ def _verify(options: argparse.Namespace) -> None:
 
 
 def _stats(options: argparse.Namespace) -> None:
-    from tf_ssgn.retrieval.folder import verify
-    from tf_ssgn.retrieval.milvus import check as milvus_check
-
-    look = milvus_check if _in_milvus(options, options.gallery) else verify
-    result = look.stats(options.gallery)
+    result = _writer(options.gallery).stats()
     if options.json:
         cli.print_json(result)
         return
@@ -302,42 +247,26 @@ def _stats(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
-    from tf_ssgn.retrieval.folder.changes import export_parquet
-    from tf_ssgn.retrieval.folder.gallery import Gallery
-
-    if _in_milvus(options, options.gallery):
-        from tf_ssgn.retrieval.milvus.check import export_parquet as export_rows
-
-        count = export_rows(options.gallery, options.parquet)
-    else:
-        count = export_parquet(Gallery.open(options.gallery), options.parquet)
+    count = _writer(options.gallery).export_parquet(options.parquet)
     cli.log(f"{count:,} items written to {options.parquet}")
     if options.json:
         cli.print_json({"count": count, "file": options.parquet})
 
 
 def _import(options: argparse.Namespace) -> None:
-    from tf_ssgn.retrieval.folder import changes
     from tf_ssgn.scale.dataset import is_dataset
 
-    if _in_milvus(options, options.to):
-        from tf_ssgn.scale.to_milvus import import_file
-
-        _report(options, options.to, import_file(options.file, options.to, options.model))
-        return
+    writer = _writer(options.to)
     if is_dataset(options.file):
         from tf_ssgn.scale.card import read_card
         from tf_ssgn.scale.gallery import import_dataset
 
-        _report(options, options.to, import_dataset(options.file, options.to, read_card(options.model)))
+        _report(options, writer, import_dataset(options.file, writer, read_card(options.model)))
         return
-
-    _report(
-        options, options.to, changes.import_vectors(options.file, options.to, _model(options.model, options.runtime))
-    )
+    _report(options, writer, writer.import_file(options.file, _model(options.model, options.runtime)))
 
 
-def _report(options: argparse.Namespace, gallery: str, report: Report) -> None:
+def _report(options: argparse.Namespace, writer: Writer, report: Report) -> None:
     for path, reason in report.skipped[:_SHOWN]:
         cli.log(f"skipped {json.dumps(path, ensure_ascii=False)}: {reason}")
     if len(report.skipped) > _SHOWN:
@@ -345,35 +274,26 @@ def _report(options: argparse.Namespace, gallery: str, report: Report) -> None:
     if report.left_out:
         cli.log(f"{report.left_out.total():,} files are no photos and were left out: {counted(report.left_out)}")
     if report.unmatched:
-        cli.log(f"{report.unmatched:,} rows of the metadata belong to no photo below these folders")
+        cli.log(f"{len(report.unmatched):,} rows of the metadata belong to no photo below these folders")
+        shown = ", ".join(json.dumps(key, ensure_ascii=False) for key in report.unmatched[:_SHOWN])
+        cli.log(f"without a photo: {shown}" + (" and more (all with --json)" if len(report.unmatched) > _SHOWN else ""))
     done: dict[str, Any] = {
         "embedded": report.embedded,
         "reused": report.reused,
         "resumed": report.resumed,
         "unchanged": report.unchanged,
         "removed": report.removed,
-        "unmatched": report.unmatched,
+        "unmatched": len(report.unmatched),
         "skipped": len(report.skipped),
     }
     said = ", ".join(f"{count:,} {name}" for name, count in done.items() if count)
-    cli.log(f"{gallery}: {report.count:,} items, version {report.version}" + (f" ({said})" if said else ""))
-    from tf_ssgn.retrieval.folder.compaction import advice
-    from tf_ssgn.retrieval.folder.store import Store
-
-    if not _in_milvus(options, gallery) and (tip := advice(Store(gallery).manifest())):
+    cli.log(f"{writer.where}: {report.count:,} items, version {report.version}" + (f" ({said})" if said else ""))
+    if tip := writer.advice():
         cli.log(tip)
     if options.json:
         files = [{"path": path, "reason": reason} for path, reason in report.skipped]
-        cli.print_json(
-            {
-                "gallery": gallery,
-                "count": report.count,
-                "version": report.version,
-                **done,
-                "skipped_files": files,
-                "left_out": dict(report.left_out),
-            }
-        )
+        done |= {"skipped_files": files, "unmatched_rows": report.unmatched, "left_out": dict(report.left_out)}
+        cli.print_json({"gallery": writer.where, "count": report.count, "version": report.version, **done})
 
 
 if __name__ == "__main__":

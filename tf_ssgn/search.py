@@ -19,7 +19,7 @@ from tf_ssgn.errors import UserError
 from tf_ssgn.settings import SERVING
 
 if TYPE_CHECKING:
-    from tf_ssgn.retrieval.embedding import Report
+    from tf_ssgn.retrieval.writer import Report
     from tf_ssgn.serving.core.service import Service
 
 EXAMPLES = (

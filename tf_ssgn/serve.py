@@ -86,7 +86,7 @@ def run(
     when the end begins.
     """
     require_extra(SERVER_NEEDS)
-    from tf_ssgn.retrieval.milvus.connection import address, is_address
+    from tf_ssgn.retrieval.open import is_address, open_writer
     from tf_ssgn.serving.core import presence, tracing
     from tf_ssgn.serving.core.access import Access
     from tf_ssgn.serving.core.reload import Reloader
@@ -95,7 +95,7 @@ def run(
 
     remote = args.gallery is not None and is_address(args.gallery)
     if remote:
-        address(args.gallery)  # says what is wrong with it
+        open_writer(args.gallery)  # says what is wrong with the address
     for flag, folder in (("--model", args.model), ("--gallery", None if remote else args.gallery)):
         if folder is not None and not Path(folder).is_dir():
             raise UserError(f"{flag}: there is no folder {folder}; expected what `export` or `index build` wrote")
@@ -186,7 +186,7 @@ def _gateway(args: argparse.Namespace, service: Any, access: Any, certificates: 
     hosts = None
     if args.allow_host or ipaddress.ip_address(address.split("%")[0]).is_loopback:
         hosts = frozenset((*LOCAL_NAMES, args.host, *args.allow_host))
-    from tf_ssgn.retrieval.milvus.connection import is_address
+    from tf_ssgn.retrieval.open import is_address
 
     if args.uploads and args.gallery and is_address(args.gallery):
         raise UserError("--uploads: a gallery in Milvus is written with `index add` and `index delete`; leave it out")

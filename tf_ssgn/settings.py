@@ -127,7 +127,6 @@ class GallerySettings:
     tuning_queries: int = 128
     fewest_leaves: int = 20  # and no fewer than these
     reorder: int = 4  # candidates rescored exactly, in multiples of k; up to 8 times as many where that helps
-    merge_deltas: int = 16  # additions are merged into one when there are this many
     advise_compact: float = (
         0.1  # share of items outside the index, or of deleted ones, above which `compact` is advised
     )

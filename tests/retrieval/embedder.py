@@ -11,7 +11,7 @@ from PIL import Image
 
 from tf_ssgn.common.status import Status
 from tf_ssgn.retrieval.folder.gallery import Gallery
-from tf_ssgn.retrieval.folder.segment import Item
+from tf_ssgn.retrieval.items import Item
 from tf_ssgn.settings import QUERY_LIMITS
 
 

@@ -43,7 +43,7 @@ def test_columns_are_typed_and_found_by_conditions(photo: Path, tmp_path: Path) 
     )
     report = builder.build(tmp_path / "g", [photo], TinyEmbedder(), table)
     opened = Gallery.open(tmp_path / "g")
-    assert report.unmatched == 1 and opened.columns == ["price", "zip", "weight", "title"]
+    assert report.unmatched == ["photo/gone.png"] and opened.columns == ["price", "zip", "weight", "title"]
     assert extra(opened, "photo/class0/0.png") == {"price": 12, "zip": "007", "weight": 1.5, "title": 'a, "b"\nc'}
     assert extra(opened, "photo/class1/0.png") == {"zip": "999", "title": "x"}
     assert extra(opened, "photo/class1/1.png") == {}
@@ -63,7 +63,7 @@ def test_paths_are_joined(photo: Path, tmp_path: Path, how: str) -> None:
         "table folder": "photo/class0/0.png",
     }
     table = write(tmp_path / "t.csv", f"path,n\n{name[how]},1\n")
-    assert builder.build(tmp_path / "g", [photo], TinyEmbedder(), table).unmatched == 0
+    assert builder.build(tmp_path / "g", [photo], TinyEmbedder(), table).unmatched == []
     assert extra(Gallery.open(tmp_path / "g"), "photo/class0/0.png") == {"n": 1}
 
 

@@ -20,6 +20,7 @@ from tests.scale import poison
 from tests.scale.processes import kill_one
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.folder import builder
+from tf_ssgn.retrieval.folder.builder import FolderWriter
 from tf_ssgn.retrieval.folder.gallery import Gallery
 from tf_ssgn.retrieval.folder.verify import verify
 from tf_ssgn.scale.card import Card
@@ -71,7 +72,7 @@ def test_follows_a_folder_as_one_machine_does(spark: Any, tmp_path: Path) -> Non
     assert (report.version, report.embedded, report.unchanged) == (1, 0, 61)
 
     # Imported, it is the gallery that one machine made, and `sync` goes on with it.
-    import_dataset(str(out), tmp_path / "imported", CARD)
+    import_dataset(str(out), FolderWriter(tmp_path / "imported"), CARD)
     assert verify(tmp_path / "imported")["damage"] == []
     ours, theirs = Gallery.open(tmp_path / "imported"), Gallery.open(tmp_path / "g")
     assert list(ours.items()) == list(theirs.items()) and np.array_equal(ours.vectors, theirs.vectors)
@@ -97,7 +98,7 @@ def test_follows_a_folder_as_one_machine_does(spark: Any, tmp_path: Path) -> Non
         run(spark, photos, tmp_path / "lie", poison.load_tiny, Card("m", "other", 16, 0))
     shutil.rmtree(photos / "class0")
     with pytest.raises(UserError, match="another model"):
-        import_dataset(str(out), tmp_path / "no", Card("m", "other", 16, 0))
+        import_dataset(str(out), FolderWriter(tmp_path / "no"), Card("m", "other", 16, 0))
 
 
 def test_a_model_is_sent_once_for_all_runs_of_a_session(spark: Any, tmp_path: Path) -> None:
@@ -235,7 +236,7 @@ def test_a_damaged_file_is_found(spark: Any, tmp_path: Path) -> None:
     content[len(content) // 2] ^= 1
     file.write_bytes(bytes(content))
     with pytest.raises(UserError, match="missing or damaged"):
-        import_dataset(str(tmp_path / "out"), tmp_path / "g", CARD)
+        import_dataset(str(tmp_path / "out"), FolderWriter(tmp_path / "g"), CARD)
     assert not (tmp_path / "g").exists()
 
 
@@ -264,7 +265,7 @@ def test_vectors_that_are_none_of_the_models_are_refused(harm: str, spark: Any, 
         entry |= {"bytes": file.stat().st_size, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
     manifest.write_text(json.dumps(content))
     with pytest.raises(UserError, match="column vector is|photos without a vector"):
-        import_dataset(str(tmp_path / "out"), tmp_path / "g", CARD)
+        import_dataset(str(tmp_path / "out"), FolderWriter(tmp_path / "g"), CARD)
     assert not (tmp_path / "g").exists()
 
 

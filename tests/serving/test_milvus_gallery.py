@@ -13,8 +13,9 @@ from tests.retrieval.milvus_server import Server as MilvusServer
 from tests.serving import serving_tiny as tiny
 from tf_ssgn import serve
 from tf_ssgn.errors import UserError
+from tf_ssgn.retrieval import update
 from tf_ssgn.retrieval.folder.gallery import Gallery
-from tf_ssgn.retrieval.milvus import writer as milvus_writer
+from tf_ssgn.retrieval.milvus.writer import MilvusWriter
 from tf_ssgn.serving.core.batcher import Call
 from tf_ssgn.serving.core.faults import Fault
 from tf_ssgn.serving.core.reload import Reloader
@@ -39,7 +40,7 @@ def test_searches_stop_and_go_on_with_the_server(
     where = milvus.address("photos")
     service = Service()
     try:
-        milvus_writer.build(where, [photos], model)
+        update.build(MilvusWriter(where), [photos], model)
         folder = tiny.model_folder(tmp_path_factory.getbasetemp())
         reloader = Reloader(service, folder, where, lambda _: model)
         reloader.first()

@@ -152,8 +152,8 @@ def milvus(size: Size, work: Path) -> dict[str, Any]:
     """Recall@10 against the exact gallery, counted by score, plain and with filters; in an embedded file."""
     from tf_ssgn.retrieval.folder import changes
     from tf_ssgn.retrieval.folder.gallery import Gallery
-    from tf_ssgn.retrieval.folder.segment import Item
-    from tf_ssgn.retrieval.milvus import writer as milvus_writer
+    from tf_ssgn.retrieval.items import Item
+    from tf_ssgn.retrieval.milvus.writer import MilvusWriter
     from tf_ssgn.retrieval.search.options import Options
 
     random = np.random.default_rng(0)
@@ -164,7 +164,7 @@ def milvus(size: Size, work: Path) -> dict[str, Any]:
     items = [Item(id, f"/{id}", label, width=row) for row, (id, label) in enumerate(zip(ids, labels, strict=True))]
     start = time.perf_counter()
     where = f"milvus:{work}/lite.db/bench"
-    milvus_writer.import_blocks(where, Model(size.dimension), [(items, vectors)], len(items), "bench")
+    MilvusWriter(where).import_items(Model(size.dimension), "bench", items, vectors)
     inserted = time.perf_counter() - start
     from tf_ssgn.retrieval.milvus.gallery import MilvusGallery
 

@@ -7,9 +7,9 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tf_ssgn.data.folders import excluder, extension, is_photo, is_system
 from tf_ssgn.errors import UserError
@@ -20,6 +20,15 @@ class Source(NamedTuple):
 
     folder: str
     prefix: str
+
+
+def as_manifest(sources: Iterable[Source]) -> list[dict[str, str]]:
+    """Sources as a manifest has them."""
+    return [{"folder": to_text(source.folder), "prefix": source.prefix} for source in sources]
+
+
+def sources_of(manifest: Mapping[str, Any]) -> list[Source]:
+    return [Source(to_file(entry["folder"]), entry["prefix"]) for entry in manifest["sources"]]
 
 
 class Found(NamedTuple):
@@ -47,6 +56,7 @@ class Walk:
     Attributes:
         prefixes: the ids' beginnings that it covers, each ending in `/`.
         left_out: how many files are no photos by their name, by extension ("" for none).
+        exclude: the globs of what was not looked at.
     """
 
     sources: list[Source]
@@ -54,6 +64,7 @@ class Walk:
     problems: list[Problem] = field(default_factory=list)
     prefixes: list[str] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
+    exclude: list[str] = field(default_factory=list)
 
 
 # Only bytes from 0x80 on can be invalid UTF-8, so only %80 to %FF are ever written by the escape. A name that already
@@ -137,7 +148,7 @@ def walk(
     """
     excludes = excluder(exclude)
     sources, scopes = resolve(folders, known)
-    result = Walk(sources)
+    result = Walk(sources, exclude=sorted(exclude))
     roots = {os.path.normpath(source.folder): source for source in sources}
     for source, top in scopes:
         inner = [root for root in sources if root.folder.startswith(top.rstrip("/") + "/")]
@@ -179,6 +190,17 @@ def walk(
         tell(len(visited), len(result.found))
     result.found.sort()
     return result
+
+
+def walk_one(
+    folder: str | os.PathLike, path: str | os.PathLike, known: Sequence[Source] = (), exclude: Sequence[str] = ()
+) -> Walk:
+    """The same for one photo file below a folder, all else left unlooked at. OSError where it is not there."""
+    sources, ((source, _),) = resolve([folder], known)
+    about = os.stat(path)
+    id, label = _id(source, os.path.abspath(path)), to_text(os.path.basename(os.path.dirname(os.path.abspath(path))))
+    found = Found(id, os.path.abspath(path), label, about.st_size, about.st_mtime_ns)
+    return Walk(sources, [found], prefixes=[id], exclude=list(exclude))
 
 
 def _id(source: Source, path: str) -> str:

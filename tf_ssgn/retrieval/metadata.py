@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import csv
 import datetime
+import functools
 import math
 import os
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tf_ssgn.common.hashes import file_sha256
 from tf_ssgn.errors import UserError, reason
+from tf_ssgn.retrieval.columns import require_parquet
 from tf_ssgn.retrieval.files import Found, Source, to_text
-from tf_ssgn.retrieval.folder.segment import Item, spelled
-from tf_ssgn.retrieval.folder.store import sha256
+from tf_ssgn.retrieval.items import Item, spelled
 from tf_ssgn.settings import GALLERY
 
 _OURS = frozenset({"row", *Item._fields})
@@ -36,10 +39,21 @@ class Table:
     rows: Mapping[str, Mapping[str, Any]]
     used: set[str] = field(default_factory=set)  # keys that an item was found for
 
+    @property
+    def digest(self) -> str:
+        """Of the file, so that a killed write is resumed with the same table only."""
+        return file_sha256(self.file)
+
+    @functools.cached_property
+    def _composed(self) -> dict[str, str]:
+        """Keys by their composed form: a disk from a Mac may write é as two characters, a spreadsheet as one."""
+        return {_nfc(key): key for key in self.rows}
+
     def of(self, found: Found, sources: Sequence[Source]) -> Mapping[str, Any] | None:
         """The row of a file, or None. A relative path is below the table's folder or below an indexed one."""
-        for key in self._keys(found, sources):
-            if key in self.rows:
+        for name in self._keys(found, sources):
+            key = name if name in self.rows else self._composed.get(_nfc(name))
+            if key is not None:
                 self.used.add(key)
                 return self.rows[key]
         return None
@@ -87,6 +101,10 @@ def read(file: str | os.PathLike) -> Table:
         if "label" in rows[value]:
             rows[value]["label"] = str(rows[value]["label"])
     return Table(str(path), key, "label" in columns, rows)
+
+
+def _nfc(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
 
 
 def _plain(path: str) -> str:
@@ -148,8 +166,6 @@ def _typed(cells: list[str]) -> list[Any]:
 
 
 def _parquet(path: Path) -> dict[str, list[Any]]:
-    from tf_ssgn.retrieval.folder.changes import require_parquet
-
     parquet = require_parquet()
     try:
         table = parquet.read_table(path)
@@ -176,44 +192,47 @@ def _value(path: Path, name: str, value: Any) -> Any:
 
 
 class Metadata:
-    """What the items of a walk are given: from a table, or else what the gallery knew of them."""
+    """What the items of a walk are given: from a table, or else what the gallery knew of them.
 
-    def __init__(self, table: Table | None, sources: Sequence[Source]):
-        self.table, self._sources = table, sources
-        self.known: dict[str, Mapping[str, Any]] = {}  # by id: columns of items that the gallery has
-        self.columns: list[str] = []  # that the gallery has
+    Args:
+        columns: that the gallery has; known: their values by id, of items that the gallery has.
+    """
+
+    def __init__(
+        self,
+        table: Table | None,
+        sources: Sequence[Source],
+        columns: Sequence[str],
+        known: Mapping[str, Mapping[str, Any]],
+    ):
+        self._table, self._sources, self._columns, self._known = table, sources, columns, known
         self._given: dict[str, Mapping[str, Any]] = {}
-
-    @property
-    def digest(self) -> str:
-        """Of the table, so that a killed write is resumed with the same one only; empty where there is none."""
-        return sha256(Path(self.table.file)) if self.table else ""
 
     def apply(self, found: list[Found]) -> list[Found]:
         """The files with the table's labels; notes the further columns for `extra`."""
-        if self.table is None:
+        if self._table is None:
             return found
         labelled = []
         for file in found:
-            row = self.table.of(file, self._sources)
+            row = self._table.of(file, self._sources)
             if row is not None:
                 self._given[file.id] = {
-                    spelled(name, self.columns): value for name, value in row.items() if name != "label"
+                    spelled(name, self._columns): value for name, value in row.items() if name != "label"
                 }
                 file = file._replace(label=row.get("label", file.label))
             labelled.append(file)
         return labelled
 
-    def unmatched(self) -> int:
-        """How many of the table's rows belong to no file; call it after `apply`."""
-        return len(self.table.rows) - len(self.table.used) if self.table else 0
+    def unmatched(self) -> list[str]:
+        """Keys of the table's rows that belong to no file; call it after `apply`."""
+        return [key for key in self._table.rows if key not in self._table.used] if self._table else []
 
     def changed(self, file: Found, item: Item) -> bool:
         """Whether the table says of a file something else than its item."""
         if file.id not in self._given:
             return False
-        return file.label != item.label or self.extra(file.id) != self.known.get(file.id, {})
+        return file.label != item.label or self.extra(file.id) != self._known.get(file.id, {})
 
     def extra(self, id: str) -> Mapping[str, Any]:
         """The further columns of an item: what the table says, and what it does not say as it was."""
-        return {**self.known.get(id, {}), **self._given.get(id, {})}
+        return {**self._known.get(id, {}), **self._given.get(id, {})}

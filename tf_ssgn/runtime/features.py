@@ -20,6 +20,7 @@ import numpy as np
 
 from tf_ssgn.common.atomic import writing
 from tf_ssgn.common.cli import log
+from tf_ssgn.common.hashes import file_sha256
 from tf_ssgn.common.progress import Progress
 from tf_ssgn.common.status import Status
 from tf_ssgn.data.datasets.items import Item
@@ -181,8 +182,7 @@ def weights_hash(model) -> str:
 def _content_hash(path: str) -> str:
     """Of the file's bytes, so that a renamed file keeps its features; "" for one that cannot be read."""
     try:
-        with open(path, "rb") as handle:
-            return hashlib.file_digest(handle, "sha256").hexdigest()
+        return file_sha256(path)
     except OSError:
         return ""
 

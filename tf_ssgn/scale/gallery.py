@@ -1,20 +1,15 @@
-"""A bulk embedding into a gallery on this machine."""
+"""A bulk embedding into a gallery, in a folder or in Milvus."""
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tf_ssgn.errors import UserError
-from tf_ssgn.retrieval.embedding import Report
-from tf_ssgn.retrieval.folder.changes import import_items
-from tf_ssgn.retrieval.folder.segment import Item
+from tf_ssgn.retrieval.items import Item
+from tf_ssgn.retrieval.writer import Report, Writer
 from tf_ssgn.scale import places
 from tf_ssgn.scale.card import Card
 from tf_ssgn.scale.dataset import DATA, Dataset, open_dataset, schemas
@@ -59,23 +54,11 @@ def blocks(dataset: Dataset, manifest: dict[str, Any]) -> Iterator[tuple[list[It
         )
 
 
-def import_dataset(uri: str, folder: str | os.PathLike, card: Card) -> Report:
-    """Makes a local gallery of a bulk embedding; the same as `index build` of those photos would have made.
+def import_dataset(uri: str, writer: Writer, card: Card) -> Report:
+    """Writes a bulk embedding into a gallery; in a folder it is the one that `index build` of those photos would make.
 
-    Vectors wait in a temporary file beside the gallery, items in memory, about 1 KB each.
+    Each file is checked before any of it is written.
     """
     dataset, manifest, card = opened(uri, card)
-    parent = Path(os.path.abspath(folder)).parent
-    parent.mkdir(parents=True, exist_ok=True)
-    items: list[Item] = []
-    with tempfile.TemporaryFile(dir=parent) as temporary:
-        for some, vectors in blocks(dataset, manifest):
-            items += some
-            temporary.write(np.ascontiguousarray(vectors, "<f4").data)
-        temporary.flush()
-        counts: list[tuple[str, int]] = Counter(item.id for item in items).most_common(1) or [("", 1)]
-        twice, times = counts[0]
-        if times > 1 or len(items) != manifest["count"]:
-            raise UserError(f"{uri} is damaged: it has {len(items):,} rows, the id {twice!r} {times} times")
-        vectors = np.memmap(temporary, "<f4", "r", shape=(len(items), manifest["dimension"]))
-        return import_items(folder, card, uri, vectors, items, manifest["source"].get("sources", []))
+    sources = manifest["source"].get("sources", [])
+    return writer.import_blocks(card, uri, blocks(dataset, manifest), manifest["count"], sources)

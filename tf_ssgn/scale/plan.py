@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from tf_ssgn.data.folders import excluder, has_photo_name, is_system
 from tf_ssgn.errors import UserError, reason
-from tf_ssgn.retrieval.files import to_text, walk
+from tf_ssgn.retrieval.files import Found, as_manifest, to_text, walk
+from tf_ssgn.retrieval.plan import Scope, judge, refuse_unmounted
 from tf_ssgn.scale import places
 from tf_ssgn.scale.dataset import BAD, DATA, RUNS, Dataset
 
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
 
 PART_LEAST, PART_MOST, PARTS = 256, 20_000, 10_000  # photos of a part, and how many parts there should be
 LISTED = "id string, uri string, label string, size long, modified long"
-_KNOWN = f"{LISTED}, file string, kind string, final boolean"
+_COLUMNS = Found._fields[:1] + ("uri",) + Found._fields[2:]  # of both, in this order
+_KNOWN = f"{LISTED}, file string, final boolean"
+_JUDGED = f"{LISTED}, file string, verdict string, prefixes array<string>"
 _TABLES = (".parquet", ".csv")
 _NUMBERS = ("tinyint", "smallint", "int", "bigint", "float", "double", "decimal", "string")  # of what CSV has, texts
 _CHUNK = 100_000
@@ -36,12 +39,12 @@ class Listing:
 
     Attributes:
         about: what the manifest notes of it.
-        complete: False where something below it could not be listed, so that what is missing may still be there.
+        scope: the ids that it covers; what an earlier run had of others goes.
     """
 
     photos: DataFrame
     about: dict[str, Any]
-    complete: bool = True
+    scope: Scope = Scope([""])
     problems: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -73,10 +76,10 @@ def _folders(spark: SparkSession, folders: Sequence[str], exclude: Sequence[str]
         "size": pa.array([photo.size for photo in found.found], pa.int64()),
         "modified": pa.array([photo.modified for photo in found.found], pa.int64()),
     }
-    sources = [{"folder": to_text(source.folder), "prefix": source.prefix} for source in found.sources]
     problems = [(to_text(problem.path), problem.reason) for problem in found.problems]
     photos = spark.createDataFrame(pa.table(columns), LISTED)
-    return Listing(photos, {"kind": "folders", "sources": sources}, not problems, problems)
+    scope = Scope(found.prefixes, [problem.id for problem in found.problems])
+    return Listing(photos, {"kind": "folders", "sources": as_manifest(found.sources)}, scope, problems)
 
 
 def _prefix(spark: SparkSession, uri: str, exclude: Sequence[str]) -> Listing:
@@ -203,33 +206,57 @@ class Plan:
 def make_plan(
     spark: SparkSession, dataset: Dataset, current: dict[str, Any] | None, run: str, listing: Listing
 ) -> Plan:
-    """Writes the photos to embed to `runs/<run>/plan/`, the current version's rows that go to `runs/<run>/gone/`."""
+    """Writes the photos to embed to `runs/<run>/plan/`, the current version's rows that go to `runs/<run>/gone/`.
+
+    What becomes of each photo, and whether a disk is not mounted, `retrieval.plan` says, as for every gallery.
+    """
     from pyspark.sql import functions as F
 
     if current is None:
         return Plan(*_write(listing.photos, dataset, run), [], 0)
-    here, there = listing.photos.alias("here"), _known(spark, dataset, current).alias("there")
-
-    def differs(name: str) -> Any:
-        given = F.col(f"here.{name}")
-        return given.isNotNull() & ~given.eqNullSafe(F.col(f"there.{name}"))
-
-    changed = differs("uri") | differs("label") | differs("size") | differs("modified")
-    new, vanished = F.col("there.id").isNull(), F.col("here.id").isNull()
-    both = here.join(there, F.col("here.id") == F.col("there.id"), "full_outer")
-    both = both.withColumn("vanished", vanished).withColumn(
-        "wanted", ~vanished & (new | changed | ~F.coalesce(F.col("there.final"), F.lit(True)))
-    )
-    both = both.persist()
+    here = listing.photos.select("id", F.struct("*").alias("here"))
+    there = _known(spark, dataset, current).select("id", F.struct("*").alias("there"))
+    scope = listing.scope
+    both = here.join(there, "id", "full_outer")
+    judged = both.mapInArrow(lambda batches: _judged(batches, scope), _JUDGED).persist()
     try:
-        parts, photos = _write(both.filter("wanted").select("here.*"), dataset, run)
-        leaves = F.col("wanted") | F.col("vanished") if listing.complete else F.col("wanted")
-        rows = both.filter(leaves & ~new)
+        known = judged.filter("file IS NOT NULL")
+        counted = known.select(F.explode("prefixes").alias("prefix"), (F.col("verdict") == "gone").alias("gone"))
+        rows = counted.groupBy("prefix").agg(
+            F.count("*").alias("known"), F.sum(F.col("gone").cast("long")).alias("gone")
+        )
+        counts = {row["prefix"]: row for row in rows.collect()}
+        refuse_unmounted(
+            {prefix: row["known"] for prefix, row in counts.items()},
+            {prefix: row["gone"] for prefix, row in counts.items()},
+            "to start anew embed into another folder",
+        )
+        wanted = judged.filter("verdict IN ('new', 'changed')").select(*_COLUMNS)
+        parts, photos = _write(wanted, dataset, run)
+        leaves = known.filter("verdict IN ('changed', 'gone')")
         files = len(current[DATA]) + len(current[BAD])
-        gone, _ = _write_parts(rows.select("there.id", "there.file").repartition(files, "file"), dataset, run, "gone")
-        return Plan(parts, photos, gone, rows.filter("vanished").count() if gone else 0)
+        gone, _ = _write_parts(leaves.select("id", "file").repartition(files, "file"), dataset, run, "gone")
+        return Plan(parts, photos, gone, leaves.filter("verdict = 'gone'").count() if gone else 0)
     finally:
-        both.unpersist()
+        judged.unpersist()
+
+
+def _judged(batches: Iterator[Any], scope: Scope) -> Iterator[Any]:
+    """Photos as they are here, or else as they were there, with what became of them and the prefixes they are below."""
+    import pyarrow as pa
+
+    names = [*_COLUMNS, "file", "verdict", "prefixes"]
+    for batch in batches:
+        rows = []
+        for row in batch.to_pylist():
+            here, there = (row[side] and Found(*(row[side][name] for name in _COLUMNS)) for side in ("here", "there"))
+            again = there is not None and not row["there"]["final"]
+            verdict = judge(here, there, scope, again)
+            rows.append((*(here or there), there and row["there"]["file"], verdict, scope.covering(row["id"])))
+        columns = list(zip(*rows, strict=True)) or [()] * len(names)
+        kinds = [pa.string()] * 3 + [pa.int64()] * 2 + [pa.string()] * 2 + [pa.list_(pa.string())]
+        arrays = [pa.array(column, kind) for column, kind in zip(columns, kinds, strict=True)]
+        yield pa.RecordBatch.from_arrays(arrays, names)
 
 
 def _write(todo: DataFrame, dataset: Dataset, run: str) -> tuple[list[int], int]:
@@ -271,8 +298,8 @@ def _known(spark: SparkSession, dataset: Dataset, current: dict[str, Any]) -> Da
                 table = folder.read(entry, wanted)
                 final = table.column("final") if kind == BAD else pa.array([True] * len(table))
                 arrays = [table.column(name) for name in wanted[:5]]
-                arrays += [pa.array([entry["file"]] * len(table)), pa.array([kind] * len(table)), final]
-                names = [*wanted[:5], "file", "kind", "final"]
+                arrays += [pa.array([entry["file"]] * len(table)), final]
+                names = [*wanted[:5], "file", "final"]
                 yield from pa.Table.from_arrays(arrays, names=names).to_batches()
 
     return files.mapInArrow(rows, _KNOWN)

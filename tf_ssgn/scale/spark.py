@@ -227,7 +227,11 @@ def _run(
         run = f"{base + 1:06d}-{secrets.token_hex(4)}"
         log("listing the photos")
         listing = list_photos(spark, given, exclude)
-        plan = make_plan(spark, dataset, current, run, listing)
+        try:
+            plan = make_plan(spark, dataset, current, run, listing)
+        except UserError:
+            places.remove(dataset.at(RUNS, run))
+            raise
         problems = listing.problems
         state = {**asked, "run": run, "parts": plan.parts, "photos": plan.photos, "gone": plan.gone}
         state |= {"removed": plan.removed, "source": listing.about}
@@ -236,12 +240,6 @@ def _run(
             if current is None:
                 raise UserError(f"no photos (PNG, JPEG, WebP, BMP, GIF) in {', '.join(map(places.shown, given))}")
             return BulkReport(current["count"], current["rows_bad"], base, unchanged=current["count"], skipped=problems)
-        if current and state["removed"] >= current["count"] + current["rows_bad"] and not plan.parts:
-            places.remove(dataset.at(RUNS, run))
-            raise UserError(
-                f"none of the {current['count']:,} photos of {places.shown(dataset.uri)} is there any more; nothing "
-                "was changed: is the disk mounted? To start anew embed into another folder"
-            )
         places.write_whole(dataset.at(RUNS, run, "run.json"), json.dumps(state, ensure_ascii=False).encode())
     job = _with(job, run=state["run"], base=base)
     done = _done(dataset, state)

@@ -7,7 +7,6 @@ resume, evaluate and export, on another machine too.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import tempfile
@@ -22,6 +21,7 @@ import numpy as np
 from tf_ssgn import config as configuration
 from tf_ssgn.common.atomic import naming, write_json, writing
 from tf_ssgn.common.cli import log
+from tf_ssgn.common.hashes import file_sha256
 from tf_ssgn.data.datasets.splits import Split
 from tf_ssgn.errors import DAMAGED_ARCHIVE, UserError, reason
 
@@ -193,7 +193,7 @@ def save_weights(run: Run, trainer, chief: bool = True) -> str:
     try:
         with writing(run.weights_file) as temporary:
             trainer.save_weights(temporary)
-            return _checksum(temporary)
+            return file_sha256(temporary)
     except (OSError, RuntimeError) as error:  # HDF5 tells a full disk in words, and in either of these
         raise UserError(
             f"cannot write {run.weights_file} ({reason(error)}); check space and rights there, then run the same "
@@ -201,17 +201,12 @@ def save_weights(run: Run, trainer, chief: bool = True) -> str:
         ) from None
 
 
-def _checksum(path: Path) -> str:
-    with open(path, "rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
 def load_weights(run: Run, trainer) -> None:
     if not run.weights_file.is_file():
         raise UserError(f"the run {run.path} has no best.weights.h5 yet; finish it with the train command")
     state = load_state(run)[0]
     # Before the end the weights may be newer than the state: a kill can fall between the two.
-    if state.get("phase") == FINISHED and state.get("weights", "") not in ("", _checksum(run.weights_file)):
+    if state.get("phase") == FINISHED and state.get("weights", "") not in ("", file_sha256(run.weights_file)):
         raise UserError(
             f"{run.weights_file} is damaged (its sha256 is not the one that training noted); "
             "take it from a copy of the run, or train again into another folder"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import shutil
 from pathlib import Path
@@ -121,14 +120,13 @@ def test_an_interrupted_build_goes_on(tmp_path: Path) -> None:
     photo = draw_folder(tmp_path / "photo", classes=4, each=25)
     with pytest.raises(KeyboardInterrupt):
         builder.build(tmp_path / "g", [photo], Stops(after=64))
-    with pytest.raises(UserError, match="not finished"):
-        Gallery.open(tmp_path / "g")
+    assert len(Gallery.open(tmp_path / "g")) == 32, "the first step is there to be searched"
     assert verify(tmp_path / "g") == {
-        "count": 0,
+        "count": 32,
         "damage": [],
         "leftovers": [],
         "unfinished": "build",
-        "self_recall": None,
+        "self_recall": 1.0,
     }
     with pytest.raises(UserError, match="unfinished build of other folders"):
         builder.build(tmp_path / "g", [photo / "class0"], TinyEmbedder())
@@ -233,16 +231,25 @@ def test_a_deleted_item_comes_back_with_add(photo: Path, tmp_path: Path, model: 
     assert (report.reused, model.calls) == (1, 12) and content(tmp_path / "g") == before
 
 
-def test_many_additions_are_merged(
-    photo: Path, tmp_path: Path, model: TinyEmbedder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(builder, "GALLERY", dataclasses.replace(builder.GALLERY, merge_deltas=3))
+def test_a_build_that_stops_before_its_first_step_is_no_gallery_yet(tmp_path: Path) -> None:
+    photo = draw_folder(tmp_path / "photo", classes=4, each=25)
+    with pytest.raises(KeyboardInterrupt):
+        builder.build(tmp_path / "g", [photo], Stops(after=0))
+    with pytest.raises(UserError, match="not finished"):
+        Gallery.open(tmp_path / "g")
+    assert verify(tmp_path / "g")["unfinished"] == "build"
+    assert builder.build(tmp_path / "g", [photo], TinyEmbedder()).count == 100
+
+
+def test_many_additions_are_merged(photo: Path, tmp_path: Path, model: TinyEmbedder) -> None:
     builder.build(tmp_path / "g", [photo], model)
+    parts = []
     for number in range(5):
         draw(photo / f"late/{number:02d}.png", 600 + number)
         builder.add(tmp_path / "g", [photo], model)
-    opened = Gallery.open(tmp_path / "g")
-    assert len(opened) == 17 and [part["rows"] for part in opened.manifest["segments"]] == [12, 5]
+        parts.append([part["rows"] for part in Gallery.open(tmp_path / "g").manifest["segments"]])
+    assert parts == [[12, 1], [12, 2], [12, 2, 1], [12, 4], [12, 4, 1]], "each is larger than all after it"
+    assert len(Gallery.open(tmp_path / "g")) == 17
     before = content(tmp_path / "g")
     compaction.compact(tmp_path / "g")
     manifest = Gallery.open(tmp_path / "g").manifest

@@ -16,8 +16,9 @@ import pytest
 from tests.retrieval.embedder import TinyEmbedder, item_of
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.folder import changes, compaction, gallery
-from tf_ssgn.retrieval.folder.gallery import Gallery, Hit
+from tf_ssgn.retrieval.folder.gallery import Gallery
 from tf_ssgn.retrieval.folder.segment import ITEMS, VECTORS
+from tf_ssgn.retrieval.items import Hit
 from tf_ssgn.retrieval.search import scann_index
 
 D = TinyEmbedder.dimension

@@ -112,7 +112,7 @@ def test_a_folder_that_vanishes_between_steps_takes_nothing_away(photo: Path, tm
     photo.rename(tmp_path / "elsewhere")
     with pytest.raises(UserError, match="none of the|no folder"):
         list(steps)
-    assert searched(tmp_path / "g") == before
+    assert before.items() <= searched(tmp_path / "g").items()
 
 
 def test_a_walk_of_some_photos_ends_early_and_tells_how_far_it_is(photo: Path) -> None:

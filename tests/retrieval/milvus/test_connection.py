@@ -12,10 +12,13 @@ import pytest
 from tests.retrieval.embedder import TinyEmbedder, draw_folder
 from tests.retrieval.milvus_server import Server
 from tf_ssgn.errors import UserError
-from tf_ssgn.retrieval.interface import Unreachable
+from tf_ssgn.retrieval import update
 from tf_ssgn.retrieval.milvus import writer as milvus_writer
-from tf_ssgn.retrieval.milvus.connection import AUTHORITY, TOKEN, TOKEN_FILE, address, is_address
+from tf_ssgn.retrieval.milvus.connection import AUTHORITY, TOKEN, TOKEN_FILE, address
 from tf_ssgn.retrieval.milvus.gallery import ABOUT, MilvusGallery
+from tf_ssgn.retrieval.milvus.writer import MilvusWriter
+from tf_ssgn.retrieval.open import is_address
+from tf_ssgn.retrieval.searcher import Unreachable
 
 pytest.importorskip("pymilvus")
 pytest.importorskip("milvus_lite")
@@ -81,7 +84,7 @@ def test_token_and_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     try:
         monkeypatch.setenv(AUTHORITY, str(pem))
         monkeypatch.setenv(TOKEN, "root:right")
-        assert milvus_writer.build(where, [draw_folder(tmp_path / "photo")], TinyEmbedder()).count == 12
+        assert update.build(MilvusWriter(where), [draw_folder(tmp_path / "photo")], TinyEmbedder()).count == 12
         monkeypatch.setenv(TOKEN, "root:wrong")
         with pytest.raises(UserError, match="refuses the token") as raised:
             MilvusGallery.open(where)
@@ -109,7 +112,7 @@ def test_collections_that_do_not_fit(tmp_path: Path) -> None:
 
     file = f"milvus:{tmp_path}/lite.db"
     photos = draw_folder(tmp_path / "photo", classes=1)
-    assert milvus_writer.build(f"{file}/photos", [photos], TinyEmbedder()).count == 4
+    assert update.build(MilvusWriter(f"{file}/photos"), [photos], TinyEmbedder()).count == 4
     client = MilvusClient(str(tmp_path / "lite.db"))
     client.create_collection("foreign", dimension=16)
     client.create_collection("half", dimension=16)
@@ -125,7 +128,7 @@ def test_collections_that_do_not_fit(tmp_path: Path) -> None:
     wide = TinyEmbedder()
     wide.dimension = 32
     with pytest.raises(UserError, match="has 16 dimensions; received vectors of 32"):
-        milvus_writer.open_or_create(f"{file}/photos", wide)
+        milvus_writer.open_or_create(address(f"{file}/photos"), wide)
     with MilvusGallery.open(f"{file}/photos") as gallery, pytest.raises(UserError, match="another model"):
         gallery.require_model("other")
     with pytest.raises(UserError, match="shapes|shape"):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.retrieval.embedder import TinyEmbedder
 from tf_ssgn.errors import UserError
-from tf_ssgn.retrieval.folder.segment import Item
+from tf_ssgn.retrieval.items import Item
 from tf_ssgn.retrieval.milvus import writer as milvus_writer
 from tf_ssgn.retrieval.milvus.filter import translated
 

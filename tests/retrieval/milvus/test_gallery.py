@@ -13,14 +13,17 @@ import pytest
 from tests.retrieval.embedder import TinyEmbedder, draw, draw_folder
 from tests.retrieval.milvus_server import Server
 from tf_ssgn.errors import UserError
+from tf_ssgn.retrieval import update
 from tf_ssgn.retrieval.folder import builder
 from tf_ssgn.retrieval.folder.gallery import Gallery
-from tf_ssgn.retrieval.folder.segment import Item
-from tf_ssgn.retrieval.interface import Unreachable, open_gallery
-from tf_ssgn.retrieval.milvus import check as milvus_check
+from tf_ssgn.retrieval.items import Item
+from tf_ssgn.retrieval.milvus import check
 from tf_ssgn.retrieval.milvus import writer as milvus_writer
 from tf_ssgn.retrieval.milvus.gallery import MilvusGallery
+from tf_ssgn.retrieval.milvus.writer import MilvusWriter
+from tf_ssgn.retrieval.open import open_gallery
 from tf_ssgn.retrieval.search.options import Options
+from tf_ssgn.retrieval.searcher import Unreachable
 
 pytest.importorskip("pymilvus")
 pytest.importorskip("milvus_lite")
@@ -46,8 +49,8 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def both(server: Server, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("galleries") / "g"
     builder.build(folder, [photos], TinyEmbedder())
-    report = milvus_writer.build(server.address("photos"), [photos], TinyEmbedder())
-    assert (report.count, report.embedded) == (64, 64)
+    report = update.build(MilvusWriter(server.address("photos")), [photos], TinyEmbedder())
+    assert (report.count, report.embedded, report.reused) == (64, 61, 3)
     opened = open_gallery(server.address("photos"))
     assert isinstance(opened, MilvusGallery)
     return Gallery.open(folder), opened
@@ -107,10 +110,10 @@ def test_batches_items_and_vectors(both: Any) -> None:
     id = folder.ids[5]
     assert remote.find(id) == folder.find(id) and remote.find("nobody") is None
     assert np.array_equal(remote.vector(id), folder.vector(id)) and remote.vector("nobody") is None
-    assert milvus_check.verify(remote.path) == {
+    assert check.verify(remote.path) == {
         "count": 64, "damage": [], "leftovers": [], "unfinished": None, "self_recall": 1.0
     }  # fmt: skip
-    stats = milvus_check.stats(remote.path)
+    stats = check.stats(remote.path)
     assert (stats["count"], stats["search"], stats["dimension"]) == (64, "FLAT", 16)
     for wrong in ("vectors", {"k": 20_000}, {"k": 0}):
         with pytest.raises(UserError, match="received|expected numbers"):
@@ -119,32 +122,31 @@ def test_batches_items_and_vectors(both: Any) -> None:
 
 def test_add_sync_and_delete(server: Server, tmp_path: Path) -> None:
     photos, where = draw_folder(tmp_path / "photo", classes=2, each=5), server.address("kept")
-    milvus_writer.build(where, [photos], TinyEmbedder())
+    update.build(MilvusWriter(where), [photos], TinyEmbedder())
     with pytest.raises(UserError, match="already is a gallery"):
-        milvus_writer.build(where, [photos], TinyEmbedder())
+        update.build(MilvusWriter(where), [photos], TinyEmbedder())
     draw(photos / "class0" / "new.png", 50)
     (photos / "class0" / "bad.png").write_bytes(b"no photo")
     (photos / "class1" / "1.png").unlink()
     (photos / "class1" / "2.png").touch()
     model = TinyEmbedder()
-    report = milvus_writer.add(where, [photos], model)
+    report = update.add(MilvusWriter(where), [photos], model)
     assert (report.embedded, report.unchanged, report.count, model.calls) == (1, 9, 11, 1)
     assert report.skipped[0][0].endswith("bad.png")
-    report = milvus_writer.sync(where, [], TinyEmbedder())
+    report = update.sync(MilvusWriter(where), [], TinyEmbedder())
     assert (report.embedded, report.removed, report.count) == (0, 1, 10)
     builder.build(tmp_path / "g", [photos], TinyEmbedder())
     with MilvusGallery.open(where) as gallery:
-        assert list(gallery.items()) == list(Gallery.open(tmp_path / "g").items())
-    assert milvus_writer.delete(where, ids=["photo/class0/new.png", "nobody"]).removed == 1
-    assert milvus_writer.delete(where, paths=[str(photos / "class1")]).removed == 4
-    assert milvus_writer.delete(where, sql="label = 'class0'").count == 0
+        expected = [item._replace(modified=None) for item in Gallery.open(tmp_path / "g").items()]
+        assert [item._replace(modified=None) for item in gallery.items()] == expected
+    assert MilvusWriter(where).delete(ids=["photo/class0/new.png", "nobody"]).removed == 1
+    assert MilvusWriter(where).delete(paths=[str(photos / "class1")]).removed == 4
+    assert MilvusWriter(where).delete(where="label = 'class0'").count == 0
     with pytest.raises(UserError, match="another model"):
-        milvus_writer.add(where, [photos], TinyEmbedder("other"))
+        update.add(MilvusWriter(where), [photos], TinyEmbedder("other"))
     for file in photos.rglob("*.png"):
         file.unlink()
-    milvus_writer.open_or_create(where, TinyEmbedder())
-    with pytest.raises(UserError, match="no photos"):
-        milvus_writer.sync(where, [], TinyEmbedder())
+    assert update.sync(MilvusWriter(where), [], TinyEmbedder()).count == 0
 
 
 def test_ids_are_deleted_as_they_are_written(tmp_path: Path) -> None:
@@ -175,13 +177,13 @@ def test_a_server_that_dies_in_the_middle_of_an_insert(tmp_path: Path) -> None:
 
         killed: list[int] = []
         with pytest.raises(Unreachable, match="does not answer"):
-            milvus_writer.import_blocks(where, TinyEmbedder(), blocks(), 3000, "vectors")
+            MilvusWriter(where).import_blocks(TinyEmbedder(), "vectors", blocks(), 3000)
         server.restart()
         with eventually(lambda: MilvusGallery.open(where)) as gallery:
             assert gallery.count() == 2000
             assert gallery.find("item/01999") is not None
-        assert milvus_writer.import_blocks(where, TinyEmbedder(), blocks(), 3000, "vectors").count == 3000
-        assert milvus_check.verify(where)["damage"] == []
+        assert MilvusWriter(where).import_blocks(TinyEmbedder(), "vectors", blocks(), 3000).count == 3000
+        assert check.verify(where)["damage"] == []
     finally:
         server.kill()
 
@@ -189,7 +191,7 @@ def test_a_server_that_dies_in_the_middle_of_an_insert(tmp_path: Path) -> None:
 def test_an_open_gallery_outlives_its_server(tmp_path: Path) -> None:
     server = Server(tmp_path / "data")
     try:
-        milvus_writer.build(server.address("g"), [draw_folder(tmp_path / "photo")], TinyEmbedder())
+        update.build(MilvusWriter(server.address("g")), [draw_folder(tmp_path / "photo")], TinyEmbedder())
         gallery = MilvusGallery.open(server.address("g"))
         expected = gallery.search(QUERIES)
         server.kill()

@@ -14,8 +14,9 @@ import numpy as np
 
 from tf_ssgn.common.cli import log
 from tf_ssgn.common.progress import Progress
-from tf_ssgn.retrieval.folder.segment import Item, Segment, SegmentWriter
+from tf_ssgn.retrieval.folder.segment import Segment, SegmentWriter
 from tf_ssgn.retrieval.folder.store import Store, describe_folder
+from tf_ssgn.retrieval.items import Item
 from tf_ssgn.retrieval.search import scann_index
 from tf_ssgn.settings import GALLERY
 
@@ -41,6 +42,22 @@ def index_segment(store: Store, name: str, rows: int, dimension: int, first: boo
     ordered = not segment.sql(disorder)
     segment.close()
     return {"folder": name, "rows": rows, "in_id_order": ordered, "scann": chosen, "files": describe_folder(folder)}
+
+
+def add_part(store: Store, manifest: dict[str, Any], part: str, rows: int) -> dict[str, Any]:
+    """The manifest with a finished part as its last segment."""
+    segments = manifest["segments"]
+    return {**manifest, "segments": [*segments, index_segment(store, part, rows, manifest["dimension"], not segments)]}
+
+
+def tidied(store: Store, manifest: dict[str, Any], dead: np.ndarray) -> tuple[dict[str, Any], np.ndarray]:
+    """Merges what was added last, so that each part but the first is larger than all after it: few parts, however small
+    the additions, and no row is written more than log2(rows) times."""
+    rows = [entry["rows"] for entry in manifest["segments"]]
+    first = len(rows) - 1
+    while first > 1 and rows[first - 1] <= sum(rows[first:]):
+        first -= 1
+    return merge(store, manifest, dead, first) if first < len(rows) - 1 else (manifest, dead)
 
 
 def merge(store: Store, manifest: dict[str, Any], dead: np.ndarray, first: int) -> tuple[dict[str, Any], np.ndarray]:

@@ -6,7 +6,6 @@ import functools
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,27 +13,12 @@ import numpy as np
 
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.folder.rows import BLOCK, Rows
-from tf_ssgn.retrieval.folder.segment import Segment, unit
+from tf_ssgn.retrieval.folder.segment import Segment
 from tf_ssgn.retrieval.folder.store import Store
-from tf_ssgn.retrieval.search import asked, exact, grouping, scann_index
-from tf_ssgn.retrieval.search.options import NO_OPTIONS, Options
+from tf_ssgn.retrieval.search import condition, exact, scann_index
+from tf_ssgn.retrieval.search.options import Options
+from tf_ssgn.retrieval.searcher import Near
 from tf_ssgn.settings import GALLERY
-
-METHODS = ("auto", "exact", "scann")
-_WIDEST = 10_000  # answers of a batch that are padded to where the gallery has fewer
-
-
-class Hit(NamedTuple):
-    """One answer. `score` is the cosine; `path` is text (`files.to_file` gives the name to open).
-
-    `duplicates` are the ids of the answers that were grouped with this one (`Options.group`), best first.
-    """
-
-    id: str
-    score: float
-    path: str
-    label: str
-    duplicates: tuple[str, ...] = ()
 
 
 class _Kept(NamedTuple):
@@ -63,6 +47,7 @@ class Gallery(Rows):
         self.path, self.manifest = str(store.folder), manifest
         self.fingerprint: str = manifest["model"]["fingerprint"]
         self.version: int = manifest["version"]
+        self.model_path: str = manifest["model"]["path"]
         self._store, self._pointer = store, pointer
         self._filters: OrderedDict[tuple, _Kept] = OrderedDict()  # of the last conditions; a version never changes
         self._filter_lock = threading.Lock()
@@ -110,119 +95,21 @@ class Gallery(Rows):
         """False once a writer has made another version, or another gallery in its place."""
         return self._store.pointer() == self._pointer
 
-    def require_model(self, fingerprint: str) -> None:
-        """UserError unless the gallery was made by the model of that fingerprint."""
-        if fingerprint != self.fingerprint:
-            raise UserError(
-                f"the gallery {self.path} was made by another model (fingerprint {self.fingerprint}, "
-                f"model {self.manifest['model']['path']}); received {fingerprint}: build it again with this model"
-            )
-
     # -- searching ---------------------------------------------------------------------------------------------------
 
-    def search(
-        self, vectors: Any, k: int | Sequence[int] = 10, method: str = "auto", options: Options = NO_OPTIONS
-    ) -> list[Any]:
-        """The k most similar items of each vector, best first; fewer where the gallery or the options leave fewer.
-
-        `vectors` float32 [d] gives list[Hit], [Q, d] gives list[list[Hit]], one for each query; they need not have unit
-        length. `k` is one number, or one for each query. `method` is `exact`, `scann` or `auto`, by size. Equal scores
-        are ordered by id.
-        """
-        queries = np.asarray(vectors)
-        single = queries.ndim == 1
-        queries = unit(queries[None] if single else queries, self.dimension, "query vectors")
-        wanted = asked.counts(k, len(queries))
-        found = self._find(queries, wanted, method, options)
-        named = self._names(
-            np.unique(
-                np.fromiter((row for rows, _, twins in found for group in (rows, *twins) for row in group), np.int64)
-            )
-        )
-        hits = []
-        for rows, scores, twins in found:
-            groups = [tuple(named[twin][0] for twin in group) for group in twins] or [()] * len(rows)
-            answers = []
-            for row, score, duplicates in zip(rows, scores, groups, strict=True):
-                id, path, label = named[row]
-                answers.append(Hit(id, score, path, label, duplicates))
-            hits.append(answers)
-        return hits[0] if single else hits
-
-    def search_batch(
-        self, vectors: np.ndarray, k: Any, method: str = "auto", options: Options = NO_OPTIONS
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Answers a request: (ids object [B, K], scores float32 [B, K], count int32 [B]) of vectors [B, d].
-
-        `k` is one number, or [B].
-
-        K is the largest k, but at most 10,000, or the gallery's size where that is more. Row i has `count[i]` answers,
-        then empty ids and NaN scores. A row whose vector is zero or not finite, or whose k is below 1, has count 0.
-        """
-        vectors = np.asarray(vectors, np.float32)
-        wanted = asked.whole(k)
-        if wanted.ndim == 0:
-            wanted = np.full(vectors.shape[:1], wanted)
-        if vectors.ndim != 2 or vectors.shape[1] != self.dimension or wanted.shape != vectors.shape[:1]:
-            shapes = f"{list(vectors.shape)} and {list(wanted.shape)}"
-            raise UserError(f"vectors and k: received shapes {shapes}, expected [B, {self.dimension}] and [B]")
-        wanted = np.minimum(wanted, max(len(self), _WIDEST))
-        width = max(int(wanted.max(initial=0)), 0)
-        ids = np.full((len(vectors), width), "", object)
-        scores = np.full((len(vectors), width), np.nan, np.float32)
-        count = np.zeros(len(vectors), np.int32)
-        usable = np.flatnonzero(np.isfinite(vectors).all(axis=1) & vectors.any(axis=1) & (wanted >= 1))
-        if usable.size == 0 or len(self) == 0:
-            return ids, scores, count
-        found = self._find(unit(vectors[usable], self.dimension), wanted[usable].tolist(), method, options)
-        names = self._ids_of(np.array([row for rows, _, _ in found for row in rows], np.int64))
-        start = 0
-        for place, (rows, values, _) in zip(usable, found, strict=True):
-            count[place] = here = len(rows)
-            ids[place, :here] = names[start : start + here]
-            scores[place, :here] = values
-            start += here
-        return ids, scores, count
-
-    def _find(
-        self, queries: np.ndarray, wanted: list[int], method: str, options: Options
-    ) -> list[tuple[list[int], list[float], list[list[int]]]]:
-        """(rows, scores, rows grouped with each of them; empty where nothing is grouped) of unit queries [Q, d]."""
-        if not isinstance(options, Options):
-            raise UserError(f"options: received {type(options).__name__}, expected a search.options.Options")
-        kept = self._kept(options)
-        if options.group is None:
-            answers: list[tuple[list[int], list[float], list[list[int]]]] = []
-            for (rows, scores), k in zip(self.rows(queries, max(wanted, default=1), method, kept), wanted, strict=True):
-                near = asked.near(scores, k, options)
-                answers.append((rows[:near].tolist(), scores[:near].tolist(), []))
-            return answers
-        return [self._grouped(query[None], k, method, kept, options) for query, k in zip(queries, wanted, strict=True)]
-
-    def _grouped(
-        self, query: np.ndarray, k: int, method: str, kept: _Kept | None, options: Options
-    ) -> tuple[list[int], list[float], list[list[int]]]:
-        """The k best groups of a query among its `GALLERY.grouped` best items, or more where they make fewer."""
-        assert options.group is not None
-        ask = GALLERY.grouped
-        while True:
-            ((rows, scores),) = self.rows(query, ask, method, kept)
-            near = rows[: asked.near(scores, len(scores), options)]
-            items = self._items(near)
-            contents = [items[row].sha256 for row in near.tolist()]
-            found = grouping.groups(self._gather(near), contents, k, options.group)
-            if len(found) == k or len(near) < ask:
-                break
-            ask *= 4
-        first = [group[0] for group in found]
-        return near[first].tolist(), scores[first].tolist(), [near[group[1:]].tolist() for group in found]
+    def nearest(self, queries: np.ndarray, k: int, method: str, options: Options, whole: bool = False) -> list[Near]:
+        found = self.rows(queries, k, method, self._kept(options))
+        every = np.unique(np.concatenate([rows for rows, _ in found])) if found else np.empty(0, np.int64)
+        items = self.items_of(every, whole)
+        return [
+            Near(scores, [items[row] for row in rows.tolist()], self.vectors_of(rows) if whole else None)
+            for rows, scores in found
+        ]
 
     def rows(
         self, queries: np.ndarray, k: int, method: str = "auto", kept: _Kept | None = None
     ) -> list[tuple[np.ndarray, np.ndarray]]:
         """For each unit query [Q, d] (rows int64 [<= k], scores float32 [<= k]), rows counted over all segments."""
-        if method not in METHODS:
-            raise UserError(f"method: received {method!r}, expected one of {', '.join(METHODS)}")
         count = len(self) if kept is None else kept.number
         alive = self._alive if kept is None else kept.mask
         k = min(k, count)
@@ -236,8 +123,8 @@ class Gallery(Rows):
             found = exact.candidates([segment.vectors for segment in self._segments], queries, k, alive)
         answers = []
         for query, rows in zip(queries, found, strict=True):
-            scores = exact.rescored(self._gather(rows), query)
-            best = exact.order(rows, scores, k, None if self._in_id_order else self._ids_of)
+            scores = exact.rescored(self.vectors_of(rows), query)
+            best = exact.order(rows, scores, k, None if self._in_id_order else self.ids_of)
             answers.append((rows[best], scores[best]))
         return answers
 
@@ -264,6 +151,8 @@ class Gallery(Rows):
         mask = np.zeros(self._starts[-1], bool)
         mask[rows] = True
         kept = _Kept(mask, len(rows), rows)
+        if condition.varies(options.where):
+            return kept
         with self._filter_lock:
             self._filters[key] = kept
             while len(self._filters) > GALLERY.filters_kept:
@@ -321,11 +210,5 @@ class Gallery(Rows):
 
     def _among(self, queries: np.ndarray, k: int, rows: np.ndarray) -> list[np.ndarray]:
         """Exact search among a few rows."""
-        blocks = [self._gather(rows[low : low + BLOCK]) for low in range(0, len(rows), BLOCK)]
+        blocks = [self.vectors_of(rows[low : low + BLOCK]) for low in range(0, len(rows), BLOCK)]
         return [rows[places] for places in exact.candidates(blocks, queries, k)]
-
-    def __enter__(self) -> Gallery:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

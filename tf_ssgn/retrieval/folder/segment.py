@@ -9,19 +9,20 @@ import os
 import sqlite3
 import threading
 import time
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
 
 from tf_ssgn.errors import UserError
+from tf_ssgn.retrieval.items import Item, spelled
 from tf_ssgn.settings import GALLERY
 
 VECTORS, ITEMS = "vectors.npy", "items.sqlite"
 HEADER_BYTES = 128
-UNIT_TOLERANCE = 1e-5
 _CHUNK = 8192  # rows that are handled at a time; 16 MiB at d = 512
 _COLUMNS = "id, path, label, size, modified, sha256, width, height"
 _SCHEMA = """
@@ -35,30 +36,9 @@ CREATE INDEX IF NOT EXISTS items_label ON items (label);
 _ROW = "row"
 
 
-class Item(NamedTuple):
-    """What a gallery knows of a photo. Sizes in bytes and pixels, `modified` in nanoseconds; None: not known.
-
-    `path` is text as `files.to_text` makes it; `files.to_file` gives the name to open.
-    """
-
-    id: str
-    path: str
-    label: str
-    size: int | None = None
-    modified: int | None = None
-    sha256: str | None = None
-    width: int | None = None
-    height: int | None = None
-
-
 def quoted(name: str) -> str:
     """A column's name as SQL."""
     return '"' + name.replace('"', '""') + '"'
-
-
-def spelled(name: str, columns: Sequence[str]) -> str:
-    """The name as one of `columns` writes it; SQLite tells no two columns apart by their capitals."""
-    return next((column for column in columns if column.lower() == name.lower()), name)
 
 
 def columns_of(database: sqlite3.Connection) -> list[str]:
@@ -76,36 +56,6 @@ def npy_header(rows: int, dimension: int) -> bytes:
         + text.ljust(HEADER_BYTES - 11).encode()
         + b"\n"
     )
-
-
-def unit(
-    vectors: Any, dimension: int, what: str = "vectors", numbers: Sequence[int] | np.ndarray | None = None
-) -> np.ndarray:
-    """`vectors` as float32 [B, d] of length 1; UserError where one is zero, not finite or of another size.
-
-    `numbers` are the rows' numbers in errors, where they are not 0 to B - 1.
-    """
-    try:
-        array = np.asarray(vectors, dtype=np.float32)
-    except (TypeError, ValueError):
-        raise UserError(f"{what}: expected numbers of shape [n, {dimension}]") from None
-    if array.ndim != 2 or array.shape[1] != dimension:
-        raise UserError(f"{what}: received shape {list(array.shape)}, expected [n, {dimension}]")
-    # In float64, so that no finite vector overflows or vanishes when it is squared.
-    lengths = np.sqrt(np.einsum("ij,ij->i", array, array, dtype=np.float64))
-    off = ~(np.abs(lengths - 1) <= UNIT_TOLERANCE)  # what is a unit vector already stays equal to the bit
-    if not off.any():
-        return array
-    bad = np.flatnonzero(~np.isfinite(lengths) | (lengths == 0))
-    if bad.size:
-        first = bad[0] if numbers is None else numbers[bad[0]]
-        kind = "zero" if lengths[bad[0]] == 0 else "NaN or infinite"
-        raise UserError(
-            f"{what}: row {first} is {kind} ({bad.size} such rows); expected finite vectors that are not zero"
-        )
-    array = array.copy()
-    array[off] = array[off] / lengths[off, None]
-    return array
 
 
 class SegmentWriter:
@@ -230,12 +180,20 @@ class Segment:
                 self._filters.setlimit(sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 200)
                 self._filters.setlimit(sqlite3.SQLITE_LIMIT_SQL_LENGTH, 100_000)
                 self._filters.setlimit(sqlite3.SQLITE_LIMIT_EXPR_DEPTH, 200)
+                self._filters.create_function("nfc", 1, _nfc, deterministic=True)
                 self._filters.set_authorizer(_only_items)
             stop = time.monotonic() + GALLERY.filter_seconds
             self._filters.set_progress_handler(lambda: time.monotonic() > stop, 100)
             missing = [name for name in columns if spelled(name, self.columns) not in self.columns]
-            absent = "".join(f", NULL AS {quoted(name)}" for name in missing)
-            source = f"(SELECT *{absent} FROM items)" if absent else "items"
+            if missing or not condition.isascii():
+                condition = unicodedata.normalize("NFC", condition)
+                names = [*Item._fields, *self.columns]
+                texts = names if not condition.isascii() else ()  # both forms of é are one
+                picked = [f"nfc({quoted(name)}) AS {quoted(name)}" if name in texts else quoted(name) for name in names]
+                picked += [f"NULL AS {quoted(name)}" for name in missing]
+                source = f"(SELECT row, {', '.join(picked)} FROM items)"
+            else:
+                source = "items"
             return [row for (row,) in self._filters.execute(f"SELECT row FROM {source} WHERE {condition}", values)]
 
     def extra(self, rows: Sequence[int]) -> list[dict[str, Any]]:
@@ -248,13 +206,9 @@ class Segment:
             found[row] = {key: value for key, value in zip(self.columns, values, strict=True) if value is not None}
         return [found[int(row)] for row in rows]
 
-    def items(self, rows: Sequence[int]) -> dict[int, Item]:
-        """The items of some rows."""
-        return {row: Item(*values) for row, *values in self._select(_COLUMNS, rows)}
-
-    def names(self, rows: Sequence[int]) -> dict[int, tuple[str, str, str]]:
-        """(id, path, label) of some rows; half the time of `items`."""
-        return {row: (id, path, label) for row, id, path, label in self._select("id, path, label", rows)}
+    def items(self, rows: Sequence[int], whole: bool = True) -> dict[int, Item]:
+        """The items of some rows; unless `whole` only id, path and label are read, in half the time."""
+        return {row: Item(*values) for row, *values in self._select(_COLUMNS if whole else "id, path, label", rows)}
 
     def _select(self, columns: str, rows: Sequence[int]) -> Iterator[tuple]:
         """Row and columns of some rows, in no order."""
@@ -280,6 +234,10 @@ class Segment:
         self._database.close()
         if self._filters is not None:
             self._filters.close()
+
+
+def _nfc(value: Any) -> Any:
+    return unicodedata.normalize("NFC", value) if isinstance(value, str) else value
 
 
 def _only_items(action: int, first: str | None, second: str | None, database: str | None, inner: str | None) -> int:

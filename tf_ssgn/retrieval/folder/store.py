@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import json
 import os
 import re
@@ -28,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from tf_ssgn.common import atomic
+from tf_ssgn.common.hashes import file_sha256
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.folder.segment import HEADER_BYTES, VECTORS
 
@@ -39,14 +39,9 @@ _PART = re.compile("[0-9a-f]{12}")
 _NEEDED = ("version", "count", "dimension", "model", "segments", "dead", "sources")
 
 
-def sha256(path: Path) -> str:
-    with open(path, "rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
 def describe(path: Path) -> dict[str, Any]:
     """What a manifest keeps of a file."""
-    return {"bytes": path.stat().st_size, "sha256": sha256(path)}
+    return {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
 
 
 def describe_folder(folder: Path) -> dict[str, dict[str, Any]]:
@@ -92,7 +87,7 @@ class Store:
         """The manifest that `pointer` names, by default the current version's, its checksum verified."""
         pointer = pointer or self.pointer()
         path = self.folder / pointer["manifest"]
-        if path.is_file() and sha256(path) != pointer.get("sha256"):
+        if path.is_file() and file_sha256(path) != pointer.get("sha256"):
             raise UserError(f"{path} is damaged: its SHA-256 is not the one in {POINTER}; restore it from a copy")
         manifest = _read_json(path)
         if any(key not in manifest for key in _NEEDED) or manifest["version"] != pointer.get("version"):
@@ -118,7 +113,7 @@ class Store:
                 found.append(f"{path} is missing")
             elif path.stat().st_size != about["bytes"]:
                 found.append(f"{path} has {path.stat().st_size:,} bytes, expected {about['bytes']:,}")
-            elif (about["bytes"] <= hash_up_to or name.endswith(".sqlite")) and sha256(path) != about["sha256"]:
+            elif (about["bytes"] <= hash_up_to or name.endswith(".sqlite")) and file_sha256(path) != about["sha256"]:
                 found.append(f"{path} has changed: its SHA-256 is not the manifest's")
         return found
 
@@ -180,7 +175,7 @@ class Store:
         atomic.sync_folder(self.folder / PARTS)
         name = f"{VERSIONS}/{version:06d}.json"
         atomic.write_json(self.folder / name, manifest)
-        pointer = {"format": FORMAT, "version": version, "manifest": name, "sha256": sha256(self.folder / name)}
+        pointer = {"format": FORMAT, "version": version, "manifest": name, "sha256": file_sha256(self.folder / name)}
         atomic.write_json(self.folder / POINTER, pointer)
         atomic.sync_folder(self.folder)
         return manifest

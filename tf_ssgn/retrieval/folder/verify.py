@@ -12,10 +12,10 @@ import numpy as np
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.folder import compaction
 from tf_ssgn.retrieval.folder.gallery import Gallery
-from tf_ssgn.retrieval.folder.segment import ITEMS, UNIT_TOLERANCE, Segment
+from tf_ssgn.retrieval.folder.segment import ITEMS, Segment
 from tf_ssgn.retrieval.folder.store import Store
+from tf_ssgn.retrieval.items import SELF_K, SELF_QUERIES, SELF_RECALL, UNIT_TOLERANCE
 
-SELF_QUERIES, SELF_K, SELF_RECALL = 32, 10, 0.9
 _CHUNK = 8192
 
 

@@ -1,21 +1,14 @@
-"""A gallery in Milvus looked at as a whole: `index verify`, `stats` and `export`."""
+"""A gallery in Milvus looked at as a whole: `index verify` and `stats`."""
 
 from __future__ import annotations
 
-import itertools
-import os
 from typing import Any
 
 import numpy as np
 
 from tf_ssgn.common.progress import Progress
-from tf_ssgn.errors import UserError
-from tf_ssgn.retrieval.folder.changes import ParquetItems
-from tf_ssgn.retrieval.folder.segment import UNIT_TOLERANCE, Item
-from tf_ssgn.retrieval.folder.verify import SELF_K, SELF_QUERIES, SELF_RECALL
-from tf_ssgn.retrieval.milvus.gallery import VECTOR, MilvusGallery, item_of
-
-_CHUNK = 8192
+from tf_ssgn.retrieval.items import SELF_K, SELF_QUERIES, SELF_RECALL, UNIT_TOLERANCE
+from tf_ssgn.retrieval.milvus.gallery import VECTOR, MilvusGallery
 
 
 def verify(where: str) -> dict[str, Any]:
@@ -75,17 +68,3 @@ def stats(where: str) -> dict[str, Any]:
             "sources": about["sources"],
             "unfinished": "build" if "building" in about else None,
         }
-
-
-def export_parquet(where: str, file: str | os.PathLike) -> int:
-    """Writes all items with their vectors as parquet, as `changes.export_parquet` does; returns their number."""
-    with MilvusGallery.open(where) as gallery, ParquetItems(file, gallery.dimension) as writer:
-        count = 0
-        rows = gallery.rows()
-        while some := list(itertools.islice(rows, _CHUNK)):
-            items: list[Item] = [item_of(row) for row in some]
-            writer.write(items, np.array([row[VECTOR] for row in some], np.float32))
-            count += len(some)
-        if not count:
-            raise UserError(f"{where} is empty; there is nothing to export")
-        return count

@@ -14,7 +14,7 @@ from typing import Any
 
 from tf_ssgn.common.cli import log
 from tf_ssgn.errors import UserError, reason
-from tf_ssgn.retrieval.interface import Unreachable
+from tf_ssgn.retrieval.searcher import Unreachable
 from tf_ssgn.settings import MILVUS
 
 TOKEN, TOKEN_FILE, AUTHORITY = "TF_SSGN_MILVUS_TOKEN", "TF_SSGN_MILVUS_TOKEN_FILE", "TF_SSGN_MILVUS_CA"
@@ -42,11 +42,6 @@ class Address:
     @property
     def server(self) -> str:
         return self.uri if self.local else self.text.rstrip("/").rpartition("/")[0]
-
-
-def is_address(text: str | os.PathLike) -> bool:
-    """Whether a gallery is named by an address and not by a folder."""
-    return os.fspath(text).startswith(("milvus:", "https:"))
 
 
 def address(text: str) -> Address:

@@ -1,30 +1,22 @@
-"""A user's SQL condition as an expression of Milvus: the part of SQL that both have, with SQL's meaning.
+"""A search's options as an expression of Milvus: the part of SQL's conditions that Milvus has, with SQL's meaning.
 
-Comparisons of a column with a value, AND, OR, NOT, IN, BETWEEN, IS NULL and GLOB with one star at the end. A comparison
-with a null is neither true nor false, so NOT is carried down to the comparisons, where null columns fail either way.
+sqlglot reads the condition. A comparison with a null is neither true nor false, so NOT is carried down to the
+comparisons, where null columns fail either way.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 from tf_ssgn.errors import UserError
-from tf_ssgn.retrieval.folder.segment import Item, spelled
+from tf_ssgn.retrieval.items import Item, spelled
 from tf_ssgn.retrieval.search import condition
 from tf_ssgn.retrieval.search.options import Options
 
-_TOKEN = re.compile(
-    r"""\s*(?:(?P<text>'(?:[^']|'')*')|(?P<name>"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\]|[A-Za-z_]\w*)"""
-    r"""|(?P<number>-?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)|(?P<sign><=|>=|<>|!=|==|=|<|>|\(|\)|,))""",
-    re.ASCII,
-)
-_WORDS = {"and", "or", "not", "in", "between", "is", "null", "glob", "isnull", "notnull", "true", "false", "like"}
 _OPPOSITE = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
 _MIRRORED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
 _NUMBERS = ("size", "modified", "width", "height")
-DEEPEST = 100
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n", "\r": r"\r"})
 
 
@@ -33,8 +25,12 @@ def quoted(value: Any) -> str:
     return f'"{value.translate(_ESCAPES)}"' if isinstance(value, str) else repr(value)
 
 
+def listed(values: Sequence[str]) -> str:
+    return f"[{', '.join(map(quoted, values))}]"
+
+
 def below(column: str, prefix: str) -> str:
-    """Texts that begin so, as a range: LIKE would have to have its wildcards escaped."""
+    """True where a column begins with a text: a range, since LIKE takes `_` and `%` for more than themselves."""
     last = ord(prefix[-1]) + 1
     if last > 0x10FFFF:
         raise UserError(f"path_prefix: received {prefix[-8:]!a} at its end, which Milvus cannot look for")
@@ -50,176 +46,111 @@ def expression(options: Options, columns: Sequence[str]) -> str:
     """
     parts = []
     if options.labels:
-        parts.append(f"label in [{', '.join(map(quoted, options.labels))}]")
+        parts.append(f"label in {listed([form for label in options.labels for form in condition.forms(label)])}")
     if options.path_prefix:
-        parts.append(below("path", options.path_prefix))
+        parts.append(f"({' or '.join(below('path', form) for form in condition.forms(options.path_prefix))})")
     if options.where:
         parts.append(f"({translated(options.where, columns)})")
     if options.exclude:
-        parts.append(f"id not in [{', '.join(map(quoted, options.exclude))}]")
+        parts.append(f"id not in {listed(options.exclude)}")
     return " and ".join(parts)
 
 
 def translated(sql: str, columns: Sequence[str]) -> str:
-    """An SQL condition as Milvus has it."""
-    return _Parser(condition.check(sql), columns).whole()
+    """An SQL condition as Milvus has it; UserError where it has no such thing."""
+    import sqlglot
+    from sqlglot.errors import SqlglotError
+
+    try:
+        tree = sqlglot.parse_one(condition.check(sql), read="sqlite")
+        return _Translation(columns).of(tree, False)
+    except (SqlglotError, _Refused, RecursionError, ValueError) as error:
+        why = str(error) if isinstance(error, _Refused) else "it cannot be read"
+    raise UserError(
+        f"received the condition {sql[:200]!a} ({why}); a gallery in Milvus takes comparisons of columns with values, "
+        f"AND, OR, NOT, IN, BETWEEN, IS NULL and GLOB 'text*', over {', '.join((*Item._fields, *columns))}"
+    )
 
 
-class _Parser:
-    """By descent, each method one level of precedence; `negated` says that a NOT stands before."""
+class _Refused(Exception):
+    """What Milvus does not have."""
 
-    def __init__(self, sql: str, columns: Sequence[str]):
-        self._sql, self._columns, self._place, self._depth = sql, columns, 0, 0
-        self._tokens: list[tuple[str, str]] = []
-        at = 0
-        while at < len(sql.rstrip()):
-            found = _TOKEN.match(sql, at)
-            if not found:
-                self._refuse(f"{sql[at:].strip()[:16]!r}")
-            kind = str(found.lastgroup)
-            text = found[kind]
-            if kind == "name" and text.lower() in _WORDS:
-                kind, text = "word", text.lower()
-            self._tokens.append((kind, text))
-            at = found.end()
 
-    def _refuse(self, what: str) -> NoReturn:
-        columns = ", ".join((*Item._fields, *self._columns))
-        raise UserError(
-            f"received the condition {self._sql[:200]!a} ({what}); a gallery in Milvus takes comparisons of columns "
-            f"with values, AND, OR, NOT, IN, BETWEEN, IS NULL and GLOB 'text*', over {columns}"
-        )
+class _Translation:
+    def __init__(self, columns: Sequence[str]):
+        from sqlglot import exp
 
-    def _next(self) -> tuple[str, str]:
-        return self._tokens[self._place] if self._place < len(self._tokens) else ("", "its end")
+        self._columns, self._exp = columns, exp
+        self._signs = {exp.EQ: "==", exp.NEQ: "!=", exp.LT: "<", exp.LTE: "<=", exp.GT: ">", exp.GTE: ">="}
 
-    def _take(self, *texts: str) -> str:
-        """The next token if it is one of these words or signs, else ""."""
-        kind, text = self._next()
-        if kind in ("word", "sign") and text in texts:
-            self._place += 1
-            return text
-        return ""
+    def of(self, node: Any, negated: bool) -> str:
+        """`negated` says that a NOT stands before."""
+        exp = self._exp
+        if isinstance(node, exp.Paren):
+            return self.of(node.this, negated)
+        if isinstance(node, exp.Not):
+            return self.of(node.this, not negated)
+        if isinstance(node, (exp.And, exp.Or)):
+            parts = [self.of(part, negated) for part in node.flatten()]
+            return self._joined(parts, isinstance(node, exp.And) != negated)
+        if type(node) in self._signs:
+            left, right, sign = node.this, node.expression, self._signs[type(node)]
+            if not isinstance(left, exp.Column):  # 5 < width
+                left, right, sign = right, left, _MIRRORED.get(sign, sign)
+            return self._compare(left, sign, self._value(right), negated)
+        if isinstance(node, exp.Is) and isinstance(node.expression, exp.Null):
+            return f"{self._column(node.this)[1]} is {'not ' * negated}null"
+        if isinstance(node, exp.In) and node.expressions:
+            parts = [self._compare(node.this, "==", self._value(value), negated) for value in node.expressions]
+            return self._joined(parts, negated)
+        if isinstance(node, exp.Between):
+            low, high = self._value(node.args["low"]), self._value(node.args["high"])
+            ends = [self._compare(node.this, ">=", low, negated), self._compare(node.this, "<=", high, negated)]
+            return self._joined(ends, not negated)
+        if isinstance(node, exp.Glob) and not negated:
+            pattern = self._value(node.expression)
+            if isinstance(pattern, str) and pattern[-1:] == "*" and not set(pattern[:-1]) & set("*?["):
+                name = self._column(node.this)[1]
+                if pattern == "*":
+                    return f"{name} is not null"
+                return self._joined([below(name, form[:-1]) for form in condition.forms(pattern)], False)
+        raise _Refused(f"{node.sql('sqlite')[:64]!a}")
 
-    def _need(self, text: str) -> None:
-        if not self._take(text):
-            self._refuse(f"{self._next()[1]!r} where {text.upper()!r} was expected")
+    def _joined(self, parts: list[str], both: bool) -> str:
+        return f"({(' and ' if both else ' or ').join(parts)})"
 
-    def whole(self) -> str:
-        made = self._or(False)
-        if self._place < len(self._tokens):
-            self._refuse(f"{self._next()[1]!r} is too much")
-        return made
-
-    def _or(self, negated: bool) -> str:
-        parts = [self._and(negated)]
-        while self._take("or"):
-            parts.append(self._and(negated))
-        return f"({(' and ' if negated else ' or ').join(parts)})" if len(parts) > 1 else parts[0]
-
-    def _and(self, negated: bool) -> str:
-        parts = [self._not(negated)]
-        while self._take("and"):
-            parts.append(self._not(negated))
-        return f"({(' or ' if negated else ' and ').join(parts)})" if len(parts) > 1 else parts[0]
-
-    def _not(self, negated: bool) -> str:
-        while self._take("not"):
-            negated = not negated
-        if self._take("("):
-            self._depth += 1
-            if self._depth > DEEPEST:
-                self._refuse("its parentheses are too deep")
-            made = self._or(negated)
-            self._need(")")
-            self._depth -= 1
-            return made
-        return self._comparison(negated)
-
-    def _comparison(self, negated: bool) -> str:
-        if self._next()[0] in ("text", "number"):  # 5 < width
-            value = self._value()
-            sign = self._sign()
-            column, name = self._column()
-            return self._compare(name, column, _MIRRORED.get(sign, sign), value, negated)
-        column, name = self._column()
-        if self._take("isnull"):
-            return self._null(name, negated)
-        if self._take("notnull"):
-            return self._null(name, not negated)
-        if self._take("is"):
-            opposite = bool(self._take("not"))
-            self._need("null")
-            return self._null(name, negated != opposite)
-        if self._take("not"):
-            negated = not negated
-            if self._next()[1] not in ("in", "between", "glob"):
-                self._refuse(f"{self._next()[1]!r} after NOT")
-        if self._take("in"):
-            self._need("(")
-            values = [self._value()]
-            while self._take(","):
-                values.append(self._value())
-            self._need(")")
-            parts = [self._compare(name, column, "==", value, negated) for value in values]
-            return f"({(' and ' if negated else ' or ').join(parts)})"
-        if self._take("between"):
-            low = self._value()
-            self._need("and")
-            ends = [self._compare(name, column, ">=", low, negated)]
-            ends.append(self._compare(name, column, "<=", self._value(), negated))
-            return f"({(' or ' if negated else ' and ').join(ends)})"
-        if self._take("glob"):
-            return self._glob(name, negated)
-        return self._compare(name, column, self._sign(), self._value(), negated)
-
-    def _sign(self) -> str:
-        sign = self._take("=", "==", "!=", "<>", "<", "<=", ">", ">=")
-        if not sign:
-            self._refuse(f"{self._next()[1]!r} where a comparison was expected")
-        return {"=": "==", "<>": "!="}.get(sign, sign)
-
-    def _column(self) -> tuple[str, str]:
+    def _column(self, node: Any) -> tuple[str, str]:
         """(the column, the same as Milvus writes it)."""
-        kind, text = self._next()
-        if kind != "name":
-            self._refuse(f"{text!r} where a column was expected")
-        self._place += 1
-        if text[0] in '"`[':
-            close = {"[": "]"}.get(text[0], text[0])
-            text = text[1:-1].replace(close * 2, close) if close != "]" else text[1:-1]
-        known = spelled(text, (*Item._fields, *self._columns))
+        if not isinstance(node, self._exp.Column) or node.table:
+            raise _Refused(f"{node.sql('sqlite')[:64]!a} where a column was expected")
+        known = spelled(node.name, (*Item._fields, *self._columns))
         if known in Item._fields:
             return known, known
         if known not in self._columns:
-            self._refuse(f"no column {text!r}")
+            raise _Refused(f"no column {node.name[:64]!a}")
         return known, f"$meta[{quoted(known)}]"
 
-    def _value(self) -> Any:
-        kind, text = self._next()
-        self._place += 1
-        if kind == "text":
-            return text[1:-1].replace("''", "'")
-        if kind == "number":
-            value = float(text) if any(mark in text for mark in ".eE") else int(text)
+    def _value(self, node: Any) -> Any:
+        exp = self._exp
+        if isinstance(node, exp.Neg):
+            value = self._value(node.this)
+            if not isinstance(value, str):
+                return -value
+        elif isinstance(node, exp.Boolean):
+            return int(node.this)
+        elif isinstance(node, exp.Literal):
+            if node.is_string:
+                return node.this
+            value = float(node.this) if set(node.this) & set(".eE") else int(node.this)
             if abs(value) < 2**63:
                 return value
-        if kind == "word" and text in ("true", "false"):
-            return int(text == "true")
-        self._refuse(f"{text!r} where a value was expected")
+        raise _Refused(f"{node.sql('sqlite')[:64]!a} where a value was expected")
 
-    def _compare(self, name: str, column: str, sign: str, value: Any, negated: bool) -> str:
+    def _compare(self, node: Any, sign: str, value: Any, negated: bool) -> str:
+        column, name = self._column(node)
         if column in Item._fields and isinstance(value, str) != (column not in _NUMBERS):
-            self._refuse(f"{column} is compared with {value!r}")
-        return f"{name} {_OPPOSITE[sign] if negated else sign} {quoted(value)}"
-
-    def _glob(self, name: str, negated: bool) -> str:
-        pattern = self._value()
-        if not isinstance(pattern, str) or re.search(r"[*?\[]", pattern[:-1]) or pattern[-1:] != "*":
-            self._refuse(f"GLOB {pattern!r}")
-        if negated:
-            self._refuse("NOT GLOB")
-        return below(name, pattern[:-1]) if pattern != "*" else f"{name} is not null"
-
-    def _null(self, name: str, negated: bool) -> str:
-        return f"{name} is {'not ' * negated}null"
+            raise _Refused(f"{column} is compared with {value!a}")
+        sign = _OPPOSITE[sign] if negated else sign
+        if isinstance(value, str) and sign in ("==", "!="):
+            return self._joined([f"{name} {sign} {quoted(form)}" for form in condition.forms(value)], sign == "!=")
+        return f"{name} {sign} {quoted(value)}"

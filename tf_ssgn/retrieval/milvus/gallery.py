@@ -1,4 +1,4 @@
-"""A gallery in a Milvus collection: the interface of `Gallery` (`interface.py`), answered by a server.
+"""A gallery in a Milvus collection, which a server searches.
 
 Beside the collection `NAME` stands `NAME__about`, of one row: the model's fingerprint and what else a manifest keeps.
 A vector of another model never gets in, and a gallery of another model is not opened.
@@ -6,6 +6,7 @@ A vector of another model never gets in, and a gallery of another model is not o
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections.abc import Iterator, Sequence
@@ -15,36 +16,34 @@ from typing import Any
 import numpy as np
 
 from tf_ssgn.errors import UserError
-from tf_ssgn.retrieval.folder.gallery import Hit
-from tf_ssgn.retrieval.folder.segment import Item, unit
-from tf_ssgn.retrieval.interface import Unreachable
+from tf_ssgn.retrieval.items import Item
 from tf_ssgn.retrieval.milvus.connection import Address, Connection, address
-from tf_ssgn.retrieval.milvus.filter import expression, quoted
-from tf_ssgn.retrieval.search import grouping
-from tf_ssgn.retrieval.search.asked import counts, near, whole
-from tf_ssgn.retrieval.search.options import NO_OPTIONS, Options
-from tf_ssgn.settings import GALLERY, MILVUS
+from tf_ssgn.retrieval.milvus.filter import expression, listed, quoted
+from tf_ssgn.retrieval.search.options import Options
+from tf_ssgn.retrieval.searcher import Near, Searcher, Unreachable
+from tf_ssgn.settings import MILVUS
 
 ABOUT = "__about"
 VECTOR, ROW = "vector", "about"
 FORMAT = 1
 _SPARE = 8  # answers asked for beyond k, so that equal scores at the end are ordered by id
 _FIELDS = list(Item._fields)
-_WIDEST = 10_000  # answers of a batch that are padded to where the gallery has fewer
+_CHUNK = 8192
 
 
-class MilvusGallery:
+class MilvusGallery(Searcher):
     """A collection, opened. What others write to it is seen without opening it again."""
 
     version = 1  # of the collection's content there is no count; a collection made anew is another gallery
+    most = MILVUS.most
 
     def __init__(self, connection: Connection, about: dict[str, Any], identity: tuple):
-        self._connection, self.about, self._identity = connection, about, identity
+        self.connection, self.about, self._identity = connection, about, identity
         self.address: Address = connection.where
         self.path = connection.where.text
         self.fingerprint: str = about["model"]["fingerprint"]
         self.dimension: int = about["dimension"]
-        self.columns: list[str] = about.get("columns", [])
+        self.model_path: str = about["model"]["path"]
         self._counted, self._counted_at = 0, 0.0
         self._lite = "lite" in str(about.get("server", ""))
 
@@ -74,7 +73,7 @@ class MilvusGallery:
         return self._counted
 
     def count(self) -> int:
-        (row,) = self._connection.call_soon(
+        (row,) = self.connection.call_soon(
             "query",
             self.address.collection,
             filter="",
@@ -84,16 +83,8 @@ class MilvusGallery:
         self._counted_at = time.monotonic()
         return int(row["count(*)"])
 
-    def require_model(self, fingerprint: str) -> None:
-        """UserError unless the gallery was made by the model of that fingerprint."""
-        if fingerprint != self.fingerprint:
-            raise UserError(
-                f"the gallery {self.path} was made by another model (fingerprint {self.fingerprint}, model "
-                f"{self.about['model']['path']}); received {fingerprint}: build it again with this model"
-            )
-
     def is_current(self) -> bool:
-        """False once the collection was dropped or made anew; Unreachable where that cannot be told now."""
+        """As a Searcher's; Unreachable where that cannot be told now."""
         try:
             return self.identity() == self._identity
         except Unreachable:
@@ -103,122 +94,45 @@ class MilvusGallery:
 
     def identity(self) -> tuple:
         """What tells this collection from one of the same name made later; UserError where there is none now."""
-        return identity(self._connection)
+        return identity(self.connection)
 
     def close(self) -> None:
-        self._connection.close()
+        self.connection.close()
 
-    def __enter__(self) -> MilvusGallery:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    @property
+    def columns(self) -> list[str]:
+        return self.about.get("columns", [])
 
     # -- searching ---------------------------------------------------------------------------------------------------
 
-    def search(
-        self, vectors: Any, k: int | Sequence[int] = 10, method: str = "auto", options: Options = NO_OPTIONS
-    ) -> list[Any]:
-        """As `Gallery.search`; `method` is the collection's index, whichever is asked for."""
-        queries = np.asarray(vectors)
-        single = queries.ndim == 1
-        queries = unit(queries[None] if single else queries, self.dimension, "query vectors")
-        found = self._find(queries, counts(k, len(queries)), options, ["path", "label"])
-        hits = [
-            [Hit(row["id"], score, row["path"], row["label"], twins) for row, score, twins in answers]
-            for answers in found
-        ]
-        return hits[0] if single else hits
-
-    def search_batch(
-        self, vectors: np.ndarray, k: Any, method: str = "auto", options: Options = NO_OPTIONS
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """As `Gallery.search_batch`."""
-        vectors = np.asarray(vectors, np.float32)
-        wanted = whole(k)
-        if wanted.ndim == 0:
-            wanted = np.full(vectors.shape[:1], wanted)
-        if vectors.ndim != 2 or vectors.shape[1] != self.dimension or wanted.shape != vectors.shape[:1]:
-            shapes = f"{list(vectors.shape)} and {list(wanted.shape)}"
-            raise UserError(f"vectors and k: received shapes {shapes}, expected [B, {self.dimension}] and [B]")
-        wanted = np.minimum(wanted, _WIDEST)
-        width = max(int(wanted.max(initial=0)), 0)
-        ids = np.full((len(vectors), width), "", object)
-        scores = np.full((len(vectors), width), np.nan, np.float32)
-        count = np.zeros(len(vectors), np.int32)
-        usable = np.flatnonzero(np.isfinite(vectors).all(axis=1) & vectors.any(axis=1) & (wanted >= 1))
-        if usable.size == 0:
-            return ids, scores, count
-        found = self._find(unit(vectors[usable], self.dimension), wanted[usable].tolist(), options, [])
-        for place, answers in zip(usable, found, strict=True):
-            count[place] = here = len(answers)
-            ids[place, :here] = [row["id"] for row, _, _ in answers]
-            scores[place, :here] = [score for _, score, _ in answers]
-        return ids, scores, count
-
-    def _find(
-        self, queries: np.ndarray, wanted: list[int], options: Options, fields: list[str]
-    ) -> list[list[tuple[dict[str, Any], float, tuple[str, ...]]]]:
-        """(row, score, ids grouped with it) of each query's answers, best first."""
-        if not isinstance(options, Options):
-            raise UserError(f"options: received {type(options).__name__}, expected a search.options.Options")
-        if max(wanted, default=0) > MILVUS.most:
-            raise UserError(f"k: received {max(wanted):,}, expected at most {MILVUS.most:,} of a gallery in Milvus")
-        condition = expression(options, self.columns)
-        if options.group is not None:
-            return [
-                self._grouped(query, k, condition, options, fields) for query, k in zip(queries, wanted, strict=True)
-            ]
-        most = max(wanted, default=1)
-        found = self._ask(queries, min(most + _SPARE, MILVUS.most), condition, fields)
-        answers: list[list[tuple[dict[str, Any], float, tuple[str, ...]]]] = []
-        for rows, k in zip(found, wanted, strict=True):
-            scores = np.array([score for _, score in rows[:k]], np.float32)
-            answers.append([(row, score, ()) for row, score in rows[: near(scores, k, options)]])
-        return answers
-
-    def _ask(
-        self, queries: np.ndarray, limit: int, condition: str, fields: list[str]
-    ) -> list[list[tuple[dict[str, Any], float]]]:
-        """(row with id and `fields`, cosine) of each query's best, equal ones by id."""
+    def nearest(self, queries: np.ndarray, k: int, method: str, options: Options, whole: bool = False) -> list[Near]:
+        limit = min(k + _SPARE, MILVUS.most)
         params = {} if self._lite else {"nprobe": MILVUS.searched, "reorder_k": 4 * limit}
-        found = self._connection.call_soon(
+        found = self.connection.call_soon(
             "search",
             self.address.collection,
             data=list(queries),
             anns_field=VECTOR,
-            filter=condition,
+            filter=expression(options, self.columns),
             limit=limit,
-            output_fields=["id", *fields],
+            output_fields=[*_FIELDS, VECTOR] if whole else ["id", "path", "label"],
             search_params={"metric_type": "IP", "params": params},
         )
         answers = []
         for hits in found:
-            rows = [(dict(hit["entity"]), float(np.clip(np.float32(hit["distance"]), -1, 1))) for hit in hits]
-            answers.append(sorted(rows, key=lambda pair: (-pair[1], pair[0]["id"])))
+            pairs = [(float(np.clip(np.float32(hit["distance"]), -1, 1)), dict(hit["entity"])) for hit in hits]
+            pairs = sorted(pairs, key=lambda pair: (-pair[0], pair[1]["id"]))[:k]
+            scores = np.array([score for score, _ in pairs], np.float32)
+            rows = [row for _, row in pairs]
+            vectors = np.array([row[VECTOR] for row in rows], np.float32).reshape(-1, self.dimension) if whole else None
+            answers.append(Near(scores, [item_of(row) for row in rows], vectors))
         return answers
-
-    def _grouped(
-        self, query: np.ndarray, k: int, condition: str, options: Options, fields: list[str]
-    ) -> list[tuple[dict[str, Any], float, tuple[str, ...]]]:
-        """The k best groups among the query's `GALLERY.grouped` best items, or more where they make fewer."""
-        assert options.group is not None
-        ask = GALLERY.grouped
-        while True:
-            (rows,) = self._ask(query[None], min(ask, MILVUS.most), condition, ["sha256", VECTOR, *fields])
-            rows = rows[: near(np.array([score for _, score in rows], np.float32), len(rows), options)]
-            vectors = np.array([row[VECTOR] for row, _ in rows], np.float32).reshape(-1, self.dimension)
-            found = grouping.groups(vectors, [row["sha256"] for row, _ in rows], k, options.group)
-            if len(found) == k or len(rows) < ask or ask >= MILVUS.most:
-                break
-            ask *= 4
-        return [(*rows[group[0]], tuple(rows[twin][0]["id"] for twin in group[1:])) for group in found]
 
     # -- items -------------------------------------------------------------------------------------------------------
 
     def _query(self, condition: str, fields: Sequence[str], limit: int, **options: Any) -> list[dict[str, Any]]:
         return list(
-            self._connection.call(
+            self.connection.call(
                 "query",
                 self.address.collection,
                 filter=condition,
@@ -231,22 +145,22 @@ class MilvusGallery:
 
     def index(self) -> dict[str, Any]:
         """What the server says of the vectors' index."""
-        return dict(self._connection.call("describe_index", self.address.collection, VECTOR))
+        return dict(self.connection.call("describe_index", self.address.collection, VECTOR))
 
-    def find(self, id: str) -> Item | None:
-        """The item of that id, or None."""
-        for row in self._query(f"id == {quoted(id)}", _FIELDS, 1):
-            return item_of(row)
-        return None
+    def lookup(self, ids: Sequence[str]) -> dict[str, Item]:
+        rows = [
+            row
+            for low in range(0, len(ids), MILVUS.batch)
+            for row in self._query(f"id in {listed(ids[low : low + MILVUS.batch])}", _FIELDS, MILVUS.batch)
+        ]
+        return {row["id"]: item_of(row) for row in rows}
 
     def vector(self, id: str) -> np.ndarray | None:
-        """float32 [d] of the item of that id, or None."""
         for row in self._query(f"id == {quoted(id)}", [VECTOR], 1):
             return np.array(row[VECTOR], np.float32)
         return None
 
     def sample(self, number: int) -> list[str]:
-        """Ids of some items, as many where there are so many."""
         return [row["id"] for row in self._query('id >= ""', ["id"], number)]
 
     def rows(self, condition: str = "", fields: Sequence[str] = (*_FIELDS, VECTOR)) -> Iterator[dict[str, Any]]:
@@ -266,9 +180,13 @@ class MilvusGallery:
             last = ids[-1]
 
     def items(self) -> Iterator[Item]:
-        """All items, in the order of ids."""
         for row in self.rows(fields=_FIELDS):
             yield item_of(row)
+
+    def blocks(self) -> Iterator[tuple[list[Item], np.ndarray]]:
+        rows = self.rows()
+        while some := list(itertools.islice(rows, _CHUNK)):
+            yield [item_of(row) for row in some], np.array([row[VECTOR] for row in some], np.float32)
 
 
 def item_of(row: dict[str, Any]) -> Item:

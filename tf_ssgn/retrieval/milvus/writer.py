@@ -6,28 +6,27 @@ replaces itself. So a writer that died is simply run again, and no item is ever 
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from tf_ssgn.common.progress import Progress
 from tf_ssgn.errors import UserError
-from tf_ssgn.retrieval.embedding import Embedder, Report, embed_images, read_ahead
-from tf_ssgn.retrieval.files import Found, to_text, walk
-from tf_ssgn.retrieval.folder.builder import first_manifest, sources_of
-from tf_ssgn.retrieval.folder.segment import Item, unit
+from tf_ssgn.retrieval.embedding import Embedder
+from tf_ssgn.retrieval.files import Found, Walk, as_manifest, sources_of, to_text
+from tf_ssgn.retrieval.items import Item, spelled, unit
+from tf_ssgn.retrieval.milvus import check
 from tf_ssgn.retrieval.milvus.connection import Address, Connection, address
-from tf_ssgn.retrieval.milvus.filter import below, quoted, translated
+from tf_ssgn.retrieval.milvus.filter import below, listed, translated
 from tf_ssgn.retrieval.milvus.gallery import ABOUT, FORMAT, ROW, VECTOR, MilvusGallery, item_of
-from tf_ssgn.retrieval.photos import Photo, Skipped
-from tf_ssgn.retrieval.search import condition
-from tf_ssgn.settings import MILVUS, SERVING
+from tf_ssgn.retrieval.searcher import Unreachable
+from tf_ssgn.retrieval.writer import Change, Report, Sources, Writer, first_manifest
+from tf_ssgn.settings import MILVUS
 
 _TEXT = 65_535  # bytes, the most that Milvus takes
 _NUMBERS = ("size", "modified", "width", "height")
@@ -94,7 +93,8 @@ def _create_items(connection: Connection, dimension: int, lite: bool, expected: 
     else:
         leaves = int(min(65_536, max(128, MILVUS.leaves * math.sqrt(min(expected, _SEGMENT)))))
         index.add_index(VECTOR, index_type="SCANN", metric_type="IP", params={"nlist": leaves, "with_raw_data": True})
-        index.add_index("label", index_type="INVERTED")
+        for name in ("label", "sha256"):
+            index.add_index(name, index_type="INVERTED")
     connection.call(
         "create_collection", connection.where.collection, schema=schema, index_params=index, consistency_level="Bounded"
     )
@@ -105,8 +105,25 @@ def write_about(connection: Connection, about: dict[str, Any]) -> None:
     connection.again(lambda: connection.call("upsert", connection.where.collection + ABOUT, data=[row]))
 
 
+def rows_of(
+    items: Sequence[Item], vectors: np.ndarray, extra: Sequence[Mapping[str, Any]] | None = None
+) -> list[dict[str, Any]]:
+    """Items with their vectors as rows; UserError for a text that is too long for Milvus."""
+    rows = []
+    for place, item in enumerate(items):
+        for name in ("id", "path", "label"):
+            if len(getattr(item, name).encode()) > _TEXT:
+                raise UserError(f"{item.id[:64]!r}...: its {name} is longer than the {_TEXT:,} bytes of Milvus")
+        more = extra[place] if extra else {}
+        rows.append({**more, **item._asdict(), VECTOR: vectors[place].tolist()})
+    return rows
+
+
 def upsert(
-    gallery: MilvusGallery, items: Sequence[Item], vectors: np.ndarray, extra: Sequence[dict[str, Any]] | None = None
+    gallery: MilvusGallery,
+    items: Sequence[Item],
+    vectors: np.ndarray,
+    extra: Sequence[Mapping[str, Any]] | None = None,
 ) -> None:
     """Writes items with their vectors, unit float32 [n, d], over those of the same id; acknowledged when it returns.
 
@@ -114,209 +131,182 @@ def upsert(
         UserError: a text that is too long for Milvus, or a server that refuses; Unreachable after some tries.
     """
     for low in range(0, len(items), MILVUS.batch):
-        rows = []
-        for place, item in enumerate(items[low : low + MILVUS.batch], low):
-            for name in ("id", "path", "label"):
-                if len(getattr(item, name).encode()) > _TEXT:
-                    raise UserError(f"{item.id[:64]!r}...: its {name} is longer than the {_TEXT:,} bytes of Milvus")
-            more = extra[place] if extra else {}
-            rows.append({**more, **item._asdict(), VECTOR: vectors[place].tolist()})
-        _upsert(gallery, rows)
+        high = low + MILVUS.batch
+        _upsert(gallery, rows_of(items[low:high], vectors[low:high], extra[low:high] if extra else None))
 
 
 def _upsert(gallery: MilvusGallery, rows: list[dict[str, Any]]) -> None:
-    connection = gallery._connection
+    connection = gallery.connection
     connection.again(lambda: connection.call("upsert", gallery.address.collection, data=rows))
 
 
 def delete_ids(gallery: MilvusGallery, ids: Sequence[str]) -> None:
-    connection = gallery._connection
+    connection = gallery.connection
 
     def delete_part(part: Sequence[str]) -> None:
-        terms = f"id in [{', '.join(map(quoted, part))}]"  # pymilvus puts ids between quotes as they are (3.0)
+        terms = f"id in {listed(part)}"  # pymilvus puts ids between quotes as they are (3.0)
         connection.again(lambda: connection.call("delete", gallery.address.collection, filter=terms))
 
     for low in range(0, len(ids), MILVUS.batch):
         delete_part(ids[low : low + MILVUS.batch])
 
 
-def delete(where: str, *, ids: Sequence[str] = (), paths: Sequence[str] = (), sql: str = "") -> Report:
-    """Deletes items, as `changes.delete` does in a folder."""
-    with MilvusGallery.open(where) as gallery:
-        conditions = [f"id in [{', '.join(map(quoted, ids))}]"] if ids else []
-        for path in paths:
-            text = to_text(os.path.abspath(path))
-            conditions.append(f"path == {quoted(text)} or {below('path', text.rstrip('/') + '/')}")
-        if sql:
-            condition.check(sql)
-            conditions.append(translated(sql, gallery.columns))
-        gone = {row["id"] for terms in conditions for row in gallery.rows(terms, ["id"])}
-        delete_ids(gallery, sorted(gone))
-        return Report(gallery.count(), gallery.version, removed=len(gone))
-
-
-def import_blocks(
-    where: str,
-    model: Embedder,
-    blocks: Iterable[tuple[Sequence[Item], np.ndarray]],
-    count: int,
-    what: str,
-    sources: Sequence[dict[str, str]] = (),
-) -> Report:
-    """Writes items and their vectors into a gallery, made where there is none; the same call after a kill goes on.
-
-    Raises:
-        UserError: a gallery of another model or dimension, which is left as it is.
-    """
-    gallery = open_or_create(where, model, count, sources=list(sources))
-    with gallery, Progress(count, "items") as bar:
-        for items, vectors in blocks:
-            upsert(gallery, items, unit(vectors, gallery.dimension, what))
-            bar.advance(len(items))
-        return Report(gallery.count(), gallery.version)
-
-
-def open_or_create(where: str, model: Embedder, expected: int = 0, **about: Any) -> MilvusGallery:
-    found = address(where)
-    connection = Connection(found)
+def open_or_create(where: Address, model: Embedder, expected: int = 0, **about: Any) -> tuple[MilvusGallery, bool]:
+    """The gallery of a model at an address, and whether it was made now."""
+    connection = Connection(where)
     try:
-        there = connection.call("has_collection", found.collection)
+        there = connection.call("has_collection", where.collection)
     finally:
         connection.close()
     if not there:
-        return create(found, model, expected, **about)
-    gallery = MilvusGallery.open(found)
+        return create(where, model, expected, **about), True
+    gallery = MilvusGallery.open(where)
     gallery.require_model(model.fingerprint)
     if gallery.dimension != model.dimension:
-        raise UserError(f"{where} has {gallery.dimension} dimensions; received vectors of {model.dimension}")
-    return gallery
+        raise UserError(f"{where.text} has {gallery.dimension} dimensions; received vectors of {model.dimension}")
+    return gallery, False
 
 
-# -- photos ----------------------------------------------------------------------------------------------------------
+class MilvusChange(Change):
+    """Rows are written a batch at a time and are seen at once; what is noted of the whole gallery comes last."""
+
+    def __init__(self, gallery: MilvusGallery, new: bool):
+        self._gallery, self.new = gallery, new
+        self.sources, self.columns = sources_of(gallery.about), list(gallery.columns)
+        self.exclude = gallery.about.get("exclude", [])
+        self.count, self.version = 0, gallery.version
+        self._rows: list[dict[str, Any]] = []
+        self._extra: dict[str, Mapping[str, Any]] = {}
+        self._ids: dict[str, str] = {}  # of items, by the hash of their content
+
+    def known(self, prefixes: Sequence[str]) -> dict[str, Item]:
+        items: dict[str, Item] = {}
+        fields = [*Item._fields, *self.columns]
+        for prefix in prefixes:
+            for row in self._gallery.rows(below("id", prefix), fields):
+                items[row["id"]] = item = item_of(row)
+                extra = {name: row[name] for name in self.columns if row.get(name) is not None}
+                self._extra |= {item.id: extra} if extra else {}
+                self._ids |= {item.sha256: item.id} if item.sha256 else {}
+        return items
+
+    def extra(self, ids: Collection[str]) -> dict[str, Mapping[str, Any]]:
+        return {id: self._extra[id] for id in ids if id in self._extra}
+
+    def resume(self, files: Mapping[str, Found]) -> set[str]:
+        return set()  # what was taken is there already
+
+    def vectors_of(self, contents: Collection[str]) -> dict[str, np.ndarray]:
+        waiting = {row["id"]: np.array(row[VECTOR], np.float32) for row in self._rows}
+        vectors: dict[str, np.ndarray] = {}
+        for content in contents:
+            id = self._ids.get(content)
+            vector = None if id is None else waiting[id] if id in waiting else self._gallery.vector(id)
+            vectors |= {} if vector is None else {content: vector}
+        return vectors
+
+    def append(self, items: Sequence[Item], vectors: np.ndarray, extra: Sequence[Mapping[str, Any]]) -> None:
+        names = {spelled(name, self.columns) for values in extra for name in values} - set(self.columns)
+        if names:
+            self.columns += sorted(names)
+            self._note(columns=self.columns)  # before rows have them
+        self._rows += rows_of(items, vectors, extra)
+        self._ids |= {item.sha256: item.id for item in items if item.sha256}
+        if len(self._rows) >= MILVUS.batch:
+            self._flush()
+
+    def _flush(self) -> None:
+        for low in range(0, len(self._rows), MILVUS.batch):
+            _upsert(self._gallery, self._rows[low : low + MILVUS.batch])
+            self.new = False
+        self._rows = []
+
+    def _note(self, **about: Any) -> None:
+        self._gallery.about |= about
+        write_about(self._gallery.connection, self._gallery.about)
+
+    def commit(self, found: Walk, gone: Collection[str] = (), last: bool = True) -> None:
+        self._flush()
+        if not last:
+            return
+        delete_ids(self._gallery, sorted(gone))
+        about, sources = self._gallery.about, as_manifest(found.sources)
+        if (sources, found.exclude) != (about["sources"], about.get("exclude", [])) or "building" in about:
+            about.pop("building", None)
+            self._note(sources=sources, exclude=found.exclude)
+        self.count = self._gallery.count()
 
 
-def build(where: str, folders: Sequence[str | Path], model: Embedder, exclude: Sequence[str] = ()) -> Report:
-    """Makes a gallery of every photo below `folders`; the same call after a kill goes on where that was stopped."""
-    asked = [to_text(os.path.abspath(folder)) for folder in folders]
-    gallery = open_or_create(where, model, building=asked)
-    with gallery:
-        if gallery.about.get("building") != asked:
-            raise UserError(f"{where} already is a gallery; use `index add` or `index sync`, or another name")
-        return _update(gallery, folders, model, exclude, remove=False)
+class MilvusWriter(Writer):
+    """A collection on a server."""
 
+    def __init__(self, where: str | os.PathLike):
+        super().__init__(where)
+        self._address = address(self.where)
 
-def add(where: str, folders: Sequence[str | Path], model: Embedder, exclude: Sequence[str] = ()) -> Report:
-    """As `builder.add`."""
-    with MilvusGallery.open(where) as gallery:
-        return _update(gallery, folders, model, exclude, remove=False)
+    def open(self) -> MilvusGallery:
+        return MilvusGallery.open(self._address)
 
+    @contextmanager
+    def change(self, model: Embedder, table: str = "", building: Walk | None = None) -> Iterator[MilvusChange]:
+        if building is None:
+            gallery, new = self.open(), False
+            gallery.require_model(model.fingerprint)
+        else:
+            asked = as_manifest(building.sources)
+            gallery, new = open_or_create(self._address, model, building=asked)
+        with gallery:
+            if building is not None and gallery.about.get("building") != as_manifest(building.sources):
+                raise UserError(f"{self.where} already is a gallery; use `index add` or `index sync`, or another name")
+            change = MilvusChange(gallery, new)
+            try:
+                yield change
+            except UserError as error:
+                if change.new and not isinstance(error, Unreachable):  # it has come to nothing
+                    for name in (self._address.collection, self._address.collection + ABOUT):
+                        gallery.connection.call("drop_collection", name)
+                raise
 
-def sync(where: str, folders: Sequence[str | Path], model: Embedder, exclude: Sequence[str] = ()) -> Report:
-    """As `builder.sync`."""
-    with MilvusGallery.open(where) as gallery:
-        return _update(gallery, folders, model, exclude, remove=True)
+    def check_new(self) -> None:
+        pass  # `change` says it, and begins nothing before
 
+    def model_path(self) -> str:
+        with self.open() as gallery:
+            return gallery.model_path
 
-def _update(
-    gallery: MilvusGallery, folders: Sequence[str | Path], model: Embedder, exclude: Sequence[str], remove: bool
-) -> Report:
-    gallery.require_model(model.fingerprint)
-    known = sources_of(gallery.about)
-    exclude = sorted({*gallery.about.get("exclude", ()), *exclude})
-    found = walk(folders or [source.folder for source in known], known, exclude)
-    report = Report(
-        left_out=found.left_out, skipped=[(to_text(problem.path), problem.reason) for problem in found.problems]
-    )
-    there: dict[str, Item] = {}
-    for prefix in found.prefixes:
-        there |= {row["id"]: item_of(row) for row in gallery.rows(below("id", prefix), Item._fields)}
-    if not found.found and not there:
-        raise UserError(f"no photos (PNG, JPEG, WebP, BMP, GIF) below {', '.join(to_text(str(f)) for f in folders)}")
-    todo = [file for file in found.found if not _same(file, there.get(file.id))]
-    report.unchanged = len(found.found) - len(todo)
-    lost = _embed(gallery, todo, there, model, report)
-    if remove:
-        present = {file.id for file in found.found}
-        hidden = tuple(problem.id for problem in found.problems)
-        gone = {id for id in there if id not in present and not any(_below(id, folder) for folder in hidden)}
-        if there and len(gone) == len(there):
-            raise UserError(
-                f"none of the {len(there):,} items of these folders has its photo any more; nothing was removed: is "
-                "the disk mounted? To remove them all use `index delete --path`"
-            )
-        gone |= lost & set(there)
-        delete_ids(gallery, sorted(gone))
-        report.removed = len(gone)
-    sources = [{"folder": to_text(source.folder), "prefix": source.prefix} for source in found.sources]
-    asked = (sources, exclude)
-    if asked != (gallery.about["sources"], gallery.about.get("exclude", [])) or "building" in gallery.about:
-        gallery.about = {key: value for key, value in gallery.about.items() if key != "building"}
-        gallery.about["sources"], gallery.about["exclude"] = asked
-        write_about(gallery._connection, gallery.about)
-    report.count, report.version = gallery.count(), gallery.version
-    if not report.count:
-        why = report.skipped[0] if report.skipped else ("", "")
-        raise UserError(f"none of the {len(found.found):,} photos could be embedded (the first: {why[0]!r}: {why[1]})")
-    return report
+    def delete(self, *, ids: Sequence[str] = (), paths: Sequence[str] = (), where: str = "") -> Report:
+        with self.open() as gallery:
+            conditions = [f"id in {listed(ids)}"] if ids else []
+            for path in paths:
+                text = to_text(os.path.abspath(path))
+                conditions.append(f"path in {listed([text])} or {below('path', text.rstrip('/') + '/')}")
+            if where:
+                conditions.append(translated(where, gallery.columns))
+            gone = {row["id"] for terms in conditions for row in gallery.rows(terms, ["id"])}
+            delete_ids(gallery, sorted(gone))
+            return Report(gallery.count(), gallery.version, removed=len(gone))
 
+    def import_blocks(
+        self,
+        model: Embedder,
+        what: str,
+        blocks: Iterable[tuple[Sequence[Item], np.ndarray]],
+        count: int,
+        sources: Sources = (),
+    ) -> Report:
+        """The same call after a kill writes the same items over themselves."""
+        gallery, _ = open_or_create(self._address, model, count, sources=list(sources))
+        with gallery, Progress(count, "items") as bar:
+            for items, vectors in blocks:
+                upsert(gallery, items, unit(vectors, gallery.dimension, what))
+                bar.advance(len(items))
+            return Report(gallery.count(), gallery.version)
 
-def _same(file: Found, item: Item | None) -> bool:
-    return item is not None and (file.size, file.modified, to_text(file.path)) == (item.size, item.modified, item.path)
+    def compact(self) -> Report:
+        raise UserError("a gallery in Milvus is compacted by its server; there is nothing to do")
 
+    def verify(self) -> dict[str, Any]:
+        return check.verify(self.where)
 
-def _below(id: str, folder: str) -> bool:
-    return id == folder or id.startswith(folder + "/")
-
-
-def _embed(
-    gallery: MilvusGallery, todo: Sequence[Found], there: dict[str, Item], model: Embedder, report: Report
-) -> set[str]:
-    """Embeds and writes photos; returns the ids whose file is there no more or is no photo."""
-    lost: set[str] = set()
-    if not todo:
-        return lost
-    rows: list[tuple[Item, np.ndarray]] = []
-    with Progress(len(todo), "photos") as bar:
-        for batch in _batches(todo, report, lost, bar):
-            same = [photo for photo in batch if _content(there, photo)]
-            fresh = [photo for photo in batch if not _content(there, photo)]
-            vectors, faults = embed_images(model, {photo.sha256: photo.image for photo in fresh})
-            for photo in same:  # only its time of change is another
-                vector = gallery.vector(photo.found.id)
-                if vector is not None:
-                    rows.append((_item(photo), vector))
-                    report.unchanged += 1
-            for photo in fresh:
-                if photo.sha256 in faults:
-                    report.skipped.append((to_text(photo.found.path), faults[photo.sha256]))
-                    lost.add(photo.found.id)
-                else:
-                    rows.append((_item(photo), vectors[photo.sha256]))
-                    report.embedded += 1
-            if len(rows) >= MILVUS.batch:
-                upsert(gallery, [item for item, _ in rows], np.stack([vector for _, vector in rows]))
-                rows = []
-        if rows:
-            upsert(gallery, [item for item, _ in rows], np.stack([vector for _, vector in rows]))
-    return lost
-
-
-def _content(there: dict[str, Item], photo: Photo) -> bool:
-    return photo.found.id in there and there[photo.found.id].sha256 == photo.sha256
-
-
-def _batches(todo: Sequence[Found], report: Report, lost: set[str], bar: Progress) -> Iterator[list[Photo]]:
-    outcomes = read_ahead(todo)
-    while some := list(itertools.islice(outcomes, SERVING.batch)):
-        for file, outcome in some:
-            if isinstance(outcome, Skipped):
-                report.skipped.append((to_text(file.path), outcome.reason))
-                lost |= {file.id} if outcome.lost else set()
-        bar.advance(len(some))
-        yield [outcome for _, outcome in some if not isinstance(outcome, Skipped)]
-
-
-def _item(photo: Photo) -> Item:
-    found = photo.found
-    size = (photo.width, photo.height)
-    return Item(found.id, to_text(found.path), found.label, found.size, found.modified, photo.sha256, *size)
+    def stats(self) -> dict[str, Any]:
+        return check.stats(self.where)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
 from tf_ssgn.errors import UserError
 
@@ -11,6 +12,21 @@ _QUOTED = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\]
 _REFUSED = re.compile(
     r"--|/\*|[;?@$:#\0'\"`\[\]]|\b(?:select|with|values|explain|pragma|attach)\b", re.IGNORECASE | re.ASCII
 )
+
+_VARIES = re.compile(
+    r"""\b(?:random|randomblob|date|time|datetime|julianday|unixepoch|strftime|timediff)["`\]]?\s*\(|\bcurrent_""",
+    re.IGNORECASE | re.ASCII,
+)
+
+
+def varies(expression: str) -> bool:
+    """Whether the same condition may be true of other items next time: it asks for the clock, or for chance."""
+    return _VARIES.search(expression) is not None
+
+
+def forms(text: str) -> list[str]:
+    """A name as it may be written: as it is, composed (é is one character) and decomposed (two, as on a Mac's disk)."""
+    return list(dict.fromkeys([text, *(unicodedata.normalize(form, text) for form in ("NFC", "NFD"))]))
 
 
 def check(expression: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tf_ssgn.errors import UserError
-from tf_ssgn.retrieval.search.condition import check
+from tf_ssgn.retrieval.search.condition import check, forms
 from tf_ssgn.settings import GALLERY
 
 
@@ -67,11 +67,13 @@ class Options:
         parts: list[str] = []
         values: list[Any] = []
         if self.labels:
-            parts.append(f"label IN ({','.join('?' * len(self.labels))})")
-            values += self.labels
+            labels = [form for label in self.labels for form in forms(label)]
+            parts.append(f"label IN ({','.join('?' * len(labels))})")
+            values += labels
         if self.path_prefix:
-            parts.append("substr(path, 1, ?) = ?")
-            values += [len(self.path_prefix), self.path_prefix]
+            prefixes = forms(self.path_prefix)
+            parts.append(f"({' OR '.join(['substr(path, 1, ?) = ?'] * len(prefixes))})")
+            values += [value for prefix in prefixes for value in (len(prefix), prefix)]
         if self.where:
             parts.append(f"({check(self.where)}\n)")
         return " AND ".join(parts), values

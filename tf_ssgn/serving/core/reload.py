@@ -17,7 +17,7 @@ import numpy as np
 
 from tf_ssgn.common.cli import log
 from tf_ssgn.errors import UserError
-from tf_ssgn.retrieval.interface import open_gallery, state_of
+from tf_ssgn.retrieval.open import open_gallery, state_of
 from tf_ssgn.runtime.saved_model import newest_version
 from tf_ssgn.serving.core.service import Served, Service, State, served, warm_up
 

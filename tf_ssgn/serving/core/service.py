@@ -15,7 +15,7 @@ import numpy as np
 
 from tf_ssgn.common.status import Status
 from tf_ssgn.errors import UserError
-from tf_ssgn.retrieval.interface import Unreachable
+from tf_ssgn.retrieval.searcher import Unreachable
 from tf_ssgn.runtime.saved_model import warm_up_drawing
 from tf_ssgn.serving.core import contract, tracing
 from tf_ssgn.serving.core.batcher import Batcher, Call, Work

@@ -12,8 +12,8 @@ import numpy as np
 from tf_ssgn.common.status import MEANING, Status
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.folder.segment import quoted
-from tf_ssgn.retrieval.interface import Unreachable
 from tf_ssgn.retrieval.search.options import NO_OPTIONS, Options
+from tf_ssgn.retrieval.searcher import Unreachable
 from tf_ssgn.serving.core import tracing
 from tf_ssgn.serving.core.batcher import Call
 from tf_ssgn.serving.core.faults import Fault, invalid, not_found

@@ -1,0 +1,198 @@
+"""What a gallery answers, wherever it is kept: all that is said of a search once, over one abstract way of finding.
+
+`Gallery` (a folder) and `MilvusGallery` (a collection on a server) are Searchers; `open.open_gallery` opens either.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from tf_ssgn.errors import UserError
+from tf_ssgn.retrieval.items import Hit, Item, unit
+from tf_ssgn.retrieval.search import asked, grouping
+from tf_ssgn.retrieval.search.options import NO_OPTIONS, Options
+from tf_ssgn.settings import GALLERY
+
+METHODS = ("auto", "exact", "scann")
+_WIDEST = 10_000  # answers of a batch that are padded to where the gallery has fewer
+_Self = TypeVar("_Self", bound="Searcher")
+
+
+class Unreachable(UserError):
+    """A gallery whose server does not answer, now: trying again later may help."""
+
+
+class Near(NamedTuple):
+    """The items nearest to one query, best first: cosines float32 [n], items of which at least id, path and label are
+    known, and where asked for their vectors float32 [n, d]."""
+
+    scores: np.ndarray
+    items: list[Item]
+    vectors: np.ndarray | None = None
+
+
+class Searcher(ABC):
+    """A gallery that is open; safe to use from several threads.
+
+    Attributes:
+        model_path: where the model was that made the vectors; most: answers that one query can have at most.
+    """
+
+    path: str
+    fingerprint: str
+    dimension: int
+    version: int
+    model_path: str
+    most: int | None = None
+
+    @abstractmethod
+    def nearest(self, queries: np.ndarray, k: int, method: str, options: Options, whole: bool = False) -> list[Near]:
+        """The k items nearest to each unit query [Q, d] that the filters and exclusions of `options` leave, fewer where
+        these leave fewer; equal scores are ordered by id. `whole` asks for their vectors and all that is known of them.
+        """
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def is_current(self) -> bool:
+        """False once there is another version, or another gallery in its place."""
+
+    @property
+    @abstractmethod
+    def columns(self) -> list[str]:
+        """Names of the columns that users' tables added to the items."""
+
+    @abstractmethod
+    def sample(self, number: int) -> list[str]:
+        """Ids of some items, as many where there are so many."""
+
+    @abstractmethod
+    def lookup(self, ids: Sequence[str]) -> dict[str, Item]:
+        """The items of these ids, by id; what is not there is left out."""
+
+    @abstractmethod
+    def vector(self, id: str) -> np.ndarray | None:
+        """float32 [d] of the item of that id, or None."""
+
+    @abstractmethod
+    def items(self) -> Iterator[Item]:
+        """All items, without holding them in memory."""
+
+    @abstractmethod
+    def blocks(self) -> Iterator[tuple[list[Item], np.ndarray]]:
+        """All items with their vectors float32 [n, d], some thousand at a time."""
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+    def find(self, id: str) -> Item | None:
+        """The item of that id, or None."""
+        return self.lookup([id]).get(id)
+
+    def labels_of(self, ids: Iterable[str]) -> dict[str, str]:
+        """The gallery's labels of ids; an id that is not there is left out."""
+        return {id: item.label for id, item in self.lookup(list(ids)).items()}
+
+    def require_model(self, fingerprint: str) -> None:
+        """UserError unless the gallery was made by the model of that fingerprint."""
+        if fingerprint != self.fingerprint:
+            raise UserError(
+                f"the gallery {self.path} was made by another model (fingerprint {self.fingerprint}, model "
+                f"{self.model_path}); received {fingerprint}: build it again with this model"
+            )
+
+    def search(
+        self, vectors: Any, k: int | Sequence[int] = 10, method: str = "auto", options: Options = NO_OPTIONS
+    ) -> list[Any]:
+        """The k most similar items of each vector, best first; fewer where the gallery or the options leave fewer.
+
+        `vectors` float32 [d] gives list[Hit], [Q, d] gives list[list[Hit]], one for each query; they need not have unit
+        length. `k` is one number, or one for each query. `method` is `exact`, `scann` or `auto`, by size; in Milvus it
+        is the collection's index, whichever is asked for. Equal scores are ordered by id.
+        """
+        queries = np.asarray(vectors)
+        single = queries.ndim == 1
+        queries = unit(queries[None] if single else queries, self.dimension, "query vectors")
+        hits = self._hits(queries, asked.counts(k, len(queries)), method, options)
+        return hits[0] if single else hits
+
+    def search_batch(
+        self, vectors: np.ndarray, k: Any, method: str = "auto", options: Options = NO_OPTIONS
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Answers a request: (ids object [B, K], scores float32 [B, K], count int32 [B]) of vectors [B, d].
+
+        `k` is one number, or [B].
+
+        K is the largest k, but at most 10,000, or the gallery's size where that is more. Row i has `count[i]` answers,
+        then empty ids and NaN scores. A row whose vector is zero or not finite, or whose k is below 1, has count 0.
+        """
+        vectors = np.asarray(vectors, np.float32)
+        wanted = asked.whole(k)
+        if wanted.ndim == 0:
+            wanted = np.full(vectors.shape[:1], wanted)
+        if vectors.ndim != 2 or vectors.shape[1] != self.dimension or wanted.shape != vectors.shape[:1]:
+            shapes = f"{list(vectors.shape)} and {list(wanted.shape)}"
+            raise UserError(f"vectors and k: received shapes {shapes}, expected [B, {self.dimension}] and [B]")
+        wanted = np.minimum(wanted, _WIDEST if self.most else max(len(self), _WIDEST))
+        width = max(int(wanted.max(initial=0)), 0)
+        ids = np.full((len(vectors), width), "", object)
+        scores = np.full((len(vectors), width), np.nan, np.float32)
+        count = np.zeros(len(vectors), np.int32)
+        usable = np.flatnonzero(np.isfinite(vectors).all(axis=1) & vectors.any(axis=1) & (wanted >= 1))
+        if usable.size:
+            found = self._hits(unit(vectors[usable], self.dimension), wanted[usable].tolist(), method, options)
+            for place, hits in zip(usable, found, strict=True):
+                count[place] = here = len(hits)
+                ids[place, :here] = [hit.id for hit in hits]
+                scores[place, :here] = [hit.score for hit in hits]
+        return ids, scores, count
+
+    def _hits(self, queries: np.ndarray, wanted: list[int], method: str, options: Options) -> list[list[Hit]]:
+        if not isinstance(options, Options):
+            raise UserError(f"options: received {type(options).__name__}, expected a search.options.Options")
+        if method not in METHODS:
+            raise UserError(f"method: received {method!r}, expected one of {', '.join(METHODS)}")
+        largest = max(wanted, default=0)
+        if self.most and largest > self.most:
+            raise UserError(f"k: received {largest:,}, expected at most {self.most:,} of a gallery in Milvus")
+        if not largest:
+            return [[] for _ in queries]
+        if options.group is not None:
+            return [self._groups(query[None], k, method, options) for query, k in zip(queries, wanted, strict=True)]
+        answers = []
+        for near, k in zip(self.nearest(queries, largest, method, options), wanted, strict=True):
+            scores = near.scores[: asked.near(near.scores, k, options)].tolist()
+            pairs = zip(near.items, scores, strict=False)
+            answers.append([Hit(item.id, score, item.path, item.label) for item, score in pairs])
+        return answers
+
+    def _groups(self, query: np.ndarray, k: int, method: str, options: Options) -> list[Hit]:
+        """The k best groups of a query among its `GALLERY.grouped` best items, or more where they make fewer."""
+        assert options.group is not None
+        ask = GALLERY.grouped
+        while True:
+            limit = min(ask, self.most or ask)
+            ((scores, items, vectors),) = self.nearest(query, limit, method, options, whole=True)
+            assert vectors is not None
+            near = asked.near(scores, len(scores), options)
+            groups = grouping.groups(vectors[:near], [item.sha256 for item in items[:near]], k, options.group)
+            if len(groups) == k or near < limit or limit == self.most:
+                break
+            ask *= 4
+        hits = []
+        for first, *twins in groups:
+            item = items[first]
+            duplicates = tuple(items[twin].id for twin in twins)
+            hits.append(Hit(item.id, float(scores[first]), item.path, item.label, duplicates))
+        return hits
+
+    def __enter__(self: _Self) -> _Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,212 @@
+"""Photos into a gallery, wherever it is kept: `build`, `add` and `sync`.
+
+All of them look at the folders, compare what is there with what the gallery has (`plan.py`), and embed what is new or
+changed. They commit as they go, at first soon, so that a reader finds the first photos while the rest is embedded.
+After a kill the same call goes on where that was stopped.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from tf_ssgn.common.progress import Progress
+from tf_ssgn.errors import UserError
+from tf_ssgn.retrieval.embedding import Embedder, embed_images, item_of, read_ahead
+from tf_ssgn.retrieval.files import Found, Walk, to_text, walk
+from tf_ssgn.retrieval.items import Item
+from tf_ssgn.retrieval.metadata import Metadata, Table, read
+from tf_ssgn.retrieval.photos import Photo, Skipped
+from tf_ssgn.retrieval.plan import Scope, plan
+from tf_ssgn.retrieval.writer import Change, Report, Writer
+from tf_ssgn.settings import GALLERY, SERVING
+
+Folders = Sequence[str | os.PathLike]
+_FIRST_SECONDS = 4.0  # of the second step
+
+
+class NothingEmbedded(UserError):
+    """None of the photos that a gallery was to be made of can be used."""
+
+
+def build(
+    writer: Writer,
+    folders: Folders,
+    model: Embedder,
+    metadata: str | os.PathLike | None = None,
+    exclude: Sequence[str] = (),
+    found: Walk | None = None,
+) -> Report:
+    """Makes a gallery of every photo below `folders`; the same call after a kill resumes it.
+
+    `metadata` is a table of labels and further columns (`metadata.read`); `found` a walk that was done already.
+
+    Raises UserError where a gallery is already there, another build is unfinished, or no photo could be embedded.
+    """
+    writer.check_new()
+    table = read(metadata) if metadata else None
+    found = found or walk(folders, exclude=exclude)
+    if not found.found:
+        raise UserError(f"no photos (PNG, JPEG, WebP, BMP, GIF) below {', '.join(to_text(str(f)) for f in folders)}")
+    with writer.change(model, table.digest if table else "", found) as change:
+        report = last(steps(change, found, model, table, remove=True))
+        report.resumed, report.unchanged = report.resumed + report.unchanged, 0  # what an earlier call had embedded
+        return report
+
+
+def add(
+    writer: Writer,
+    folders: Folders,
+    model: Embedder,
+    metadata: str | os.PathLike | None = None,
+    exclude: Sequence[str] = (),
+) -> Report:
+    """Embeds what is new or changed below `folders`; what is unchanged is not read, what vanished stays.
+
+    A file of which `metadata` says something new gets a new row with the vector it had. The globs of `exclude` are
+    kept: later calls follow them as well.
+    """
+    return _update(writer, folders, model, metadata, exclude, remove=False)
+
+
+def sync(
+    writer: Writer,
+    folders: Folders,
+    model: Embedder,
+    metadata: str | os.PathLike | None = None,
+    exclude: Sequence[str] = (),
+) -> Report:
+    """Like `add`, and removes what vanished below `folders`; without folders, below all that were ever added."""
+    return _update(writer, folders, model, metadata, exclude, remove=True)
+
+
+def _update(
+    writer: Writer,
+    folders: Folders,
+    model: Embedder,
+    metadata: str | os.PathLike | None,
+    exclude: Sequence[str],
+    remove: bool,
+) -> Report:
+    table = read(metadata) if metadata else None
+    with writer.change(model, table.digest if table else "") as change:
+        exclude = sorted({*change.exclude, *exclude})
+        found = walk(folders or [source.folder for source in change.sources], change.sources, exclude)
+        return last(steps(change, found, model, table, remove))
+
+
+def last(reports: Iterator[Report]) -> Report:
+    """The report of a change that was followed to its end."""
+    (report,) = deque(reports, maxlen=1)
+    return report
+
+
+def steps(
+    change: Change,
+    found: Walk,
+    model: Embedder,
+    table: Table | None = None,
+    remove: bool = False,
+    expect: Callable[[int], None] = lambda photos: None,
+) -> Iterator[Report]:
+    """Brings a gallery in step with what a walk found, and reports after each version; with `remove` what vanished
+    goes, with the last one. `expect` is called with the number of photos where some of them are new."""
+    known = change.known(found.prefixes)
+    # What a table said once stays until another one says something else.
+    files = [file._replace(label=known[file.id].label) if file.id in known else file for file in found.found]
+    about = Metadata(table, found.sources, change.columns, change.extra(known) if change.columns else {})
+    files = about.apply(files)
+    retold = {file.id for file in files if file.id in known and about.changed(file, known[file.id])}
+    scope = Scope(found.prefixes, [problem.id for problem in found.problems])
+    todo = plan((file._replace(path=to_text(file.path)) for file in files), known, scope, remove, retold)
+
+    report = Report(skipped=[(to_text(problem.path), problem.reason) for problem in found.problems])
+    report.left_out, report.unmatched, report.unchanged = found.left_out, about.unmatched(), len(todo.same)
+    wanted = set(todo.read)
+    left = {file.id: file for file in files if file.id in wanted}
+    if left:
+        expect(len(files))
+    resumed = change.resume(left)
+    report.resumed = len(resumed)
+    lost: set[str] = set()
+    for enough in _embed(change, [left[id] for id in left if id not in resumed], known, model, about, report, lost):
+        if enough:
+            change.commit(found, last=False)
+            report.count, report.version = change.count, change.version
+            yield report
+    if change.new and not (resumed or report.embedded or report.reused):
+        path, reason = report.skipped[0] if report.skipped else ("", "")
+        raise NothingEmbedded(
+            f"none of the {len(files):,} photos could be embedded (the first: {path!r}: {reason}); no gallery was made"
+        )
+    gone = {*todo.gone, *(lost & known.keys() if remove else ())}  # is there no more, or is no photo any more
+    change.commit(found, gone)
+    report.removed, report.count, report.version = len(gone), change.count, change.version
+    yield report
+
+
+def _embed(
+    change: Change,
+    files: Sequence[Found],
+    known: Mapping[str, Item],
+    model: Embedder,
+    about: Metadata,
+    report: Report,
+    lost: set[str],
+) -> Iterator[bool]:
+    """Appends every file that is a photo, counts in `report`, and yields after each batch whether to commit now.
+
+    A file whose content and metadata are those of its item is left alone. `lost` gets the ids whose file is there no
+    more, or is no photo any more.
+    """
+    if not files:
+        return
+    waiting, seconds, since = report.resumed, 0.0, time.monotonic()
+    with Progress(len(files), "photos") as bar:
+        outcomes = read_ahead(files)
+        while some := list(itertools.islice(outcomes, SERVING.batch)):
+            batch: list[Photo] = []
+            for file, outcome in some:
+                if isinstance(outcome, Skipped):
+                    report.skipped.append((to_text(file.path), outcome.reason))
+                    lost |= {file.id} if outcome.lost else set()
+                elif _same_content(outcome, known.get(file.id)) and not about.changed(file, known[file.id]):
+                    report.unchanged += 1  # only its time of change is another
+                else:
+                    batch.append(outcome)
+            bad = _append(change, batch, model, about, report)
+            lost |= bad
+            waiting += len(batch) - len(bad)
+            bar.advance(len(some))
+            enough = waiting >= GALLERY.first_step and time.monotonic() - since >= seconds and bar.done < len(files)
+            yield enough
+            if enough:  # the first photos soon, then in steps that are twice as long each time
+                waiting, since = 0, time.monotonic()
+                seconds = min(max(_FIRST_SECONDS, 2 * seconds), GALLERY.step_seconds)
+
+
+def _same_content(photo: Photo, item: Item | None) -> bool:
+    return item is not None and item.sha256 == photo.sha256
+
+
+def _append(change: Change, batch: Sequence[Photo], model: Embedder, about: Metadata, report: Report) -> set[str]:
+    """Embeds a batch, except for content whose vector is known, and appends it; returns ids that are no photo."""
+    if not batch:
+        return set()
+    vectors = change.vectors_of({photo.sha256 for photo in batch})
+    fresh, faults = embed_images(model, {p.sha256: p.image for p in batch if p.sha256 not in vectors})
+    vectors |= fresh
+    good = [photo for photo in batch if photo.sha256 not in faults]
+    bad = [photo for photo in batch if photo.sha256 in faults]
+    report.embedded += len(fresh)
+    report.reused += len(good) - len(fresh)
+    report.skipped += [(to_text(photo.found.path), faults[photo.sha256]) for photo in bad]
+    if good:
+        extra = [about.extra(photo.found.id) for photo in good]
+        change.append([item_of(photo) for photo in good], np.stack([vectors[photo.sha256] for photo in good]), extra)
+    return {photo.found.id for photo in bad}
