@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -137,9 +136,8 @@ def test_a_model_that_moved_is_named(photo: Path, capsys: pytest.CaptureFixture)
     assert call_json(capsys, "add", "photo", "--to", "g", "--model", "elsewhere")["unchanged"] == 12
 
 
-def test_help_is_quick() -> None:
-    start = time.monotonic()
+def test_help_imports_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-m", "tf_ssgn.index", "build", "--help"], capture_output=True, text=True)
-    assert done.returncode == 0 and "--model" in done.stdout and time.monotonic() - start < 5
+    assert done.returncode == 0 and "--model" in done.stdout
     imports = "import sys, tf_ssgn.index as i; i.parser(); print('numpy' in sys.modules, 'tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", imports], capture_output=True, text=True).stdout == "False False\n"

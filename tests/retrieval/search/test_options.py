@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from pathlib import Path
 
 import numpy as np
@@ -116,10 +115,8 @@ def test_conditions_that_are_refused(opened: Gallery, where: str) -> None:
 def test_a_condition_that_takes_too_long(opened: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(segment, "GALLERY", dataclasses.replace(segment.GALLERY, filter_seconds=0.05))
     slow = f"replace(hex(zeroblob(40000)), '0', 'a') || id LIKE '%{'a' * 150}b%'"
-    start = time.monotonic()
     with pytest.raises(UserError, match="it took too long"):
         opened.search(units(1, 1)[0], options=Options(where=slow))
-    assert time.monotonic() - start < 5
     assert opened.search(units(1, 1)[0], options=Options(where="1")), "the next one is answered"
 
 
