@@ -207,6 +207,8 @@ def test_labels_that_xml_and_utf8_have_no_place_for(tmp_path, arrays: Arrays, la
 def test_thumbnails(tmp_path, monkeypatch):
     import base64
 
+    from tf_ssgn.data.images import picture
+
     def opened(uri: str):
         assert uri.startswith("data:image/jpeg;base64,")
         return Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1])))
@@ -222,7 +224,7 @@ def test_thumbnails(tmp_path, monkeypatch):
     assert opened(pictures.thumbnail(buffer.getvalue())).size == (40, 80)
     for broken in (b"", b"\x89PNG\r\n\x1a\n" + bytes(50), image("red")[:60], tmp_path, tmp_path / "missing.png"):
         assert pictures.thumbnail(broken) == pictures.UNREADABLE
-    monkeypatch.setattr(pictures, "PHOTO_LIMITS", type(pictures.PHOTO_LIMITS)(pixels=100))
+    monkeypatch.setattr(picture, "PHOTO_LIMITS", type(picture.PHOTO_LIMITS)(pixels=100))
     assert pictures.thumbnail(image("red")) == pictures.UNREADABLE
 
 

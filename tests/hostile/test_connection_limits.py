@@ -156,7 +156,7 @@ def test_bytes_of_a_photo(tmp_path: Path, more: int, fits: bool) -> None:
 @pytest.mark.parametrize("more", [-1, 0, 1])
 def test_thumbnails_that_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: int) -> None:
     made: list[str] = []
-    monkeypatch.setattr(items.grid, "thumbnail", lambda content, side: made.append("") or b"jpeg")
+    monkeypatch.setattr(items, "thumbnail_jpeg", lambda content, side: made.append("") or b"jpeg")
     thumbnails = items.Thumbnails()
     (tmp_path / "photo.png").write_bytes(corpus.png(8, 8, b"\0"))
 

@@ -21,6 +21,7 @@ from PIL import Image, ImageSequence
 from tests.hostile import corpus
 from tf_ssgn.common.status import Status
 from tf_ssgn.data.images import decode as images
+from tf_ssgn.data.images.picture import Unusable, as_query
 from tf_ssgn.settings import PHOTO_LIMITS, QUERY_LIMITS
 
 Decode = Callable[[bytes], tuple[np.ndarray, Status]]
@@ -46,16 +47,24 @@ def decode_photo() -> Decode:
 
     @tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
     def traced(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return images.decode(data, QUERY_LIMITS, photo_formats=True)
+        return images.decode(data, QUERY_LIMITS)
 
-    return lambda data: _plain(*traced(tf.constant(data)))
+    def run(data: bytes) -> tuple[np.ndarray, Status]:
+        if not data.startswith((b"\x89PNG", b"\xff\xd8\xff")):
+            try:
+                data = as_query(data)[2]
+            except Unusable as reason:
+                return np.full((1, 1, 3), 255, np.uint8), reason.status
+        return _plain(*traced(tf.constant(data)))
+
+    return run
 
 
 @pytest.fixture(scope="module")
 def decode_query() -> Decode:
     @tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
     def traced(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return images.decode(data, QUERY_LIMITS, photo_formats=False)
+        return images.decode(data, QUERY_LIMITS)
 
     return lambda data: _plain(*traced(tf.constant(data)))
 
@@ -150,7 +159,7 @@ def test_a_gif_of_very_many_frames_is_cut_before_it_is_decoded(decode_photo: Dec
 def test_a_bad_row_leaves_its_neighbours_bit_identical() -> None:
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
     def traced(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return images.decode_batch(data, QUERY_LIMITS, False, lambda image: images.sketch_views(image, 32, 1))
+        return images.decode_batch(data, QUERY_LIMITS, lambda image: images.sketch_views(image, 32, 1))
 
     good = [SAMPLES["PNG"], SAMPLES["JPEG"], SAMPLES["palette PNG"]]
     expected = [traced(tf.constant([data]))[0][0].numpy() for data in good]
@@ -187,9 +196,7 @@ print(json.dumps({"status": status, "together": together, "kilobytes": grown, "o
 def test_a_saved_model_needs_tensorflow_alone_and_refuses_bombs_without_decoding(tmp_path: Path) -> None:
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")], autograph=False)
     def decode(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        views, status = images.decode_batch(
-            image_bytes, QUERY_LIMITS, False, lambda image: images.photo_views(image, 32, 0)
-        )
+        views, status = images.decode_batch(image_bytes, QUERY_LIMITS, lambda image: images.photo_views(image, 32, 0))
         return {"views": views, "status": status}
 
     module = tf.Module()
@@ -214,4 +221,4 @@ def test_a_saved_model_needs_tensorflow_alone_and_refuses_bombs_without_decoding
 def test_a_photo_may_be_larger_than_a_query() -> None:
     data = corpus.encoded(corpus.photo((3000, 2700)), "JPEG")
     for limits, expected in ((QUERY_LIMITS, Status.TOO_LARGE), (PHOTO_LIMITS, Status.OK)):
-        assert images.decode(tf.constant(data), limits, photo_formats=False)[1] == expected
+        assert images.decode(tf.constant(data), limits)[1] == expected

@@ -33,7 +33,7 @@ def write(folder: Path) -> Path:
     batch = [tf.TensorSpec([None], tf.string, name="image_bytes")]
 
     def embed(image_bytes: Any, prepare: Any) -> tuple[Any, Any]:
-        pictures, status = images.decode_batch(image_bytes, QUERY_LIMITS, False, partial(prepare, size=8, views=0))
+        pictures, status = images.decode_batch(image_bytes, QUERY_LIMITS, partial(prepare, size=8, views=0))
         flat = tf.reshape(256.0 - tf.reduce_mean(pictures[:, 0], axis=-1), [-1, 64])
         unit = tf.math.l2_normalize(flat @ mixing, axis=1)
         return tf.where((status == 0)[:, None], unit, 0.0), status

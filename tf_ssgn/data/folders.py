@@ -11,7 +11,11 @@ from collections.abc import Callable, Sequence
 from tf_ssgn.common.names import printable
 from tf_ssgn.errors import UserError
 
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif")
+EXTENSIONS = (
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff"),
+    *(".avif", ".heic", ".heif", ".hif"),
+)
+_FTYP = (b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"mif1")
 
 _HEAD = 16  # bytes; all that a format's mark takes
 
@@ -66,7 +70,13 @@ def known_format(head: bytes) -> bool:
     """Whether a file that begins with these 16 bytes is of a format that is read; names do not count."""
     if head[:2] == b"BM":
         return head[6:10] == b"\0\0\0\0"  # two letters alone would be any text
-    return head[:4] in (b"\x89PNG", b"GIF8") or head[:3] == b"\xff\xd8\xff" or head[:4] + head[8:12] == b"RIFFWEBP"
+    if head[4:8] == b"ftyp":
+        return head[8:12] in _FTYP
+    return (
+        head[:4] in (b"\x89PNG", b"GIF8", b"II*\0", b"MM\0*")
+        or head[:3] == b"\xff\xd8\xff"
+        or head[:4] + head[8:12] == b"RIFFWEBP"
+    )
 
 
 def counted(left_out: Counter[str]) -> str:

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import stat
-import warnings
 from typing import NamedTuple
 
 from tf_ssgn.common.status import MEANING, Status
+from tf_ssgn.data.images import picture
 from tf_ssgn.retrieval.files import Found
-from tf_ssgn.settings import GALLERY, PHOTO_LIMITS, QUERY_LIMITS, Limits
-
-# What the model's own decoder takes as it is; all else goes through Pillow.
-_PASSED_ON = ("PNG", "JPEG")
-_READ_HERE = (*_PASSED_ON, "WEBP", "BMP", "GIF")
-_SWAPS_SIDES = (5, 6, 7, 8)  # EXIF orientations that lie on their side
-_ORIENTATION = 0x0112
+from tf_ssgn.settings import PHOTO_LIMITS
 
 
 class Skipped(Exception):
@@ -69,62 +62,8 @@ def _stable_bytes(path: str) -> tuple[bytes, int, int]:
 
 
 def as_query(content: bytes) -> tuple[int, int, bytes]:
-    """(width, height, PNG or JPEG bytes within QUERY_LIMITS) of a photo, upright; raises Skipped.
-
-    PNG and JPEG within the limits are passed on untouched. WebP, BMP and the first frame of GIF become PNG; what is
-    larger than a query may be is scaled down first.
-    """
-    from PIL import Image
-
-    if not content:
-        raise Skipped(MEANING[Status.EMPTY])
+    """`picture.as_query`; raises Skipped."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the limits are checked below, before anything is decoded
-            with Image.open(io.BytesIO(content), formats=_READ_HERE) as image:
-                width, height = image.size
-                _check(width, height, PHOTO_LIMITS)
-                turned = image.getexif().get(_ORIENTATION) in _SWAPS_SIDES
-                # Encoding a PNG or JPEG anew never saves bytes, but a WebP or BMP may be a small PNG.
-                as_it_is = image.format in _PASSED_ON
-                fits = _fits(width, height, len(content) if as_it_is else 0, QUERY_LIMITS)
-                encoded = content if fits and as_it_is else _encode(image, shrink=not fits)
-                if len(encoded) > QUERY_LIMITS.bytes:
-                    encoded = _encode(image, shrink=True)
-    except Skipped:
-        raise
-    except Image.DecompressionBombError:  # Pillow's own limit, at twice ours or more
-        raise Skipped(MEANING[Status.TOO_LARGE]) from None
-    except Image.UnidentifiedImageError:
-        raise Skipped(MEANING[Status.UNKNOWN_FORMAT]) from None
-    except Exception:  # Pillow's decoders raise a dozen types on damaged files
-        raise Skipped(MEANING[Status.CORRUPT]) from None
-    return (height, width, encoded) if turned else (width, height, encoded)
-
-
-def _fits(width: int, height: int, size: int, limits: Limits) -> bool:
-    return width * height <= limits.pixels and max(width, height) <= limits.side and size <= limits.bytes
-
-
-def _check(width: int, height: int, limits: Limits) -> None:
-    if not _fits(width, height, 0, limits):
-        raise Skipped(MEANING[Status.TOO_LARGE])
-    if min(width, height) < limits.smallest_side:
-        raise Skipped(MEANING[Status.TOO_SMALL])
-
-
-def _encode(image, shrink: bool) -> bytes:
-    """PNG bytes of the first frame, upright, transparency kept; `shrink` bounds the longer side."""
-    from PIL import Image, ImageOps
-
-    if shrink:
-        side = GALLERY.photo_side
-        image.draft("RGB", (2 * side, 2 * side))  # lets the JPEG decoder skip what scaling would throw away
-    upright = ImageOps.exif_transpose(image)
-    transparent = "transparency" in upright.info or upright.mode in ("RGBA", "LA", "PA", "La", "RGBa")
-    upright = upright.convert("RGBA" if transparent else "RGB")
-    if shrink:
-        upright.thumbnail((side, side), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    upright.save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()
+        return picture.as_query(content)
+    except picture.Unusable as reason:
+        raise Skipped(str(reason)) from None

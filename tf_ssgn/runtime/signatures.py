@@ -108,9 +108,7 @@ class Embedder(tf.Module):
         return tf.cast(self._backbone(image, training=False), tf.float32)
 
     def _decode(self, image_bytes, prepare) -> tuple[Any, Any]:
-        return images.decode_batch(
-            image_bytes, QUERY_LIMITS, False, partial(prepare, size=self._size, views=self._views)
-        )
+        return images.decode_batch(image_bytes, QUERY_LIMITS, partial(prepare, size=self._size, views=self._views))
 
     def _each_view(self, pixels, encode) -> dict[str, Any]:
         """Unit means over the views of what `encode` gives for each."""

@@ -14,8 +14,9 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from tf_ssgn.common.atomic import write_text
+from tf_ssgn.data.images.picture import thumbnail
 from tf_ssgn.errors import UserError, reason
-from tf_ssgn.evaluation.report.pictures import SIDE, shrunk
+from tf_ssgn.evaluation.report.pictures import SIDE
 from tf_ssgn.training.callbacks import VALIDATION
 from tf_ssgn.training.images import Images
 from tf_ssgn.training.run_folder import Run
@@ -93,7 +94,7 @@ def _writer(run: Run, phase: str):
 
 
 def _framed(path: str, colour: str) -> Image.Image:
-    picture = shrunk(path) or Image.new("RGB", (SIDE, SIDE), "grey")
+    picture = thumbnail(path, SIDE) or Image.new("RGB", (SIDE, SIDE), "grey")
     return ImageOps.expand(ImageOps.pad(picture, (SIDE, SIDE), color=BLANK), BORDER, colour)
 
 

@@ -62,7 +62,7 @@ TAKEN = {
 @pytest.mark.parametrize("name", TAKEN)
 def test_usual_files_go_the_short_way(name: str) -> None:
     short = traced(PLAIN["jpeg" if "JPEG" in name else "png"], PHOTO_LIMITS)
-    expected, status = images.decode(tf.constant(TAKEN[name]), PHOTO_LIMITS, photo_formats=True)
+    expected, status = images.decode(tf.constant(TAKEN[name]), PHOTO_LIMITS)
     assert status == Status.OK
     np.testing.assert_array_equal(short(TAKEN[name]), expected)
 
@@ -100,7 +100,7 @@ def test_hostile_images_give_the_same_or_nothing(short: Short) -> None:
     for payload in corpus.payloads():
         image = short(payload.data)
         if image is not None:
-            expected, status = images.decode(tf.constant(payload.data), QUERY_LIMITS, photo_formats=True)
+            expected, status = images.decode(tf.constant(payload.data), QUERY_LIMITS)
             assert status == Status.OK, payload
             np.testing.assert_array_equal(image, expected)
             taken += 1
@@ -117,6 +117,6 @@ def test_damaged_files_give_the_same_or_nothing(name: str, short: Short) -> None
         damaged = bytes(data[: chance.choice((len(data), chance.randrange(len(data))))])
         image = short(damaged)
         if image is not None:
-            expected, status = images.decode(tf.constant(damaged), QUERY_LIMITS, photo_formats=True)
+            expected, status = images.decode(tf.constant(damaged), QUERY_LIMITS)
             assert status == Status.OK
             np.testing.assert_array_equal(image, expected)

@@ -11,8 +11,9 @@ import tensorflow as tf
 
 from tests.hostile import corpus
 from tf_ssgn.data.images import decode as images
+from tf_ssgn.data.images.picture import Unusable, as_query
 from tf_ssgn.data.images.reading import image_batches
-from tf_ssgn.settings import PHOTO_LIMITS
+from tf_ssgn.settings import QUERY_LIMITS
 
 JPEG = corpus.encoded(corpus.photo(), "JPEG")
 
@@ -25,8 +26,16 @@ def written(folder: Path, contents: list[bytes]) -> list[str]:
 
 def one_by_one(paths: list[str], size: int, modality: str, views: int) -> tuple[np.ndarray, np.ndarray]:
     prepare = images.sketch_views if modality == "sketch" else images.photo_views
-    rows = [images.decode(tf.io.read_file(path), PHOTO_LIMITS, photo_formats=True) for path in paths]
+    rows = [decoded(Path(path).read_bytes()) for path in paths]
     return np.stack([prepare(image, size, views) for image, _ in rows]), np.array([status for _, status in rows])
+
+
+def decoded(content: bytes) -> tuple[tf.Tensor, int]:
+    try:
+        image, status = images.decode(tf.constant(as_query(content)[2]), QUERY_LIMITS)
+        return image, int(status)
+    except Unusable as reason:
+        return tf.fill([1, 1, 3], tf.constant(255, tf.uint8)), int(reason.status)
 
 
 def coloured(number: int, kind: str) -> bytes:

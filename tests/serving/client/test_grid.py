@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.serving import serving_tiny as tiny
+from tf_ssgn.data.images.picture import thumbnail_jpeg
 from tf_ssgn.serving.client import grid
 
 
@@ -53,7 +54,7 @@ def test_pictures_are_inside_and_small(tmp_path) -> None:
 def test_transparency_lies_on_white() -> None:
     buffer = io.BytesIO()
     Image.new("RGBA", (20, 20), (0, 0, 0, 0)).save(buffer, "PNG")
-    content = grid.thumbnail(buffer.getvalue())
+    content = thumbnail_jpeg(buffer.getvalue(), 256)
     assert content is not None
     assert Image.open(io.BytesIO(content)).getpixel((5, 5)) == (255, 255, 255)
 
@@ -70,7 +71,7 @@ def test_what_cannot_be_shown_is_named(source) -> None:
 def test_a_picture_of_too_many_pixels_is_not_decoded() -> None:
     bomb = tiny.drawing(1)
     bomb = bomb[:16] + (20_000).to_bytes(4, "big") * 2 + bomb[24:]
-    assert grid.thumbnail(bomb) is None
+    assert thumbnail_jpeg(bomb, 256) is None
 
 
 PLAIN = {"html", "head", "meta", "title", "style", "body", "header", "div", "h1", "p", "ol", "li", "span", "b", "img"}

@@ -18,10 +18,10 @@ from tf_ssgn.common.progress import track
 from tf_ssgn.data.datasets.items import Dataset, Item, open_dataset
 from tf_ssgn.data.datasets.published import DATASETS, SPLIT_COUNTS, Published, classes_of
 from tf_ssgn.data.datasets.splits import Split, load_split, read_split
+from tf_ssgn.data.images.picture import formats
 from tf_ssgn.errors import UserError
 from tf_ssgn.settings import PHOTO_LIMITS
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 FOLDER = "folder"  # a dataset of one's own: nothing published to compare with
 
 
@@ -183,7 +183,7 @@ def read_image(path: str) -> tuple[str, bytes]:
             data = handle.read()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            with Image.open(io.BytesIO(data), formats=formats()) as image:
                 width, height, kind = image.width, image.height, image.format
                 if width * height > PHOTO_LIMITS.pixels or max(width, height) > PHOTO_LIMITS.side:
                     return f"{width}x{height} pixels", b""
@@ -193,7 +193,7 @@ def read_image(path: str) -> tuple[str, bytes]:
     except Exception as error:  # Pillow's readers raise whatever a hostile file provokes in them
         return f"not an image ({type(error).__name__})", b""
     # Within JPEG's coded data 0xFF is always escaped, so the last end marker of a whole file follows the last scan.
-    if kind == "JPEG" and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
+    if kind in ("JPEG", "MPO") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
         return "the file ends early", b""
     return "", hashlib.sha256(data).digest()
 

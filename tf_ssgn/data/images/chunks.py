@@ -7,30 +7,53 @@ damaged stays damaged, checksums included. Source: PNG specification, third edit
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import tensorflow as tf
 
-from tf_ssgn.data.images.headers import big_endian, cut, read, size
+from tf_ssgn.data.images.headers import big_endian, cut, equals, read, size
 
 CHUNKS = 10_000  # walked at most; 64 MB in the usual 8 KB pieces are 8,000
-PALETTE, TRANSPARENCY, PIXELS, END = range(4)
-NAMES = [int.from_bytes(name, "big") for name in (b"PLTE", b"tRNS", b"IDAT", b"IEND")]
+PALETTE, TRANSPARENCY, PIXELS, EXIF, END, XMP, OTHER = range(7)
+NAMES = [int.from_bytes(name, "big") for name in (b"PLTE", b"tRNS", b"IDAT", b"eXIf", b"IEND")]
+PACKET = b"iTXtXML:com.adobe.xmp\0"
+PROFILES = (b"tEXtRaw profile type ", b"zTXtRaw profile type ")
 FIRST_CHUNK = 33  # behind the signature and IHDR
 
 
-def pixel_chunks(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """The file with IHDR, PLTE, tRNS, the first run of IDAT and IEND alone, scalar string; and whether it has tRNS."""
+class Parts(NamedTuple):
+    """What a PNG is made of, as far as it matters here; scalars.
+
+    Attributes:
+        pixels: the file with IHDR, PLTE, tRNS, the first run of IDAT and IEND alone.
+        transparent: whether it has tRNS.
+        exif, xmp: the content of these chunks, empty where there is none; a compressed packet says nothing.
+        other: whether an older program's profile says what Exif would; only Pillow reads it.
+    """
+
+    pixels: tf.Tensor
+    transparent: tf.Tensor
+    exif: tf.Tensor
+    xmp: tf.Tensor
+    other: tf.Tensor
+
+
+def parts(data: tf.Tensor) -> Parts:
+    """Takes a PNG apart."""
 
     def more(at: tf.Tensor, starts: tf.Tensor, pixels_end: tf.Tensor) -> tf.Tensor:
         return (at < size(data)) & tf.equal(starts[END], 0)
 
     def step(at: tf.Tensor, starts: tf.Tensor, pixels_end: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        head = read(data, at, 8)
+        head = read(data, at, 4 + len(PACKET))
         after = at + 12 + big_endian(head[:4])
-        matches = tf.equal(tf.constant(NAMES, tf.int64), big_endian(head[4:]))
+        named = tf.equal(tf.constant(NAMES, tf.int64), big_endian(head[4:8]))
+        profile = equals(head[4:], PROFILES[0]) | equals(head[4:], PROFILES[1])
+        matches = tf.concat([named, [equals(head[4:], PACKET), profile]], 0)
         continues = matches[PIXELS] & (tf.equal(pixels_end, 0) | tf.equal(pixels_end, at))
         return after, tf.where(matches & tf.equal(starts, 0), at, starts), tf.where(continues, after, pixels_end)
 
-    state = (tf.constant(FIRST_CHUNK, tf.int64), tf.zeros([len(NAMES)], tf.int64), tf.constant(0, tf.int64))
+    state = (tf.constant(FIRST_CHUNK, tf.int64), tf.zeros([OTHER + 1], tf.int64), tf.constant(0, tf.int64))
     _, starts, pixels_end = tf.while_loop(more, step, state, maximum_iterations=CHUNKS, parallel_iterations=1)
 
     def chunk(at: tf.Tensor) -> tf.Tensor:
@@ -44,4 +67,14 @@ def pixel_chunks(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         cut(data, starts[PIXELS], pixels_end),
         chunk(starts[END]),
     ]
-    return tf.strings.join(kept), starts[TRANSPARENCY] > 0
+
+    def content(at: tf.Tensor, skipped: int) -> tf.Tensor:
+        return cut(data, at + 8 + skipped, tf.where(at > 0, at + 8 + big_endian(read(data, at, 4)), 0))
+
+    return Parts(
+        tf.strings.join(kept),
+        starts[TRANSPARENCY] > 0,
+        content(starts[EXIF], 0),
+        content(starts[XMP], len(PACKET) - 4),
+        starts[OTHER] > 0,
+    )

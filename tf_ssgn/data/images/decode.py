@@ -11,7 +11,7 @@ A pure-graph alternative would have to verify inflate streams and Huffman codes 
 
 **Why limits come first.** 12 KB of PNG decode to 100 MB, so height and width are read from the header before anything
 is decoded. Other bombs do not show there: JPEGs with thousands of scans over the same pixels (12 ms for 20 bytes)
-are refused by their count; PNG texts and animations are cut away before decoding (`chunks`, `frames`).
+are refused by their count; PNG texts and animations are cut away before decoding (`chunks`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from tf_ssgn.common.status import Status
-from tf_ssgn.data.images import chunks, exif, frames, headers
+from tf_ssgn.data.images import chunks, exif, headers
 from tf_ssgn.data.images.views import photo_views, sketch_views
 from tf_ssgn.settings import Limits
 
@@ -34,43 +34,40 @@ SCANS = 64  # the usual progressive file has 10
 Decoded = tuple[tf.Tensor, tf.Tensor]
 
 
-def decode(image_bytes: tf.Tensor, limits: Limits, photo_formats: bool) -> Decoded:
+def decode(image_bytes: tf.Tensor, limits: Limits) -> Decoded:
     """Decode one image; never raises.
 
     Args:
         image_bytes: scalar string, the content of an image file.
         limits: bounds; static.
-        photo_formats: also read WebP, BMP and GIF (first frame); static.
 
     Returns:
-        uint8 [H, W, 3], composited on white and turned upright by its EXIF orientation, and its `Status` as an int32
+        uint8 [H, W, 3], composited on white and turned upright by its Exif or XMP, and its `Status` as an int32
         scalar. A faulty image gives one white pixel.
     """
-    return _decoder(limits, photo_formats)(image_bytes)
+    return _decoder(limits)(image_bytes)
 
 
 @functools.lru_cache
-def _decoder(limits: Limits, photo_formats: bool) -> Callable[[tf.Tensor], Decoded]:
+def _decoder(limits: Limits) -> Callable[[tf.Tensor], Decoded]:
     """`decode` with its static arguments, traced once per process: its graph has a thousand nodes."""
 
     @tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
     def decoded(image_bytes: tf.Tensor) -> Decoded:
         length = headers.size(image_bytes)
         status = _first((tf.equal(length, 0), Status.EMPTY), (length > limits.bytes, Status.TOO_LARGE))
-        return _unless(status, lambda: _unless_blank(*_by_format(image_bytes, limits, photo_formats), limits))
+        return _unless(status, lambda: _unless_blank(*_by_format(image_bytes, limits), limits))
 
     return decoded
 
 
 @tf.autograph.experimental.do_not_convert
-def decode_batch(
-    image_bytes: tf.Tensor, limits: Limits, photo_formats: bool, prepare: Callable[[tf.Tensor], tf.Tensor]
-) -> Decoded:
+def decode_batch(image_bytes: tf.Tensor, limits: Limits, prepare: Callable[[tf.Tensor], tf.Tensor]) -> Decoded:
     """Decode and prepare a batch, one image after the other so that memory stays that of one.
 
     Args:
         image_bytes: string [B]; B may be 0.
-        limits, photo_formats: as for `decode`.
+        limits: as for `decode`.
         prepare: uint8 [H, W, 3] to float32 [1 + views, size, size, 3], such as a partial `views.sketch_views`.
 
     Returns:
@@ -78,7 +75,7 @@ def decode_batch(
     """
 
     def row(data: tf.Tensor) -> Decoded:
-        image, status = decode(data, limits, photo_formats)
+        image, status = decode(data, limits)
         return prepare(image), status
 
     shape = tf.function(prepare).get_concrete_function(tf.TensorSpec([None, None, 3], tf.uint8)).output_shapes
@@ -86,20 +83,14 @@ def decode_batch(
     return tf.map_fn(row, image_bytes, fn_output_signature=signature, parallel_iterations=1)
 
 
-def _by_format(data: tf.Tensor, limits: Limits, photo_formats: bool) -> Decoded:
-    """Header check and decode; the graph of a served signature holds no op of the photo formats at all."""
+def _by_format(data: tf.Tensor, limits: Limits) -> Decoded:
+    """Header check and decode; other formats are `picture`'s."""
     formats = {
         headers.UNKNOWN: lambda: _placeholder(Status.UNKNOWN_FORMAT),
         headers.PNG: lambda: _png(data, limits),
         headers.JPEG: lambda: _jpeg(data, limits),
     }
-    if photo_formats:
-        formats |= {
-            headers.GIF: lambda: _gif(frames.gif_first_frame(data), limits),
-            headers.BMP: lambda: _bmp(data, limits),
-            headers.WEBP: lambda: _webp(frames.webp_first_frame(data), limits),
-        }
-    image, status = tf.switch_case(headers.kind(data, photo_formats), formats)
+    image, status = tf.switch_case(headers.kind(data), formats)
     return tf.ensure_shape(image, [None, None, 3]), status
 
 
@@ -138,9 +129,11 @@ def _png(data: tf.Tensor, limits: Limits) -> Decoded:
     """All colour types and depths. Transparency is an alpha channel, or a tRNS chunk beside any other colour type."""
 
     def pixels() -> Decoded:
-        file, has_key = chunks.pixel_chunks(data)
+        parts = chunks.parts(data)
         # Not always as RGBA: below 8 bits the op fills a missing alpha channel with 1, 3 or 15.
-        return tf.cond(has_key | (headers.read(data, 25, 1)[0] >= 4), lambda: transparent(file), lambda: opaque(file))
+        alpha = parts.transparent | (headers.read(data, 25, 1)[0] >= 4)
+        image, status = tf.cond(alpha, lambda: transparent(parts.pixels), lambda: opaque(parts.pixels))
+        return exif.upright(image, exif.orientation(parts.exif, parts.xmp)), status
 
     def transparent(file: tf.Tensor) -> Decoded:
         image, status = _or_corrupt(lambda part: tf.io.decode_png(part, channels=4), file, channels=4)
@@ -163,7 +156,7 @@ def _jpeg(data: tf.Tensor, limits: Limits) -> Decoded:
 
     def attempted() -> Decoded:
         image, sides = _attempt(decoder, data, (white, tf.zeros([2], tf.int64)))
-        return exif.upright(image, exif.jpeg_orientation(data)), _size_status(limits, sides)
+        return exif.upright(image, exif.orientation(*exif.jpeg_metadata(data))), _size_status(limits, sides)
 
     return _unless(_first((too_many_scans(data), Status.TOO_LARGE)), attempted)
 
@@ -176,34 +169,6 @@ def jpeg_pixels(data: tf.Tensor) -> tf.Tensor:
 def too_many_scans(data: tf.Tensor) -> tf.Tensor:
     """Whether a JPEG may have more than `SCANS`: counted wherever they stand, so never fewer than there are."""
     return tf.size(tf.strings.split(data, SCAN, maxsplit=SCANS + 1)) - 1 > SCANS
-
-
-def _gif(data: tf.Tensor, limits: Limits) -> Decoded:
-    status = _size_status(limits, headers.gif_sides(data))
-    return _unless(status, lambda: _or_corrupt(lambda file: tf.io.decode_gif(file)[0], data))
-
-
-def _bmp(data: tf.Tensor, limits: Limits) -> Decoded:
-    """24 and 32 bits (the fourth byte is padding), or 8 bits looked up in the palette behind the header."""
-
-    def pixels() -> Decoded:
-        image, status = _or_corrupt(tf.io.decode_bmp, data)
-        start = 14 + headers.little_endian(headers.read(data, 14, 4))
-        palette = tf.cast(tf.reshape(headers.read(data, start, 1024), [256, 4])[:, 2::-1], tf.uint8)
-        indexed = tf.equal(tf.shape(image)[2], 1)
-        looked_up = lambda: tf.gather(palette, tf.cast(image[..., 0], tf.int32))  # noqa: E731
-        return tf.cond(indexed, looked_up, lambda: image[..., :3]), status
-
-    return _unless(_size_status(limits, headers.bmp_sides(data)), pixels)
-
-
-def _webp(data: tf.Tensor, limits: Limits) -> Decoded:
-    def pixels() -> Decoded:
-        image, status = _or_corrupt(lambda file: tf.io.decode_webp(file)[0], data)
-        transparent = tf.equal(tf.shape(image)[2], 4)
-        return tf.cond(transparent, lambda: on_white(image), lambda: image[..., :3]), status
-
-    return _unless(_size_status(limits, headers.webp_sides(data)), pixels)
 
 
 def _unless_blank(image: tf.Tensor, status: tf.Tensor, limits: Limits) -> Decoded:

@@ -1,4 +1,4 @@
-"""The short way to the pixels of what most files are: a JPEG without Exif data, an opaque PNG. TensorFlow ops only.
+"""The short way to the pixels of what most files are: a JPEG or an opaque PNG that need not be turned. TensorFlow ops only.
 
 `images.decode` survives whatever it is handed, and that costs more than reading a small JPEG: a dataset per image, and
 the ops of five formats, all of which are walked through. Here everything out of the ordinary raises an error instead,
@@ -13,7 +13,7 @@ from tf_ssgn.data.images import chunks, headers
 from tf_ssgn.data.images.decode import allowed, jpeg_pixels, plainly_drawn, too_many_scans
 from tf_ssgn.settings import Limits
 
-EXIF = rb"(?s)\C*Exif\x00\x00\C*"  # \C is any byte
+TURNED = rb"(?s)\C*(?:Exif\x00\x00|tiff:Orientation)\C*"  # \C is any byte
 
 
 def plain_jpeg(image_bytes: tf.Tensor, limits: Limits) -> tf.Tensor:
@@ -24,17 +24,18 @@ def plain_jpeg(image_bytes: tf.Tensor, limits: Limits) -> tf.Tensor:
     # libjpeg prints a line on what is no JPEG at all.
     file = _sure(image_bytes, tf.equal(tf.strings.substr(image_bytes, 0, 3), b"\xff\xd8\xff"))
     fine = (headers.size(file) <= limits.bytes) & allowed(headers.jpeg_sides(file), limits)
-    turned = tf.strings.regex_full_match(file, EXIF)
+    turned = tf.strings.regex_full_match(file, TURNED)
     return _drawn(jpeg_pixels(_sure(file, fine & ~turned & ~too_many_scans(file))), limits)
 
 
 def plain_png(image_bytes: tf.Tensor, limits: Limits) -> tf.Tensor:
     """As `plain_jpeg`, for a PNG that has neither an alpha channel nor a transparent colour."""
     fine = (headers.size(image_bytes) <= limits.bytes) & allowed(headers.png_sides(image_bytes), limits)
-    pixels, has_key = chunks.pixel_chunks(image_bytes)
+    parts = chunks.parts(image_bytes)
+    silent = tf.equal(tf.strings.length(parts.exif) + tf.strings.length(parts.xmp), 0) & ~parts.other
     head = headers.read(image_bytes, 0, 26)
-    opaque = headers.equals(head, b"\x89PNG") & (head[25] < 4) & ~has_key
-    return _drawn(tf.io.decode_png(_sure(pixels, fine & opaque), channels=3), limits)
+    opaque = headers.equals(head, b"\x89PNG") & (head[25] < 4) & ~parts.transparent & silent
+    return _drawn(tf.io.decode_png(_sure(parts.pixels, fine & opaque), channels=3), limits)
 
 
 def _sure(data: tf.Tensor, fine: tf.Tensor) -> tf.Tensor:

@@ -14,6 +14,7 @@ import numpy as np
 from tf_ssgn import settings
 from tf_ssgn.common.status import MEANING, Status
 from tf_ssgn.data.datasets.items import Item
+from tf_ssgn.data.images.picture import Unusable, as_query
 from tf_ssgn.errors import UserError
 
 if TYPE_CHECKING:
@@ -156,10 +157,18 @@ def loader(modality: str, image_size: int, views: int) -> tf.types.experimental.
 
     from tf_ssgn.data.images import decode as images
 
+    def read(content: bytes) -> tuple[bytes, np.int32]:
+        try:
+            return as_query(content)[2], np.int32(Status.OK)
+        except Unusable as reason:
+            return b"", np.int32(reason.status)
+
     @tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
     def load(path: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        image, status = images.decode(tf.io.read_file(path), settings.PHOTO_LIMITS, photo_formats=True)
-        return _prepare(modality)(image, image_size, views), status
+        content, fault = tf.numpy_function(read, [tf.io.read_file(path)], [tf.string, tf.int32], stateful=False)
+        image, status = images.decode(tf.ensure_shape(content, []), settings.QUERY_LIMITS)
+        status = tf.where(tf.equal(fault, Status.OK), status, fault)
+        return _prepare(modality)(image, image_size, views), tf.ensure_shape(status, [])
 
     return load
 
@@ -175,7 +184,7 @@ def _plain_loader(modality: str, image_size: int, views: int) -> tf.types.experi
 
     @tf.function(input_signature=[tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.string)], autograph=False)
     def load(row: tf.Tensor, path: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        image = decode(tf.io.read_file(path), settings.PHOTO_LIMITS)
+        image = decode(tf.io.read_file(path), settings.QUERY_LIMITS)
         return row, _prepare(modality)(image, image_size, views)
 
     return load

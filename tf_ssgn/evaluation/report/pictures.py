@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import base64
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageOps
-
+from tf_ssgn.data.images.picture import thumbnail_jpeg
 from tf_ssgn.evaluation.report.text import escaped
-from tf_ssgn.settings import PHOTO_LIMITS
 
 SIDE = 112  # pixels; twenty rows of ten stay well below 2 MB
 UNREADABLE = (
@@ -38,30 +35,10 @@ class Grid:
     rows: list[tuple[Picture, list[Picture]]]
 
 
-def shrunk(image: bytes | str | Path) -> Image.Image | None:
-    """The picture at most `SIDE` pixels a side, upright, transparency on white; None where it cannot be shown."""
-    try:
-        with Image.open(io.BytesIO(image) if isinstance(image, bytes) else image) as opened:
-            if opened.width * opened.height > PHOTO_LIMITS.pixels:
-                return None
-            opened.draft("RGB", (2 * SIDE, 2 * SIDE))  # JPEG only: decodes at a fraction of the size
-            upright = ImageOps.exif_transpose(opened).convert("RGBA")
-        upright.thumbnail((SIDE, SIDE))
-        flat = Image.new("RGB", upright.size, "white")
-        flat.paste(upright, mask=upright.getchannel("A"))
-        return flat
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # Pillow's plugins raise all of these
-        return None
-
-
 def thumbnail(image: bytes | str | Path) -> str:
-    """`shrunk` as a data URI."""
-    flat = shrunk(image)
-    if flat is None:
-        return UNREADABLE
-    buffer = io.BytesIO()
-    flat.save(buffer, "JPEG", quality=82)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+    """The picture at most `SIDE` pixels a side as a data URI."""
+    content = thumbnail_jpeg(image, SIDE)
+    return UNREADABLE if content is None else "data:image/jpeg;base64," + base64.b64encode(content).decode()
 
 
 def grid_html(grid: Grid) -> str:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import base64
 import html
-import io
 import os
-import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from tf_ssgn.common import atomic
-from tf_ssgn.settings import PHOTO_LIMITS
+from tf_ssgn.data.images.picture import thumbnail_jpeg
 
 THUMBNAIL_SIDE = 256
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; --quiet: #888; }
@@ -87,7 +84,7 @@ def _tile(rank: int, tile: Tile) -> str:
 
 
 def _picture(source: str | os.PathLike | bytes | None, caption: str, instead: str) -> str:
-    content = None if source is None else thumbnail(source)
+    content = None if source is None else thumbnail_jpeg(source, THUMBNAIL_SIDE)
     if content is None:
         return f"<span>{_escape(instead)}</span>"
     data = base64.b64encode(content).decode("ascii")
@@ -97,31 +94,3 @@ def _picture(source: str | os.PathLike | bytes | None, caption: str, instead: st
 def _escape(text: str) -> str:
     """Text that HTML cannot take for markup, with control characters and lone surrogates made visible."""
     return html.escape("".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text))
-
-
-def thumbnail(source: str | os.PathLike | bytes, side: int = THUMBNAIL_SIDE) -> bytes | None:
-    """A JPEG of a picture that fits into a square of that side, upright and on white; None if it cannot be read."""
-    from PIL import Image, ImageOps
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of large pictures; the limit is checked here
-            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as image:
-                if image.width * image.height > PHOTO_LIMITS.pixels:
-                    return None
-                image.draft("RGB", (side, side))
-                upright = ImageOps.exif_transpose(image)
-                if "A" in upright.getbands() or "transparency" in upright.info:
-                    upright = upright.convert("RGBA")
-                elif upright.mode != "RGB":
-                    upright = upright.convert("RGB")
-        upright.thumbnail((side, side), Image.Resampling.LANCZOS)
-        flat = upright
-        if upright.mode == "RGBA":
-            flat = Image.new("RGB", upright.size, "white")
-            flat.paste(upright, mask=upright.getchannel("A"))
-        buffer = io.BytesIO()
-        flat.save(buffer, "JPEG", quality=85)
-        return buffer.getvalue()
-    except Exception:  # Pillow's decoders raise a dozen types on damaged files; a missing picture is no error here
-        return None

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from tf_ssgn.common import atomic
+from tf_ssgn.data.images.picture import thumbnail_jpeg
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval import photos
 from tf_ssgn.retrieval.files import to_file, to_text
 from tf_ssgn.retrieval.folder import builder, changes
-from tf_ssgn.serving.client import grid
 from tf_ssgn.serving.core.faults import Fault, invalid, not_found
 from tf_ssgn.settings import PHOTO_LIMITS
 
@@ -57,7 +57,7 @@ class Thumbnails:
             about = os.fstat(handle.fileno())
             if not stat.S_ISREG(about.st_mode) or about.st_size > PHOTO_LIMITS.bytes:
                 return None
-            return grid.thumbnail(handle.read(PHOTO_LIMITS.bytes), side)
+            return thumbnail_jpeg(handle.read(PHOTO_LIMITS.bytes), side)
 
 
 class Uploads:

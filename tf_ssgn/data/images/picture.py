@@ -1,0 +1,203 @@
+"""Any picture file through Pillow: opened within bounds, upright, in 8 bits, on white; no TensorFlow.
+
+What galleries, training, reports, the service and its client see of a file is decided here, or for PNG and JPEG in the
+graph by the same rules (`exif`, `decode`). Names of files do not count: the content says what it is.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import os
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from tf_ssgn.common.status import MEANING, Status
+from tf_ssgn.settings import GALLERY, PHOTO_LIMITS, QUERY_LIMITS, Limits
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+QUERY_FORMATS = ("PNG", "JPEG", "MPO")  # MPO: a JPEG that is followed by further ones
+FORMATS = (*QUERY_FORMATS, "WEBP", "BMP", "GIF", "TIFF", "AVIF", "HEIF")
+_ORIENTATION = 0x0112
+_XMP = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
+_PNG_METADATA = (b"eXIf", b"XML:com.adobe.xmp", b"Raw profile type")
+_HEIC = "a HEIC photo, which the extra `heic` reads: pip install 'tf_ssgn[heic]'"
+
+
+class Unusable(Exception):
+    """A picture that cannot be used; `status` and the text say why."""
+
+    def __init__(self, status: Status, text: str = ""):
+        super().__init__(text or MEANING[status])
+        self.status = status
+
+
+@functools.cache
+def formats() -> tuple[str, ...]:
+    """The formats that this installation reads: HEIF with the extra `heic`, AVIF where Pillow was built with it."""
+    from PIL import Image, features
+
+    try:
+        import pi_heif
+
+        pi_heif.register_heif_opener(thumbnails=False)
+    except ImportError:
+        pass
+    Image.init()
+    known = set(Image.OPEN) - (set() if features.check("avif") else {"AVIF"})
+    return tuple(name for name in FORMATS if name in known)
+
+
+@contextmanager
+def opened(source: bytes | str | os.PathLike, limits: Limits) -> Iterator[Image.Image]:
+    """The picture, its pixels not yet decoded. All that Pillow raises inside becomes `Unusable`."""
+    from PIL import Image
+
+    if isinstance(source, bytes) and not source:
+        raise Unusable(Status.EMPTY)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the limits are checked below, before anything is decoded
+            file = io.BytesIO(source) if isinstance(source, bytes) else source
+            with Image.open(file, formats=formats()) as image:
+                width, height = image.size
+                if width * height > limits.pixels or max(width, height) > limits.side:
+                    raise Unusable(Status.TOO_LARGE)
+                if min(width, height) < limits.smallest_side:
+                    raise Unusable(Status.TOO_SMALL)
+                yield image
+    except Unusable:
+        raise
+    except Image.DecompressionBombError:  # Pillow's own limit, at twice ours or more
+        raise Unusable(Status.TOO_LARGE) from None
+    except Image.UnidentifiedImageError:
+        heic = isinstance(source, bytes) and source[4:8] == b"ftyp" and "HEIF" not in formats()
+        raise Unusable(Status.UNKNOWN_FORMAT, _HEIC if heic else "") from None
+    except Exception:  # Pillow's decoders raise a dozen types on damaged files
+        raise Unusable(Status.CORRUPT) from None
+
+
+def orientation(image: Image.Image) -> int:
+    """1 to 8; 1 where the metadata is silent or malformed. The pixels should be loaded: a PNG's may come before it."""
+    try:
+        value = image.getexif().get(_ORIENTATION)
+    except Exception:  # as many types as there are ways to damage a directory
+        packet = image.info.get("xmp", b"")
+        match = _XMP.search(packet if isinstance(packet, bytes) else str(packet).encode())
+        value = int(match[1]) if match else 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def flattened(image: Image.Image, side: int | None = None, paper: bool = True) -> Image.Image:
+    """RGB, 8 bits, upright, at most `side` pixels a side; transparency on white, or kept (RGBA) without `paper`."""
+    from PIL import Image
+
+    if side:
+        image.draft("RGB", (2 * side, 2 * side))  # lets the JPEG decoder skip what scaling would throw away
+    image.load()
+    turn = orientation(image)
+    image = eight_bits(image)
+    clear = "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "La", "RGBa")
+    image = image.convert("RGBA" if clear else "RGB")
+    if side:
+        image.thumbnail((side, side), Image.Resampling.LANCZOS)
+    method = _TURNS.get(turn)
+    if method is not None:
+        image = image.transpose(Image.Transpose[method])
+    if not (clear and paper):
+        return image
+    flat = Image.new("RGB", image.size, "white")
+    flat.paste(image, mask=image.getchannel("A"))
+    return flat
+
+
+_TURNS = {
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
+}
+
+
+def eight_bits(image: Image.Image) -> Image.Image:
+    """Modes `I;16`, `I` and `F` as `L`, scaled, where Pillow would clip; others as they are.
+
+    16 bits keep their upper half, as libpng has it. Whole numbers span 0 to 255 or to 65,535, fractions 0 to 1, 255 or
+    65,535, whatever holds all values; where none does, the darkest value is black and the lightest white.
+    """
+    import numpy as np
+    from PIL import Image
+
+    if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
+        return image
+    values = np.asarray(image).astype(np.float64)
+    values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+    if image.mode.startswith("I;16"):
+        grey = values // 256
+    else:
+        low, high = float(values.min()), float(values.max())
+        white = next((full for full in ((1.0,) if image.mode == "F" else ()) + (255.0, 65535.0) if high <= full), None)
+        low, high = (0.0, white) if low >= 0 and white else (low, high)
+        grey = (values - low) * (255 / max(high - low, 1e-12))
+    made = Image.fromarray(np.clip(np.round(grey), 0, 255).astype(np.uint8))
+    key = image.info.get("transparency")
+    if isinstance(key, int):  # a grey of 16 bits that stands for nothing
+        made.putalpha(Image.fromarray(np.where(values == key, 0, 255).astype(np.uint8)))
+    return made
+
+
+def thumbnail(source: bytes | str | os.PathLike, side: int) -> Image.Image | None:
+    """The picture in a square of that side, upright, on white; None where it cannot be shown."""
+    limits = Limits(PHOTO_LIMITS.bytes, PHOTO_LIMITS.pixels, PHOTO_LIMITS.side, smallest_side=1)
+    try:
+        with opened(source, limits) as image:
+            return flattened(image, side)
+    except Unusable:
+        return None
+
+
+def thumbnail_jpeg(source: bytes | str | os.PathLike, side: int) -> bytes | None:
+    """`thumbnail` as the bytes of a JPEG."""
+    image = thumbnail(source, side)
+    if image is None:
+        return None
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=85)
+    return buffer.getvalue()
+
+
+def as_query(content: bytes) -> tuple[int, int, bytes]:
+    """(width, height, PNG or JPEG bytes within QUERY_LIMITS) of a photo, upright; raises Unusable.
+
+    PNG and JPEG within the limits are passed on untouched: the model turns them upright itself. Other formats (first
+    frame) become PNG, and a PNG that lies on its side an upright one. What is larger than a query may be is scaled
+    down.
+    """
+    with opened(content, PHOTO_LIMITS) as image:
+        width, height = image.size
+        fits = width * height <= QUERY_LIMITS.pixels and max(width, height) <= QUERY_LIMITS.side
+        passed = image.format in QUERY_FORMATS
+        if passed:  # encoding it anew never saves bytes, but a WebP or BMP may be a small PNG
+            fits = fits and len(content) <= QUERY_LIMITS.bytes
+        if image.format == "PNG" and fits and any(mark in content for mark in _PNG_METADATA):
+            image.load()  # metadata may stand behind the pixels
+            passed = orientation(image) == 1
+        swapped = orientation(image) >= 5
+        encoded = content if fits and passed else _png(image, shrink=not fits)
+        if len(encoded) > QUERY_LIMITS.bytes:
+            encoded = _png(image, shrink=True)
+    return (height, width, encoded) if swapped else (width, height, encoded)
+
+
+def _png(image: Image.Image, shrink: bool) -> bytes:
+    buffer = io.BytesIO()
+    flattened(image, GALLERY.photo_side if shrink else None, paper=False).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
