@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import struct
 import zlib
@@ -200,8 +201,31 @@ def test_cases_that_once_failed(shared: Path) -> None:
         assert np.abs(np.asarray(thumbnail(path, 96)).astype(int) - upright).mean() < 3, path.name
     deep, grey = (np.asarray(thumbnail(folder / f"grey16/grey{n}.png", 96)).astype(int) for n in (16, 8))
     assert np.abs(deep - grey).max() <= 1
-    for path in sorted((folder / "extensions").iterdir()):
-        assert as_query(path.read_bytes())[2], path.name
+    ok, named = folder / "extensions/ok.jpg", folder / "extensions/saved_by_chrome.jfif"
+    assert as_query(named.read_bytes())[:2] == as_query(ok.read_bytes())[:2] == (96, 72)
+    with pytest.raises(Unusable, match="damaged|cut|corrupt"):
+        as_query((folder / "extensions/IMG_0002.HEIC").read_bytes())
+
+
+# 64 x 48, black on the upper left quarter. Its Exif says 6, which HEIF tells readers to ignore.
+HEIC = base64.b64decode(
+    "AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAb5tZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAAAAAAAAADRpbG9j"
+    "AAAAAERAAAIAAQAAAAAB4gABAAAAAAAAAEAAAgAAAAACIgABAAAAAAAAACQAAAA4aWluZgAAAAAAAgAAABVpbmZlAgAAAAABAABodmMxAAAA"
+    "ABVpbmZlAgAAAQACAABFeGlmAAAAAA5waXRtAAAAAAABAAAA/WlwcnAAAADdaXBjbwAAAHZodmNDAQNwAAAAkAAAAAAAHvAA/P34+AAADwNg"
+    "AAEAGEABDAH//wNwAAADAJAAAAMAAAMAHroCQGEAAQAqQgEBA3AAAAMAkAAAAwAAAwAeoCCBBZbq5Ka5uAhoMCAAAAMDIAAAAwAhYgABAAZE"
+    "AcFzwIkAAAATY29scm5jbHgAAQANAAaAAAAAFGlzcGUAAAAAAAAAQAAAAEAAAAAoY2xhcAAAAEAAAAABAAAAMAAAAAEAAAAAAAAAAv////AA"
+    "AAACAAAAEHBpeGkAAAAAAwgICAAAABhpcG1hAAAAAAAAAAEAAQWBAgMFhAAAABppcmVmAAAAAAAAAA5jZHNjAAIAAQABAAAAbG1kYXQAAAA8"
+    "KAGvCeAjsoH/+ewbnKPmSQPPVJKvnVs4vq1h/utXCDMXNv/81LOrXIEgC41wXoDXUoddA+QAfQ0Xo/+YAAAABkV4aWYAAE1NACoAAAAIAAEB"
+    "EgADAAAAAQAGAAAAAAAA"
+)
+
+
+def test_a_heic_photo() -> None:
+    width, height, query = as_query(HEIC)
+    image = of_graph(query)
+    assert (width, height) == (64, 48) and image[4:20, 4:28].max() < 20 and image[28:, 36:].min() > 235
+    with pytest.raises(Unusable):
+        as_query(HEIC[:300])
 
 
 def test_a_heic_photo_without_its_reader_is_told_what_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:

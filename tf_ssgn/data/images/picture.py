@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from tf_ssgn.common.status import MEANING, Status
+from tf_ssgn.data.folders import known_format
 from tf_ssgn.settings import GALLERY, PHOTO_LIMITS, QUERY_LIMITS, Limits
 
 if TYPE_CHECKING:
@@ -76,8 +77,10 @@ def opened(source: bytes | str | os.PathLike, limits: Limits) -> Iterator[Image.
     except Image.DecompressionBombError:  # Pillow's own limit, at twice ours or more
         raise Unusable(Status.TOO_LARGE) from None
     except Image.UnidentifiedImageError:
-        heic = isinstance(source, bytes) and source[4:8] == b"ftyp" and "HEIF" not in formats()
-        raise Unusable(Status.UNKNOWN_FORMAT, _HEIC if heic else "") from None
+        head = source[:16] if isinstance(source, bytes) else b""
+        if known_format(head) and (head[4:8] != b"ftyp" or "HEIF" in formats()):
+            raise Unusable(Status.CORRUPT) from None
+        raise Unusable(Status.UNKNOWN_FORMAT, _HEIC if known_format(head) else "") from None
     except Exception:  # Pillow's decoders raise a dozen types on damaged files
         raise Unusable(Status.CORRUPT) from None
 
@@ -182,14 +185,16 @@ def as_query(content: bytes) -> tuple[int, int, bytes]:
     down.
     """
     with opened(content, PHOTO_LIMITS) as image:
-        width, height = image.size
-        fits = width * height <= QUERY_LIMITS.pixels and max(width, height) <= QUERY_LIMITS.side
         passed = image.format in QUERY_FORMATS
+        fits = image.width * image.height <= QUERY_LIMITS.pixels and max(image.size) <= QUERY_LIMITS.side
         if passed:  # encoding it anew never saves bytes, but a WebP or BMP may be a small PNG
             fits = fits and len(content) <= QUERY_LIMITS.bytes
+        else:
+            image.load()  # Pillow turns a TIFF itself when it loads it
         if image.format == "PNG" and fits and any(mark in content for mark in _PNG_METADATA):
             image.load()  # metadata may stand behind the pixels
             passed = orientation(image) == 1
+        width, height = image.size
         swapped = orientation(image) >= 5
         encoded = content if fits and passed else _png(image, shrink=not fits)
         if len(encoded) > QUERY_LIMITS.bytes:

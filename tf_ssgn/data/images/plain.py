@@ -1,4 +1,4 @@
-"""The short way to the pixels of what most files are: a JPEG or an opaque PNG that need not be turned. TensorFlow ops only.
+"""The short way to most files' pixels: a JPEG or opaque PNG that need not be turned. TensorFlow ops only.
 
 `images.decode` survives whatever it is handed, and that costs more than reading a small JPEG: a dataset per image, and
 the ops of five formats, all of which are walked through. Here everything out of the ordinary raises an error instead,
