@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tf_ssgn import index
 from tf_ssgn.common import cli
 from tf_ssgn.errors import UserError
-from tf_ssgn.scale import spark
+from tf_ssgn.scale import places, spark
 from tf_ssgn.scale.card import read_card
 from tf_ssgn.scale.dataset import Dataset, is_dataset, open_dataset
 
@@ -63,3 +64,26 @@ def test_what_is_no_model_and_no_dataset(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="is a file"):
         Dataset(str(tmp_path / "file" / "x")).listing("y") or Dataset(str(tmp_path / "file")).listing()
+
+
+def test_of_two_commits_at_once_none_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def job(name: str) -> dict[str, Any]:
+        return {"count": 0, "dimension": 1, "model": {}, "source": {}, "data": [], "bad": [], "run": name}
+
+    dataset, other = Dataset(str(tmp_path)), Dataset(str(tmp_path))
+    write, rivals = places.write_whole, ["second", "third"]
+
+    def meanwhile(where: places.Place, content: bytes) -> None:
+        while rivals:  # whoever comes between the look and the write
+            with pytest.raises(UserError, match="another job has written version 1"):
+                other.commit(job(rivals.pop()), 0)
+        write(where, content)
+
+    monkeypatch.setattr(places, "write_whole", meanwhile)
+    dataset.commit(job("first"), 0)
+    manifest = dataset.manifest()
+    assert manifest is not None and (manifest["run"], manifest["version"]) == ("first", 1)
+    with pytest.raises(UserError, match="000001.json"):
+        other.commit(job("late"), 0)
+    assert other.commit(job("again"), 1)["version"] == 2 and dataset.versions() == [1, 2]
+    assert [path.name for path in (tmp_path / "manifests").iterdir() if path.name.startswith(".")] == []

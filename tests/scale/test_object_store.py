@@ -50,7 +50,7 @@ def test_every_photo_below_a_prefix_is_listed_and_read(bucket: str) -> None:
     folders = [about.base_name for about in places.children(places.place("s3a://photos"))]
     assert folders == ["cat 0", "dög"]
     rows = pa.Table.from_batches(
-        _listed(iter([pa.RecordBatch.from_pydict({"name": [None, *folders]})]), bucket)
+        _listed(iter([pa.RecordBatch.from_pydict({"name": [None, *folders]})]), bucket, [])
     ).to_pylist()
     assert [row["id"] for row in rows] == [f"photos/{name}" for name in NAMES[:3]]
     assert [row["label"] for row in rows] == ["cat 0", "deep", "dög"]

@@ -91,11 +91,15 @@ class Dataset:
     def commit(self, manifest: dict[str, Any], base: int) -> dict[str, Any]:
         """Makes a manifest the version after `base`; UserError where another job has done so meanwhile."""
         where = self.at(MANIFESTS, f"{base + 1:06d}.json")
-        if places.exists(where):
-            raise UserError(f"another job has written version {base + 1} of {self.uri} meanwhile; run this one again")
         written = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         manifest = {"format": FORMAT, "version": base + 1, "written": written, **manifest}
-        places.write_whole(where, (json.dumps(manifest, ensure_ascii=False) + "\n").encode())
+        try:
+            places.write_new(where, (json.dumps(manifest, ensure_ascii=False) + "\n").encode())
+        except FileExistsError as error:
+            raise UserError(
+                f"another job has written version {base + 1} of {self.uri} meanwhile ({MANIFESTS}/{error}); run this "
+                "one again, and if no other job is at work, without that file"
+            ) from None
         return manifest
 
     def collect(self) -> None:

@@ -136,6 +136,29 @@ def write_whole(where: Place, content: bytes) -> None:
     where.system.move(temporary.path, where.path)
 
 
+def write_new(where: Place, content: bytes) -> None:
+    """The same for a file that is not there; of several writers at once at most one succeeds.
+
+    A store cannot be asked to write only what is new. So each writer leaves a claim beside the file before it looks,
+    and where two see each other, both give up.
+
+    Raises:
+        FileExistsError: it is there, or another writer is at it: with the name of the one or of the other's claim.
+    """
+    folder, _, name = where.path.rpartition("/")
+    token = secrets.token_hex(8)
+    claim = Place(where.system, f"{folder}/.claim.{name}.{token}")
+    write(claim, b"-")
+    try:
+        names = [about.base_name for about in children(Place(where.system, folder))]
+        others = [other for other in names if other.startswith(f".claim.{name}.") and not other.endswith(token)]
+        if name in names or others:
+            raise FileExistsError(others[0] if others else name)
+        write_whole(where, content)
+    finally:
+        remove(claim)
+
+
 def remove(where: Place) -> None:
     """Removes a file or a folder with all in it; what is not there is no error."""
     try:

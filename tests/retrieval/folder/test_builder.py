@@ -12,6 +12,7 @@ import pytest
 from tests.retrieval.embedder import TinyEmbedder, draw, draw_folder, item_of
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.folder import builder, changes, compaction
+from tf_ssgn.retrieval.folder.builder import FolderWriter
 from tf_ssgn.retrieval.folder.gallery import Gallery
 from tf_ssgn.retrieval.folder.verify import verify
 
@@ -256,6 +257,28 @@ def test_many_additions_are_merged(photo: Path, tmp_path: Path, model: TinyEmbed
     assert [segment["rows"] for segment in manifest["segments"]] == [17] and manifest["segments"][0]["in_id_order"]
     assert content(tmp_path / "g") == before
     assert compaction.compact(tmp_path / "g")["version"] == manifest["version"]
+
+
+def test_photos_that_come_one_by_one(
+    photo: Path, tmp_path: Path, model: TinyEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The gallery as it is served is not opened again for each of them, and they do not stay parts of one row."""
+    builder.build(tmp_path / "g", [photo], model)
+    opened = Gallery.open(tmp_path / "g")
+    for number in range(9):
+        path = draw(tmp_path / f"uploads/cat/{number}.png", 900 + number)
+        draw(tmp_path / f"uploads/other/{number}.png", 950 + number)
+        with monkeypatch.context() as patch:
+            patch.setattr(Gallery, "open", lambda path: pytest.fail("it is open already"))
+            id, report = FolderWriter(tmp_path / "g", opened).add_photo(tmp_path / "uploads", path, model)
+        assert (id, report.count, report.embedded) == (f"uploads/cat/{number}.png", 13 + number, 1)
+        assert len(opened.search(np.ones(16), 50)) == 12 + number, "it stays as it was"
+        opened = Gallery.open(tmp_path / "g")
+        assert item_of(opened, id).label == "cat"
+    assert [part["rows"] for part in opened.manifest["segments"]] == [12, 8, 1]
+    id, report = FolderWriter(tmp_path / "g", opened).add_photo(tmp_path / "uploads", path, model)
+    assert (id, report.unchanged, report.version) == ("uploads/cat/8.png", 1, opened.version)
+    assert builder.sync(tmp_path / "g", [], model).count == 30, "what lies beside them is found by `sync`"
 
 
 class Sour(TinyEmbedder):

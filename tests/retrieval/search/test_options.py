@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import unicodedata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -206,3 +208,42 @@ def test_calls_that_no_gallery_can_answer(opened: Gallery) -> None:
     ):
         with pytest.raises(UserError):
             call()
+
+
+def test_conditions_with_clock_or_chance_are_asked_anew(tmp_path: Path) -> None:
+    builder.build(tmp_path / "g", [draw_folder(tmp_path / "photo", classes=1, each=8)], TinyEmbedder())
+    opened = Gallery.open(tmp_path / "g")
+    for where in (
+        "random() > 0", "\"random\" () > 0", "RANDOM() % 2", "abs(random()) % 2 = 0", "unixepoch('now', 'subsec') > 0",
+        "strftime('%f', 'now') > 0", "julianday() > 0", "CURRENT_TIMESTAMP > '2020'", "datetime('now') > label",
+    ):  # fmt: skip
+        opened.search(np.ones(16), 8, options=Options(where=where))
+        assert not opened._filters, where
+    found = {len(opened.search(np.ones(16), 8, options=Options(where="random() > 0"))) for _ in range(40)}
+    assert len(found) > 1, "chance is asked each time; 40 equal answers of eight come once in 10^26"
+    for where in ("label = 'random()'", "width > 3", "id GLOB '*current'"):
+        opened.search(np.ones(16), 8, options=Options(where=where))
+    assert len(opened._filters) >= 2
+
+
+def test_composed_and_decomposed_names_meet(tmp_path: Path) -> None:
+    composed, decomposed = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
+    assert composed != decomposed
+    for seed, name in enumerate((composed, decomposed, "tea")):
+        draw(tmp_path / "photo" / name / f"{seed}.png", seed)
+    table = tmp_path / "t.csv"
+    table.write_text(f"id,mood\nphoto/{composed}/1.png,{decomposed}\nphoto/{decomposed}/0.png,{composed}\nx/é.png,-\n")
+    report = builder.build(tmp_path / "g", [tmp_path / "photo"], TinyEmbedder(), table)
+    assert report.unmatched == ["x/é.png"]
+    opened = Gallery.open(tmp_path / "g")
+
+    def count(**options: Any) -> int:
+        return len(opened.search(np.ones(16), 10, options=Options(**options)))
+
+    for name in (composed, decomposed):
+        assert count(labels=(name,)) == 2
+        assert count(path_prefix=f"{tmp_path}/photo/{name}/") == 2
+        assert count(where=f"label = '{name}'") == 2 and count(where=f"label <> '{name}'") == 1
+        assert count(where=f"mood = '{name}'") == 2 and count(where=f"label GLOB '{name}*' AND mood NOT NULL") == 2
+        assert count(where=f"mood = '{name}'", labels=(name,), path_prefix=f"{tmp_path}/photo/{name}") == 2
+    assert count(where="label = 'tea'") == 1

@@ -287,7 +287,9 @@ def test_writing_with_a_token(model, tmp_path, tmp_path_factory) -> None:
         assert added.code == 201, added.body
         id = added.json["id"]
         assert id.startswith("new photos/cat/") and send(new).json["id"] == id
-        found = ask(gateway.port, "POST", "/api/search?k=1", new, Content_Type="image/png", **bearer).json["hits"]
+        reply = ask(gateway.port, "POST", "/api/search?k=1", new, Content_Type="image/png", **bearer)
+        assert reply.code == 200, reply.body
+        found = reply.json["hits"]
         assert (found[0]["id"], found[0]["label"]) == (id, "cat")
         assert ask(gateway.port, "GET", f"/api/photo/{quote(id)}", **bearer).code == 200
         for label in ("", "../x", "a/b", ".hidden", "x" * 65, "a\nb"):

@@ -173,9 +173,9 @@ class FolderWriter(Writer):
     def _current(self, model: Embedder) -> Gallery | None:
         if not self._store.exists():
             return None
-        reusable = self._opened is not None and self._opened.is_current()
-        gallery = self._opened if reusable else Gallery.open(self._store.folder)
-        assert gallery is not None
+        gallery = self._opened
+        if gallery is None or gallery.path != str(self._store.folder) or not gallery.is_current():
+            gallery = Gallery.open(self._store.folder)
         gallery.require_model(model.fingerprint)
         return gallery
 

@@ -225,10 +225,10 @@ class Gateway:
     def _add(self, request: Request, body: bytes, call: Call) -> Any:
         if _content_type(request) not in (*IMAGE_TYPES, "image/webp", "image/bmp", "image/gif"):
             raise invalid("Content-Type: expected that of an image, the body being its bytes")
-        self._gallery()
+        opened = self._gallery()
         assert self._uploads is not None
         version = self._service.find(Target(self._service.settings.name))
-        identity = self._uploads.add(version.model, body, request.query_params.get("label", ""))
+        identity = self._uploads.add(version.model, body, request.query_params.get("label", ""), opened)
         self._changed()
         return JSONResponse({"id": identity}, status_code=201)
 

@@ -16,7 +16,8 @@ from tf_ssgn.data.images.picture import thumbnail_jpeg
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval import photos
 from tf_ssgn.retrieval.files import to_file, to_text
-from tf_ssgn.retrieval.folder import builder, changes
+from tf_ssgn.retrieval.folder import changes
+from tf_ssgn.retrieval.folder.builder import FolderWriter
 from tf_ssgn.serving.core.faults import Fault, invalid, not_found
 from tf_ssgn.settings import PHOTO_LIMITS
 
@@ -77,8 +78,10 @@ class Uploads:
         """Whether there is a folder for new photos."""
         return self._folder is not None
 
-    def add(self, model: Any, content: bytes, label: str) -> str:
+    def add(self, model: Any, content: bytes, label: str, opened: Any = None) -> str:
         """The id of the photo, which is durable and in the gallery's newest version when this returns.
+
+        `opened` is the gallery as it is served: while nobody else has written to it, it need not be opened again.
 
         Raises:
             Fault: no folder for uploads, a label that makes no folder name, no photo, or another writer at work.
@@ -99,7 +102,7 @@ class Uploads:
                 if new:
                     with atomic.writing(path) as temporary:
                         temporary.write_bytes(content)
-                report = builder.add(self._gallery, [self._folder], model)
+                id, report = FolderWriter(self._gallery, opened).add_photo(self._folder, path, model)
             except (UserError, OSError) as error:
                 if new:
                     path.unlink(missing_ok=True)
@@ -108,7 +111,7 @@ class Uploads:
             if to_text(str(path)) in skipped:
                 path.unlink(missing_ok=True)
                 raise invalid(f"the photo cannot be used: {skipped[to_text(str(path))]}")
-            return self._id_of(path)
+            return id
 
     def delete(self, opened: Any, id: str) -> None:
         """Deletes an item; with it its photo, if that was uploaded. Fault NOT_FOUND where there is none."""
@@ -122,16 +125,6 @@ class Uploads:
                     raise not_found("there is no item of that id")
             except (UserError, OSError) as error:
                 raise _unavailable(error) from None
-
-    def _id_of(self, path: Path) -> str:
-        from tf_ssgn.retrieval.folder.gallery import Gallery
-
-        gallery = Gallery.open(self._gallery)
-        try:
-            ((_, item),) = gallery.where("path = ?", (to_text(str(path)),))
-            return item.id
-        finally:
-            gallery.close()
 
 
 def _unavailable(error: Exception) -> Fault:
