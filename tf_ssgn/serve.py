@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import logging
+import re
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -65,6 +66,9 @@ def parser() -> cli.Parser:
         default=[],
         metavar="NAME",
         help="a name that a proxy before this server has; HTTP then answers to no other, on any address",
+    )
+    made.add_argument(
+        "--root-path", type=_root_path, default="", metavar="PATH", help="a path that a proxy leaves before ours"
     )
     made.add_argument("--log-requests", action="store_true", help="write a line of JSON to stderr for each request")
     return made
@@ -191,7 +195,8 @@ def _gateway(args: argparse.Namespace, service: Any, access: Any, certificates: 
     if args.uploads and args.gallery and is_address(args.gallery):
         raise UserError("--uploads: a gallery in Milvus is written with `index add` and `index delete`; leave it out")
     uploads = None if args.gallery is None or is_address(args.gallery) else Uploads(args.gallery, args.uploads)
-    return Gateway(service, (address, args.http_port), access, uploads, reloader.refresh, hosts, certificates)
+    where = (address, args.http_port)
+    return Gateway(service, where, access, uploads, reloader.refresh, hosts, certificates, args.root_path)
 
 
 def _certificates(args: argparse.Namespace) -> Certificates | None:
@@ -202,6 +207,12 @@ def _certificates(args: argparse.Namespace) -> Certificates | None:
     if not args.tls_cert or not args.tls_key:
         raise UserError("TLS: received some of --tls-cert, --tls-key and --tls-ca, expected the first two together")
     return Certificates(Tls(args.tls_cert, args.tls_key, args.tls_ca))
+
+
+def _root_path(text: str) -> str:
+    if not re.fullmatch(r"(/[\w.~-]+)*/?", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"received {text!r}, expected a path such as /photos")
+    return text.rstrip("/")
 
 
 def _port(text: str) -> int:

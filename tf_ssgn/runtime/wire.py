@@ -76,6 +76,8 @@ SCHEMA: dict[str, list[tuple[str, int, str]]] = {
     ],
 }
 
+# Metadata of a call: our server then adds what TensorFlow Serving, which does not know it, has no output for.
+MORE_OUTPUTS = "x-tf-ssgn-more-outputs"
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 METADATA = "/tensorflow.serving.PredictionService/GetModelMetadata"
 STATUS = "/tensorflow.serving.ModelService/GetModelStatus"

@@ -244,3 +244,21 @@ def test_the_asyncio_client_without_a_server() -> None:
     with pytest.raises(RequestError, match="no answer") as caught:
         asyncio.run(ask())
     assert caught.value.code == "UNAVAILABLE"
+
+
+def test_labels_are_the_gallerys_own(model, tmp_path) -> None:
+    from tf_ssgn.retrieval.folder import builder
+    from tf_ssgn.retrieval.folder.gallery import Gallery
+    from tf_ssgn.serving.core.service import Service, served
+    from tf_ssgn.serving.rpc.server import Server
+
+    (tmp_path / "photo" / "folder").mkdir(parents=True)
+    for seed in range(2):
+        (tmp_path / "photo" / "folder" / f"{seed}.png").write_bytes(tiny.drawing(seed))
+    (tmp_path / "table.csv").write_text("id,label\nphoto/folder/0.png,a cat\n")
+    builder.build(tmp_path / "gallery", [tmp_path / "photo"], model, metadata=tmp_path / "table.csv")
+    service = Service()
+    service.publish(served(model, Gallery.open(tmp_path / "gallery"), 1))
+    with Server(service, port=0) as server, Client(server.address) as client:
+        hits = client.search(tiny.drawing(0), k=2)
+    assert {hit.id: hit.label for hit in hits} == {"photo/folder/0.png": "a cat", "photo/folder/1.png": "folder"}

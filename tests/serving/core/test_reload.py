@@ -237,3 +237,31 @@ def test_it_looks_by_itself(folders, load, model, tmp_path) -> None:
         assert seen.is_set()
     finally:
         reloader.stop()
+
+
+def test_a_refused_pair_ends_in_a_state_that_says_why(reloader, folders, model, tmp_path, monkeypatch) -> None:
+    """A newer model whose newer gallery is no good was called LOADING for ever."""
+    first = reloader.first()
+    service = reloader._service
+    new_version(folders[0], 2)
+    builder.add(folders[1], [draw(tmp_path / "photos", 50)], model)
+
+    def refuse(gallery: Any) -> None:
+        raise UserError("too few vectors find themselves")
+
+    monkeypatch.setattr(reload, "check_gallery", refuse)
+    assert "too few vectors" in reloader.refresh()
+    assert service.current is first and service.states[1] == State("AVAILABLE")
+    assert service.states[2].name == "END" and "too few vectors" in service.states[2].error
+    assert "too few vectors" in reloader.refresh(), "refused as before, and not tried again"
+
+
+def test_the_old_model_follows_the_gallery_where_only_the_new_model_is_refused(
+    reloader, folders, model, tmp_path
+) -> None:
+    first = reloader.first()
+    new_version(folders[0], 2, "0" * 64)
+    builder.add(folders[1], [draw(tmp_path / "photos", 50)], model)
+    assert reloader.refresh()
+    assert reloader._service.current.model is first.model and len(reloader._service.current.gallery) == 13
+    assert reloader._service.states[2].name == "END"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import http.client
 import io
 import json
@@ -10,6 +11,7 @@ import shutil
 import socket
 import threading
 import time
+import zlib
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
@@ -481,3 +483,34 @@ def test_metrics(port) -> None:
 def test_a_port_in_use(port, service) -> None:
     with pytest.raises(UserError, match=f"port {port}.*in use.*--http-port"):
         Gateway(service, ("127.0.0.1", port), Access())
+
+
+def test_a_packed_request_is_answered_as_the_plain_one(port) -> None:
+    body = json.dumps({"instances": [{"image_bytes": b64(PNG), "k": 2}]}).encode()
+    path = "/v1/models/ssgn:predict"
+    plain = ask(port, "POST", path, body, Content_Type="application/json")
+    for encoding, packed in (("gzip", gzip.compress(body)), ("deflate", zlib.compress(body))):
+        reply = ask(port, "POST", path, packed, Content_Type="application/json", Content_Encoding=encoding)
+        assert reply.code == 200 and reply.json == plain.json
+    bomb = gzip.compress(bytes(SERVING.message_bytes + 2**20))
+    assert ask(port, "POST", path, bomb, Content_Type="application/json", Content_Encoding="gzip").code == 413
+
+
+def test_image_types_that_clients_send(port) -> None:
+    for kind in ("image/png", "image/jpg", "image/x-png", "application/octet-stream"):
+        assert ask(port, "POST", "/api/search?k=2", PNG, Content_Type=kind).code == 200
+
+
+def test_an_id_may_have_a_line_break(port) -> None:
+    reply = ask(port, "GET", "/api/items/" + quote("photo/a\nb.png", safe=""))
+    assert reply.code == 404 and "no" in reply.json["error"]
+
+
+def test_everything_is_below_the_path_of_a_proxy_too(service) -> None:
+    gateway = Gateway(service, ("127.0.0.1", 0), Access(), root_path="/photos")
+    try:
+        for path in ("/healthz", "/api/gallery", "/"):
+            below, above = ask(gateway.port, "GET", "/photos" + path), ask(gateway.port, "GET", path)
+            assert (below.code, below.body) == (200, above.body), path
+    finally:
+        gateway.stop()

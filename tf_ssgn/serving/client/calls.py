@@ -38,7 +38,7 @@ class RequestError(UserError):
 
 
 class Hit(NamedTuple):
-    """One photo found; `score` is the cosine, `label` the name of the folder that the photo lies in."""
+    """One photo found; `score` is the cosine, `label` the gallery's, or the name of the photo's folder."""
 
     id: str
     score: float
@@ -81,7 +81,8 @@ def search(model: str, signature: str, pictures: Sequence[Any], k: int) -> Gener
             answers[index] = Answer([], error.status)
     sent = iter(contents)
     for out in (yield from _predict(model, signature, list(contents.values()), int(k))):
-        for row in zip(out["ids"], out["scores"], out["count"], out["status"], strict=True):
+        labels = out.get("labels", [None] * len(out["ids"]))  # another server has none
+        for row in zip(out["ids"], out["scores"], out["count"], out["status"], labels, strict=True):
             answers[next(sent)] = _answer(*row)
     return [answer for answer in answers if answer is not None]
 
@@ -158,10 +159,13 @@ def label_of(item: str) -> str:
     return item.rpartition("/")[0].rpartition("/")[2]
 
 
-def _answer(ids: np.ndarray, scores: np.ndarray, count: int, status: int) -> Answer:
+def _answer(ids: np.ndarray, scores: np.ndarray, count: int, status: int, labels: np.ndarray | None) -> Answer:
     names = [item.decode("utf-8", "replace") for item in ids[:count]]
-    hits = [Hit(*pair, label_of(pair[0])) for pair in zip(names, scores[:count].tolist(), strict=True)]
-    return Answer(hits, Status(int(status)))
+    if labels is None:
+        called = [label_of(name) for name in names]
+    else:
+        called = [label.decode("utf-8", "replace") for label in labels[:count]]
+    return Answer(list(map(Hit, names, scores[:count].tolist(), called)), Status(int(status)))
 
 
 def _raise_for(statuses: Any, pictures: Sequence[Any]) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from tf_ssgn.errors import UserError
+from tf_ssgn.runtime import wire
 from tf_ssgn.serving import CLIENT_NEEDS, require_extra
 from tf_ssgn.serving.client import calls
 from tf_ssgn.serving.client.calls import Answer, Explanation, Hit, RequestError
@@ -65,7 +66,9 @@ class _Base:
         if not host or not port.isascii() or not port.isdigit() or not 1 <= int(port) <= 65535:
             raise UserError(f"received the server address {address!r}, expected HOST:PORT such as localhost:8500")
         self.address, self.timeout, self.model = address, timeout, model
-        self._metadata = None if token is None else [("authorization", f"Bearer {token}")]
+        self._metadata = [(wire.MORE_OUTPUTS, "1")]
+        if token is not None:
+            self._metadata.append(("authorization", f"Bearer {token}"))
         self._grpc = grpc
         self._credentials = None
         if tls or ca or certificate or key:

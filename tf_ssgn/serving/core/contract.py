@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tf_ssgn.serving.core.faults import invalid
 from tf_ssgn.serving.core.tensors import Pending
@@ -26,6 +26,7 @@ class Signature:
 
     inputs: Mapping[str, Spec]
     outputs: Mapping[str, Spec]
+    more: Mapping[str, Spec] = field(default_factory=dict)  # outputs that only those get who name them
 
 
 def signatures(dimension: int, semantic_dimension: int, with_gallery: bool) -> dict[str, Signature]:
@@ -61,6 +62,7 @@ def signatures(dimension: int, semantic_dimension: int, with_gallery: bool) -> d
                 "count": Spec("int32", batch),
                 **status,
             },
+            {"labels": Spec("string", table)},
         )
         found |= {"search": search, "search_photo": search, DEFAULT: search}
     return found
@@ -92,7 +94,7 @@ def check(name: str, signature: Signature, inputs: Mapping[str, Pending], wanted
         if rows is not None and given.shape[0] != rows:
             raise invalid(f"input {key!r}: received a batch of {given.shape[0]}, the other input has {rows}")
         rows = given.shape[0]
-    unknown = [item for item in wanted if item not in signature.outputs]
+    unknown = [item for item in wanted if item not in signature.outputs and item not in signature.more]
     if unknown:
         raise invalid(f"output_filter has {_short(unknown[0])!r}, expected some of {sorted(signature.outputs)}")
     if len(set(wanted)) != len(wanted):

@@ -10,6 +10,7 @@ import gc
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ class Reloader:
         self._folder: Path | None = None
         self._pointer: Any = None
         self._refused: Any = None
+        self._reason = ""
 
     def first(self) -> Served:
         """Loads what is there now and lets it answer; UserError if it is not whole or does not fit together."""
@@ -58,23 +60,33 @@ class Reloader:
             folder, pointer = self._wanted()
             return self._swap(folder, pointer)
 
-    def refresh(self) -> None:
-        """Swaps to what is there now, if that is newer and sound; returns when it answers."""
+    def refresh(self) -> str:
+        """Swaps to what is there now, if that is newer and sound; returns when it answers. Gives why what is there now
+        was refused, "" where nothing was."""
         with self._lock:
             try:
                 wanted = self._wanted()
             except UserError:
-                return  # the folder is being replaced, or is gone; what is loaded does not need it
-            if wanted in ((self._folder, self._pointer), self._refused):
-                return
-            try:
-                self._swap(*wanted)
-                self._refused = None
-                self._service.metrics.reload("swapped")
-            except Exception as error:  # also what TensorFlow, SQLite or the disk may raise: the old version stays
-                self._refused = wanted
-                self._service.metrics.reload("refused")
-                log(f"refused a newer version, the old one stays: {error}")
+                return ""  # the folder is being replaced, or is gone; what is loaded does not need it
+            if wanted == (self._folder, self._pointer):
+                return ""
+            if wanted != self._refused:
+                self._refused, self._reason = None, ""
+                try:
+                    self._swap(*wanted)
+                    self._service.metrics.reload("swapped")
+                except Exception as error:  # also what TensorFlow, SQLite or the disk may raise: the old version stays
+                    self._refused, self._reason = wanted, _reason(error)
+                    self._service.metrics.reload("refused")
+                    log(f"refused a newer version, the old one stays: {self._reason}")
+                    self._follow_gallery(wanted[1])
+            return self._reason
+
+    def _follow_gallery(self, pointer: Any) -> None:
+        """Lets the old model go on with a newer gallery: a model that was refused should not hide what is added."""
+        if self._folder is not None and pointer != self._pointer:
+            with suppress(Exception):  # the reason was told: the gallery belongs to the new model, or is no good itself
+                self._swap(self._folder, pointer)
 
     def start(self, also: Callable[[], Any] = lambda: None) -> None:
         """Looks every `settings.poll_seconds` from now on, in a thread, and calls `also` each time."""
@@ -104,19 +116,20 @@ class Reloader:
     def _swap(self, folder: Path, pointer: Any) -> Served:
         service, current = self._service, self._service.current
         version = version_of(folder)
-        if current is None or folder != self._folder:
+        new = current is None or folder != self._folder
+        if new:
             service.states[version] = State("LOADING")
-            try:
-                model = self._load(folder)
-                made = served(model, self._open(pointer, current), version)
+        try:
+            model = self._load(folder) if current is None or new else current.model
+            made = served(model, self._open(pointer, current), version)
+            if new:
                 warm_up(made, service.settings)
-            except Exception as error:  # whatever it was, the status tells it; `refresh` decides what follows
-                service.states[version] = State("END", str(error))
-                raise
-        else:
-            made = served(current.model, self._open(pointer, current), version)
-        if made.gallery is not None and (current is None or made.gallery is not current.gallery):
-            check_gallery(made.gallery)
+            if made.gallery is not None and (current is None or made.gallery is not current.gallery):
+                check_gallery(made.gallery)
+        except Exception as error:  # whatever it was, the status tells it; `refresh` decides what follows
+            if new:
+                service.states[version] = State("END", _reason(error))
+            raise
         service.publish(made)
         self._folder, self._pointer = folder, pointer
         self._ready(made)
@@ -130,6 +143,10 @@ class Reloader:
         if current is not None and pointer == self._pointer:
             return current.gallery
         return open_gallery(self._gallery_path)
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def check_gallery(gallery: Any) -> None:

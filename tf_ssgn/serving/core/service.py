@@ -95,10 +95,12 @@ class State:
 
 @dataclass(frozen=True)
 class Job:
-    """What one request asks of a model function: images [B]; with k int32 [B] also their neighbours."""
+    """What one request asks of a model function: images [B]; with k int32 [B] also their neighbours, and with `labels`
+    the labels of those."""
 
     images: np.ndarray
     k: np.ndarray | None = None
+    labels: bool = False
     trace: tracing.Trace | None = field(default_factory=tracing.current)
     made: int = field(default_factory=time.time_ns)
 
@@ -188,9 +190,11 @@ class Service:
         return found
 
     def predict(
-        self, target: Target, inputs: Mapping[str, Pending], wanted: Sequence[str], call: Call
+        self, target: Target, inputs: Mapping[str, Pending], wanted: Sequence[str], call: Call, more: bool = False
     ) -> tuple[Served, str, dict[str, np.ndarray]]:
         """Answers one request: the version and the signature it was answered with, and the outputs asked for.
+
+        `more` adds to all outputs those that TensorFlow Serving does not have.
 
         Raises:
             Fault: a malformed request, an overloaded server, or a caller who does not wait any more.
@@ -204,8 +208,10 @@ class Service:
         except TensorFault as fault:
             raise invalid(f"signature {name!r}: {fault}") from None
         function = EMBEDDER["search" if name == contract.DEFAULT else name] if "k" in arrays else name
-        outputs = self.batcher.wait(self.work(version, function, Job(arrays["image_bytes"], arrays.get("k")), call))
-        return version, name, {key: outputs[key] for key in (wanted or signature.outputs)}
+        wanted = wanted or [*signature.outputs, *(signature.more if more else ())]
+        job = Job(arrays["image_bytes"], arrays.get("k"), "labels" in wanted)
+        outputs = self.batcher.wait(self.work(version, function, job, call))
+        return version, name, {key: outputs[key] for key in wanted}
 
     def signature(self, version: Served, name: str) -> contract.Signature:
         """The signature of that name, of the default one for ""; Fault FAILED_PRECONDITION where there is none."""
@@ -255,7 +261,7 @@ class Service:
             if job.k is None:
                 answers.append(part)
             else:
-                searches.append(_Search(job.k, rows, part))
+                searches.append(_Search(job.k, rows, part, job.labels))
                 answers.append(searches[-1].answer)
         if searches:
             _search(version.gallery, searches)
@@ -274,7 +280,7 @@ class Service:
 class _Search:
     """A request's search: its empty answer, and the rows of it that have a vector to search with."""
 
-    def __init__(self, k: np.ndarray, good: np.ndarray, embedded: dict[str, np.ndarray]):
+    def __init__(self, k: np.ndarray, good: np.ndarray, embedded: dict[str, np.ndarray], labels: bool = False):
         width = int(k[good].max(initial=0))
         self.answer = {
             "ids": np.full((len(k), width), b"", np.object_),
@@ -282,6 +288,8 @@ class _Search:
             "count": np.zeros(len(k), np.int32),
             "status": np.full(len(k), Status.BAD_K, np.int32),
         }
+        if labels:
+            self.answer["labels"] = np.full((len(k), width), b"", np.object_)
         self.rows = np.flatnonzero(good)
         self.vectors = np.empty((0, 0), np.float32)
         if self.rows.size:
@@ -311,6 +319,19 @@ def _search(gallery: Any, searches: list[_Search]) -> None:
         search.answer["ids"][search.rows, :columns] = ids[:, :columns]
         search.answer["scores"][search.rows, :columns] = scores[:, :columns]
         search.answer["count"][search.rows] = count
+        if "labels" in search.answer:
+            _label(gallery, search.answer)
+
+
+def _label(gallery: Any, answer: dict[str, np.ndarray]) -> None:
+    """Fills in the labels of the answers' ids."""
+    places = np.argwhere(answer["ids"].astype(bool))
+    try:
+        known = gallery.labels_of({answer["ids"][tuple(place)] for place in places})
+    except Unreachable:
+        raise NO_GALLERY_NOW from None
+    for row, column in places:
+        answer["labels"][row, column] = known.get(answer["ids"][row, column], "")
 
 
 def warm_up(version: Served, settings: Serving = SERVING) -> None:

@@ -19,6 +19,7 @@ from tf_ssgn.serving.core.batcher import Call
 from tf_ssgn.serving.core.faults import Fault, invalid, not_found
 from tf_ssgn.serving.core.service import NO_GALLERY_NOW, Job, Served, Service, Target
 from tf_ssgn.serving.http import rest
+from tf_ssgn.serving.http.bodies import from_base64
 from tf_ssgn.settings import SERVING
 
 KINDS = {"sketch": "embed_sketch", "photo": "embed_photo"}
@@ -64,7 +65,7 @@ def from_json(body: bytes) -> Query:
         return _checked(Query(**given))
     if not isinstance(given.get("image"), str):
         raise invalid("image: expected the bytes of a PNG or JPEG as base64 text")
-    image = rest.from_base64(given["image"], "image")
+    image = from_base64(given["image"], "image")
     return _checked(Query(**{**given, "image": image}))
 
 

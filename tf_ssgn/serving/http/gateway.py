@@ -10,15 +10,17 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import anyio
 import uvicorn
 from starlette.applications import Starlette
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Mount, Route
 
 from tf_ssgn.errors import UserError
 from tf_ssgn.serving.core.access import Access
@@ -26,12 +28,11 @@ from tf_ssgn.serving.core.batcher import Call
 from tf_ssgn.serving.core.faults import Fault, invalid, not_found
 from tf_ssgn.serving.core.service import Service, Target, request_id
 from tf_ssgn.serving.core.tls import Certificates
-from tf_ssgn.serving.http import api, overview, replies, rest
+from tf_ssgn.serving.http import api, bodies, overview, replies, rest
 from tf_ssgn.serving.http.connections import CONNECTIONS, Connection
 from tf_ssgn.serving.http.items import SIDES, Thumbnails, Uploads
 from tf_ssgn.serving.http.page import Page
 
-IMAGE_TYPES = ("image/png", "image/jpeg", "application/octet-stream")
 HEADER_BYTES = 16 * 2**10
 REQUEST_LINE_BYTES = 8 * 2**10
 _SIDES = {str(side): side for side in SIDES}  # as an address spells them
@@ -39,6 +40,21 @@ _SIDES = {str(side): side for side in SIDES}  # as an address spells them
 logger = logging.getLogger(__name__)
 
 Work = Callable[[Request, bytes, Call], Any]
+
+
+class _Id(Convertor[str]):
+    """An id in an address: anything at all, line breaks too."""
+
+    regex = r"[\s\S]*"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("id", _Id())
 
 
 class Gateway:
@@ -49,6 +65,7 @@ class Gateway:
         uploads: what adds and deletes items; None where there is no gallery.
         changed: is called after a change, and makes it visible.
         hosts: names that the Host header may have; None for any.
+        root_path: a path such as `/photos` that a proxy leaves before ours; everything is there as well.
     """
 
     def __init__(
@@ -60,14 +77,17 @@ class Gateway:
         changed: Callable[[], Any] = lambda: None,
         hosts: frozenset[str] | None = None,
         certificates: Certificates | None = None,
+        root_path: str = "",
     ):
         self._service, self._access, self._uploads, self._changed = service, access, uploads, changed
+        self._root_path = root_path
         self._hosts = None if hosts is None else frozenset(map(host_name, hosts))
         self._thumbnails = Thumbnails()
         self._page, self._overview = Page(), overview.Overview()
         settings = service.settings
         # As many threads as requests that may wait or be computed, and some that find the queue full and say so.
         self._threads = anyio.CapacityLimiter(service.most_under_way + 8)
+        self._scrapes = anyio.CapacityLimiter(1)
         self._socket = _listen(address)
         self.port = self._socket.getsockname()[1]
         self._server = uvicorn.Server(
@@ -99,7 +119,7 @@ class Gateway:
 
     def _application(self) -> Starlette:
         route = self._route
-        routes = [
+        routes: list[BaseRoute] = [
             Route("/healthz", self._healthz),
             Route("/readyz", self._readyz),
             Route("/metrics", self._metrics),
@@ -110,11 +130,13 @@ class Gateway:
             route("GET", "/api/gallery", "gallery", self._about),
             route("POST", "/api/search", "search", self._search),
             route("POST", "/api/explain", "explain", self._explain),
-            route("GET", "/api/photo/{id:path}", "photo", self._photo),
-            route("GET", "/api/items/{id:path}", "item", self._item),
+            route("GET", "/api/photo/{id:id}", "photo", self._photo),
+            route("GET", "/api/items/{id:id}", "item", self._item),
             route("POST", "/api/items", "add", self._add, "write"),
-            route("DELETE", "/api/items/{id:path}", "delete", self._delete, "write"),
+            route("DELETE", "/api/items/{id:id}", "delete", self._delete, "write"),
         ]
+        if self._root_path:
+            routes.append(Mount(self._root_path, routes=routes[:]))
         return Starlette(routes=routes, exception_handlers={HTTPException: replies.no_route})
 
     def _route(self, method: str, path: str, name: str, work: Work, scope: str = "search") -> Route:
@@ -128,9 +150,10 @@ class Gateway:
             try:
                 self._guard(request, scope)
                 body = await self._body(request) if method == "POST" else b""
+                read = partial(self._unpacked, request, body)
                 async with _caller(request, self._service.settings.deadline_seconds) as call:
                     result = await anyio.to_thread.run_sync(
-                        work, request, body, call, limiter=self._threads, abandon_on_cancel=True
+                        lambda: work(request, read(), call), limiter=self._threads, abandon_on_cancel=True
                     )
                 response = result if isinstance(result, Response) else JSONResponse(result)
             except (Fault, HTTPException) as fault:
@@ -180,8 +203,11 @@ class Gateway:
         except TimeoutError:
             raise Fault("DEADLINE_EXCEEDED", "the body did not arrive in time") from None
         if size > largest:
-            raise HTTPException(replies.TOO_LARGE, f"the body has more than {largest} bytes")
+            raise bodies.too_large(largest)
         return b"".join(parts)
+
+    def _unpacked(self, request: Request, body: bytes) -> bytes:
+        return bodies.unpacked(body, request.headers.get("content-encoding", ""), self._service.settings.message_bytes)
 
     # -- TF Serving's surface ----------------------------------------------------------------------------------------
 
@@ -223,7 +249,7 @@ class Gateway:
         return Response(picture, media_type="image/jpeg", headers=headers)
 
     def _add(self, request: Request, body: bytes, call: Call) -> Any:
-        if _content_type(request) not in (*IMAGE_TYPES, "image/webp", "image/bmp", "image/gif"):
+        if not _is_image(request):
             raise invalid("Content-Type: expected that of an image, the body being its bytes")
         opened = self._gallery()
         assert self._uploads is not None
@@ -269,7 +295,9 @@ class Gateway:
         return JSONResponse({"status": "ready", **facts}, headers=replies.HEADERS)
 
     async def _metrics(self, request: Request) -> Response:
-        return Response(self._service.metrics.text(), media_type="text/plain; version=0.0.4", headers=replies.HEADERS)
+        # In a thread of its own: a gallery in Milvus is asked for its size, and may take its time.
+        text = await anyio.to_thread.run_sync(self._service.metrics.text, limiter=self._scrapes)
+        return Response(text, media_type="text/plain; version=0.0.4", headers=replies.HEADERS)
 
 
 @asynccontextmanager
@@ -308,10 +336,16 @@ def _query(request: Request, body: bytes) -> api.Query:
     kind = _content_type(request)
     if kind == "application/json":
         return api.from_json(body)
-    if kind in IMAGE_TYPES:
+    if _is_image(request):
         parameters = request.query_params
         return api.from_parameters(body, {name: parameters.getlist(name) for name in parameters})
-    raise invalid(f"Content-Type: received {kind[:64]!r}, expected application/json or {', '.join(IMAGE_TYPES)}")
+    raise invalid(f"Content-Type: received {kind[:64]!r}, expected application/json or that of an image")
+
+
+def _is_image(request: Request) -> bool:
+    """Whether the body is said to be an image, of whatever kind (`image/jpg` is common); its bytes say which."""
+    kind = _content_type(request)
+    return kind.startswith("image/") or kind == "application/octet-stream"
 
 
 def _content_type(request: Request) -> str:

@@ -7,8 +7,6 @@ one output its name may be, and is, left out. Numbers that are not finite become
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import re
 from collections.abc import Mapping
@@ -22,6 +20,7 @@ from tf_ssgn.serving.core.batcher import Call
 from tf_ssgn.serving.core.faults import invalid, not_found
 from tf_ssgn.serving.core.service import Service, Target
 from tf_ssgn.serving.core.tensors import BY_NAME, Pending
+from tf_ssgn.serving.http.bodies import from_base64
 
 SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
@@ -125,13 +124,6 @@ def _bytes(key: str, value: Any) -> bytes:
     if not isinstance(value, dict) or set(value) != {"b64"} or not isinstance(value["b64"], str):
         raise invalid(f'input {key!r}: expected bytes as {{"b64": "..."}}')
     return from_base64(value["b64"], f"input {key!r}")
-
-
-def from_base64(text: str, what: str) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        raise invalid(f"{what}: the text is not base64") from None
 
 
 def _rows(outputs: Mapping[str, np.ndarray]) -> list[Any]:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from types import TracebackType
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -72,9 +73,12 @@ class Server:
         insecure: bool = False,
         access: Access | None = None,
         certificates: Certificates | None = None,
-        refresh: Callable[[], None] = lambda: None,
+        refresh: Callable[[], Any] = lambda: None,
     ):
-        """`refresh` looks for newer versions of what is served; `insecure` allows other machines without TLS."""
+        """`refresh` looks for newer versions of what is served and says why it refused one.
+
+        `insecure` allows other machines without TLS.
+        """
         settings = service.settings
         address = join_address(resolve(host, insecure or certificates is not None), port)
         self.service = service

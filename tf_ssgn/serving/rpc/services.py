@@ -18,6 +18,7 @@ from tensorflow_serving.apis import (
     predict_pb2,
 )
 
+from tf_ssgn.runtime import wire
 from tf_ssgn.serving.core import contract, tensors
 from tf_ssgn.serving.core.access import Access
 from tf_ssgn.serving.core.batcher import Call
@@ -32,8 +33,9 @@ UNREADABLE = object()
 logger = logging.getLogger(__name__)
 
 
-def handlers(service: Service, access: Access, refresh: Callable[[], None]) -> list[grpc.GenericRpcHandler]:
-    """The handlers of PredictionService and ModelService; `refresh` looks for newer versions of what is served."""
+def handlers(service: Service, access: Access, refresh: Callable[[], Any]) -> list[grpc.GenericRpcHandler]:
+    """The handlers of PredictionService and ModelService; `refresh` looks for newer versions of what is
+    served, and says why it refused one."""
     answers = Answers(service, refresh)
     unary = partial(_unary, service, access)
     predict, metadata, status = predict_pb2, get_model_metadata_pb2, get_model_status_pb2
@@ -114,7 +116,7 @@ def _metadata(context: grpc.ServicerContext, name: str) -> str | None:
 class Answers:
     """Messages to arrays, the service, arrays to messages."""
 
-    def __init__(self, service: Service, refresh: Callable[[], None]):
+    def __init__(self, service: Service, refresh: Callable[[], Any]):
         self._service, self._refresh = service, refresh
 
     def predict(self, request: Any, context: Any) -> Any:
@@ -130,7 +132,8 @@ class Answers:
         except tensors.TensorFault as fault:
             raise invalid(f"an input is not a tensor: {fault}") from None
         target = _target(request.model_spec)
-        version, name, outputs = self._service.predict(target, inputs, list(request.output_filter), call)
+        more = _metadata(context, wire.MORE_OUTPUTS) is not None
+        version, name, outputs = self._service.predict(target, inputs, list(request.output_filter), call, more)
         response = predict_pb2.PredictResponse()
         _fill_spec(response.model_spec, target.name, version, name)
         for key, array in outputs.items():
@@ -166,7 +169,8 @@ class Answers:
             raise invalid(f"expected a model_config_list with the one model {name!r}, which the command line names")
         if models[0].base_path:
             raise invalid("base_path: expected none; this server takes its folders from its command line only")
-        self._refresh()
+        if refused := self._refresh():
+            raise Fault("FAILED_PRECONDITION", f"a newer version was refused, the old one stays: {refused}")
         response = model_management_pb2.ReloadConfigResponse()
         response.status.SetInParent()
         return response

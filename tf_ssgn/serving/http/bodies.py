@@ -1,0 +1,72 @@
+"""What arrives in a body: compressed as a whole, and images as base64 within JSON."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import zlib
+
+from starlette.exceptions import HTTPException
+
+from tf_ssgn.serving.core.faults import invalid
+
+TOO_LARGE = 413
+UNSUPPORTED = 415
+GZIP, ZLIB, RAW = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS, -zlib.MAX_WBITS
+MEMBERS = 16  # of a gzip file; each costs a copy of what is left, and the usual number is one
+
+
+def too_large(largest: int) -> HTTPException:
+    return HTTPException(TOO_LARGE, f"the body has more than {largest} bytes")
+
+
+def unpacked(body: bytes, encoding: str, largest: int) -> bytes:
+    """A body whose `Content-Encoding` is gzip or deflate as what it was, never more than `largest` bytes.
+
+    Raises:
+        HTTPException: another encoding, or more bytes.
+        Fault: INVALID_ARGUMENT where it is not that, is cut short, or has something behind it.
+    """
+    names = [name for part in encoding.lower().split(",") if (name := part.strip()) not in ("", "identity")]
+    if not names:
+        return body
+    if names not in (["gzip"], ["x-gzip"], ["deflate"]):
+        raise HTTPException(UNSUPPORTED, f"Content-Encoding: received {encoding[:64]!r}, expected gzip or deflate")
+    window = GZIP if names != ["deflate"] else ZLIB if _has_zlib_header(body) else RAW
+    made = b""
+    try:
+        for _ in range(MEMBERS):
+            unpacker = zlib.decompressobj(window)
+            made += unpacker.decompress(body, largest + 1 - len(made))
+            if len(made) > largest:
+                raise too_large(largest)
+            if not unpacker.eof:
+                raise zlib.error("cut short")
+            body = unpacker.unused_data
+            if not body:
+                return made
+            if window != GZIP:
+                break
+    except zlib.error:
+        pass
+    raise invalid(f"the body is not {names[0]} as its Content-Encoding says, or not whole")
+
+
+def _has_zlib_header(body: bytes) -> bool:
+    """Some clients send deflate without the header that RFC 9110 asks for."""
+    return len(body) > 1 and body[0] & 15 == 8 and (256 * body[0] + body[1]) % 31 == 0
+
+
+def from_base64(text: str, what: str) -> bytes:
+    """Bytes of base64 as clients write it: with line breaks, without padding, in the alphabet of addresses.
+
+    Raises:
+        Fault: INVALID_ARGUMENT for anything else; a data URL is called so.
+    """
+    if text[:16].lstrip().lower().startswith("data:"):
+        raise invalid(f"{what}: received a data URL, expected only the base64 text behind its comma")
+    plain = "".join(text.split()).rstrip("=")
+    try:
+        return base64.b64decode(plain + "=" * (-len(plain) % 4), b"+/" if {"+", "/"} & set(plain) else b"-_", True)
+    except (binascii.Error, ValueError):
+        raise invalid(f"{what}: the text is not base64") from None
