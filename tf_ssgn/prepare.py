@@ -12,7 +12,7 @@ from tf_ssgn.errors import UserError
 from tf_ssgn.settings import RASTER, Raster, Synthetic
 
 if TYPE_CHECKING:
-    from tf_ssgn.data.datasets.check import Report
+    from tf_ssgn.data.datasets.check import Findings
 
 EXAMPLES = {
     "list": ["prepare list", "prepare list --json"],
@@ -194,7 +194,7 @@ def _check(args: argparse.Namespace) -> int:
     return 1 if report.problems else 0
 
 
-def describe(report: Report) -> str:
+def describe(report: Findings) -> str:
     """The report for a terminal: counts, notes, problems, verdict."""
     lines = [f"{report.dataset} in {report.root}", f"layout    {report.layout or 'none that is known'}"]
     if report.split:

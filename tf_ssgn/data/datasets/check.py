@@ -26,7 +26,7 @@ FOLDER = "folder"  # a dataset of one's own: nothing published to compare with
 
 
 @dataclass
-class Report:
+class Findings:
     """What `prepare check` found; complete when there are no problems.
 
     Attributes:
@@ -55,7 +55,7 @@ class Report:
         return {"complete": not self.problems, **asdict(self)}
 
 
-def check(folder: str, name: str, split_name: str = "", *, duplicates: bool = False) -> Report:
+def check(folder: str, name: str, split_name: str = "", *, duplicates: bool = False) -> Findings:
     """Looks at every file of a dataset once.
 
     Args:
@@ -72,7 +72,7 @@ def check(folder: str, name: str, split_name: str = "", *, duplicates: bool = Fa
         raise UserError(f"dataset folder {printable(folder)} {what}; expected the folder that holds the dataset")
     if split_name:
         read_split(split_name)  # a mistyped split is a mistake now, not after half an hour of reading files
-    report = Report(name, printable(os.path.abspath(folder)))
+    report = Findings(name, printable(os.path.abspath(folder)))
     public = DATASETS.get(name)
     try:
         dataset = open_dataset(folder, duplicates=duplicates, strict=False)
@@ -93,7 +93,7 @@ def _to_get(public: Published | None, root: str) -> list[str]:
     return [f"get {place}, below {root}" for place in (public.sketch_place, public.photo_place)] if public else []
 
 
-def _count(report: Report, dataset: Dataset, public: Published | None, duplicates: bool) -> None:
+def _count(report: Findings, dataset: Dataset, public: Published | None, duplicates: bool) -> None:
     sketches, photos = len(dataset.sketches), len(dataset.photos)
     expected = (public.photos_twice if duplicates and public.photos_twice else public.photos) if public else None
     drawn = _per_class(dataset.sketches)
@@ -150,7 +150,7 @@ def _per_class(items: Iterable[Item]) -> dict[str, int]:
     return counts
 
 
-def _read_all(report: Report, items: Sequence[Item]) -> dict[bytes, list[Item]]:
+def _read_all(report: Findings, items: Sequence[Item]) -> dict[bytes, list[Item]]:
     """Reads each file once; fills in what is unreadable or there twice, and returns the items by content."""
     by_content: dict[bytes, list[Item]] = defaultdict(list)
     for item in track(items, len(items), "files checked"):
@@ -199,7 +199,7 @@ def read_image(path: str) -> tuple[str, bytes]:
 
 
 def _check_split(
-    report: Report, dataset: Dataset, name: str, by_content: dict[bytes, list[Item]], duplicates: bool
+    report: Findings, dataset: Dataset, name: str, by_content: dict[bytes, list[Item]], duplicates: bool
 ) -> None:
     try:
         split = load_split(name, dataset.classes)
@@ -220,7 +220,7 @@ def _check_split(
     _overlap(report, dataset, split, by_content)
 
 
-def _overlap(report: Report, dataset: Dataset, split: Split, by_content: dict[bytes, list[Item]]) -> None:
+def _overlap(report: Findings, dataset: Dataset, split: Split, by_content: dict[bytes, list[Item]]) -> None:
     seen, unseen = set(split.all_seen), set(split.unseen)
     both = [
         group

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tf_ssgn.common.names import listed, match, normalise, printable, refuse_text
-from tf_ssgn.data.datasets.layouts import PLAIN, Files, Found, recognise, unrecognised
+from tf_ssgn.data.datasets.layouts import PLAIN, Files, FolderFiles, recognise, unrecognised
 from tf_ssgn.data.folders import EXTENSIONS
 from tf_ssgn.errors import UserError
 
@@ -97,7 +97,7 @@ def open_dataset(folder: str | os.PathLike[str], *, duplicates: bool = False, st
     return _items(found, root, respelled, notes)
 
 
-def _join_spellings(found: Found) -> Files:
+def _join_spellings(found: FolderFiles) -> Files:
     """The sketches under their photo folders' names: `sketches/palm_tree` goes with `images/palm tree`."""
     spelled, _ = match(found.sketches, list(found.photos))
     keys = Counter(normalise(name) for name in found.photos)
@@ -126,7 +126,7 @@ def _problems(sketches: Files, photos: Files) -> list[str]:
     ]
 
 
-def _items(found: Found, root: str, sketches: Files, notes: list[str]) -> Dataset:
+def _items(found: FolderFiles, root: str, sketches: Files, notes: list[str]) -> Dataset:
     photo_items: list[Item] = []
     sketch_items: list[Item] = []
     for name in sorted(set(sketches) | set(found.photos)):

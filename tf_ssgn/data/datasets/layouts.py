@@ -32,7 +32,7 @@ _LISTED = {"256x256": "sketchy", "png": "tuberlin", "png_ready": "tuberlin"} | d
 
 
 @dataclass
-class Found:
+class FolderFiles:
     """What lies in a recognised folder, before the spellings of both modalities are joined.
 
     Attributes:
@@ -47,7 +47,7 @@ class Found:
     problems: list[str] = field(default_factory=list)
 
 
-def recognise(root: str, duplicates: bool) -> Found | None:
+def recognise(root: str, duplicates: bool) -> FolderFiles | None:
     """The first layout that fits, or None. Sketchy precedes the plain one, which `256x256` would pass for."""
     for read in (_sketchy, _tuberlin, _quickdraw, _plain, _parts, _file_lists):
         if found := read(root, duplicates):
@@ -81,36 +81,36 @@ def _have(*parts: str) -> str | None:
     return path if os.path.isdir(path) else None
 
 
-def _pair(name: str, layout: str, sketches: str | None, photos: str | None) -> Found | None:
+def _pair(name: str, layout: str, sketches: str | None, photos: str | None) -> FolderFiles | None:
     if not sketches or not photos:
         return None
     notes: list[str] = []
-    return Found(name, layout, class_files(sketches, notes), class_files(photos, notes), notes)
+    return FolderFiles(name, layout, class_files(sketches, notes), class_files(photos, notes), notes)
 
 
 def _own_name(root: str) -> str:
     return printable(os.path.basename(root)) or "dataset"
 
 
-def _tuberlin(root: str, duplicates: bool) -> Found | None:
+def _tuberlin(root: str, duplicates: bool) -> FolderFiles | None:
     sketches = _have(root, "png_ready") or _have(root, "png")
     return _pair("tuberlin", TUBERLIN, sketches, _have(root, "ImageResized_ready") or _have(root, "ImageResized"))
 
 
-def _quickdraw(root: str, duplicates: bool) -> Found | None:
+def _quickdraw(root: str, duplicates: bool) -> FolderFiles | None:
     sketches = _have(root, "sketches") or _have(root, "QuickDraw_sketches_final")
     return _pair("quickdraw", QUICKDRAW, sketches, _have(root, "images") or _have(root, "QuickDraw_images_final"))
 
 
-def _plain(root: str, duplicates: bool) -> Found | None:
+def _plain(root: str, duplicates: bool) -> FolderFiles | None:
     return _pair(_own_name(root), PLAIN, _have(root, "sketch"), _have(root, "photo"))
 
 
-def _parts(root: str, duplicates: bool) -> Found | None:
+def _parts(root: str, duplicates: bool) -> FolderFiles | None:
     parts = [part for part in ("train", "val", "test") if _have(root, part, "sketch") and _have(root, part, "photo")]
     if not parts:
         return None
-    found = Found(_own_name(root), PARTS, {}, {}, [])
+    found = FolderFiles(_own_name(root), PARTS, {}, {}, [])
     for part in parts:
         for files, modality in ((found.sketches, "sketch"), (found.photos, "photo")):
             for name, paths in class_files(os.path.join(root, part, modality), found.notes).items():
@@ -120,7 +120,7 @@ def _parts(root: str, duplicates: bool) -> Found | None:
     return found
 
 
-def _sketchy(root: str, duplicates: bool) -> Found | None:
+def _sketchy(root: str, duplicates: bool) -> FolderFiles | None:
     """Sketchy, given as the folder that holds `256x256` or as that folder itself."""
     base = _have(root, "256x256")
     if not base:
@@ -135,14 +135,14 @@ def _sketchy(root: str, duplicates: bool) -> Found | None:
     originals = class_files(photos, notes) if photos else {}
     more = class_files(extended, notes) if extended else {}
     joined = join_photos(originals, more, duplicates, notes)
-    return Found("sketchy", SKETCHY, class_files(sketches, notes), joined, notes)
+    return FolderFiles("sketchy", SKETCHY, class_files(sketches, notes), joined, notes)
 
 
 def _transform(base: str, modality: str) -> str | None:
     return _have(base, modality, f"{ORIGINAL_TRANSFORM}_ready") or _have(base, modality, ORIGINAL_TRANSFORM)
 
 
-def _file_lists(root: str, duplicates: bool) -> Found | None:
+def _file_lists(root: str, duplicates: bool) -> FolderFiles | None:
     lists = read_file_lists(root)
     if not lists:
         return None
@@ -156,7 +156,7 @@ def _file_lists(root: str, duplicates: bool) -> Found | None:
     photos = join_photos(originals, extended, duplicates, notes) if originals else extended
     first = next(iter(lists.sketches.values()), [""])[0].split(os.sep)
     name = next((dataset for folder, dataset in _LISTED.items() if folder in first), _own_name(root))
-    found = Found(name, FILE_LISTS, lists.sketches, photos, notes)
+    found = FolderFiles(name, FILE_LISTS, lists.sketches, photos, notes)
     if lists.missing:
         found.problems.append(f"{len(lists.missing):,} listed images are not there: {listed(lists.missing, 3)}")
     return found
