@@ -8,7 +8,7 @@ PARALLEL ?= -n 2 --dist loadfile --no-loadscope-reorder
 # Without it a folder named tf_ssgn in the working directory, such as the clone itself, would hide the package.
 PLAIN_PATH := --config-settings editable_mode=compat
 
-.PHONY: demo test lint unit jax long audit clean
+.PHONY: demo test lint unit jax long everyday audit clean
 
 demo: $(VENV)/.serve
 	$(BIN)/python -m tf_ssgn.demo
@@ -33,6 +33,11 @@ jax: $(VENV)/.jax
 # page, reload, resume, worker).
 long: $(VENV)/.dev
 	TF_SSGN_LONG=1 $(BIN)/python -m pytest tests/long -k "$(ONLY)"
+
+# The shipped model, trained anew on the material beside the clone; prints the sha256 of its files, the same each time.
+everyday: $(VENV)/.serve
+	rm -rf bench-everyday/whole
+	$(BIN)/python -m tf_ssgn.bench everyday --only ship
 
 # Known vulnerabilities of what the service installs; asks a database on the internet.
 audit: $(VENV)/.serve

@@ -84,15 +84,17 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_config():
-    """A config that trains in seconds: the demo's, smaller, with a frozen backbone and validation classes."""
+    """A config that trains in seconds: the demo's, smaller, with the tiny backbone and validation classes."""
     from tf_ssgn import config
 
     demo = config.preset("demo")
     return dataclasses.replace(
         demo,
-        data=dataclasses.replace(demo.data, image_size=32, validation_classes=4),
-        model=dataclasses.replace(demo.model, code=32, hidden=24, latent=4),
-        training=dataclasses.replace(demo.training, epochs=3, finetune_from="", batch_classes=8),
+        data=dataclasses.replace(demo.data, image_size=32, validation_classes=4, pairs="instance"),
+        model=dataclasses.replace(
+            demo.model, backbone="tiny", weights="none", pooling="average", code=32, hidden=24, latent=4
+        ),
+        training=dataclasses.replace(demo.training, epochs=3, learning_rate=2e-3, batch_classes=8),
     )
 
 

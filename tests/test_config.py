@@ -71,7 +71,7 @@ def test_text_becomes_the_fields_type(field, text, value):
         ("data.image_size", "7", "from 32 to 1024"),
         ("evaluation.k", "5,0", "from 1 to"),
         ("model.coarse", "maybe", "expected true or false"),
-        ("model.backbone", "resnet", "expected one of vgg16"),
+        ("model.backbone", "resnet", "expected one of efficientnet_lite0, "),
         ("evaluation.k", "5,x", "comma-separated a whole number"),
         ("model.depth", "3", "unknown config field"),
     ],
@@ -82,7 +82,7 @@ def test_mistakes_say_what_was_expected(field, text, message):
 
 
 def test_unknown_presets_are_listed():
-    with pytest.raises(UserError, match="demo, sketchy-mini, sketchy, tuberlin, quickdraw"):
+    with pytest.raises(UserError, match="demo, everyday, sketchy-mini, sketchy, tuberlin, quickdraw"):
         config.preset("imagenet")
 
 

@@ -13,8 +13,8 @@ from tf_ssgn.errors import UserError
 
 SMALL = {
     "model.backbone": "tiny", "data.image_size": 32, "model.code": 16, "model.hidden": 8, "model.latent": 4,
-    "training.epochs": 1, "training.views": 1, "evaluation.views": 1, "data.validation_classes": 0,
-    "training.batch_classes": 6,
+    "training.epochs": 1, "training.views": 1, "training.photo_views": 1,
+    "evaluation.views": 1, "evaluation.photo_views": 1, "data.validation_classes": 0, "training.batch_classes": 6,
 }  # fmt: skip
 
 

@@ -313,7 +313,7 @@ def test_damaged_files_of_a_run_are_one_line(name, chain, tiny_config, cache, tm
 
 def test_validation_leaves_no_trace_in_training(drawn, tiny_config, cache, tmp_path, monkeypatch):
     """So that selection and refit are the same training; and the guides at its end are those of all views."""
-    made = small(tiny_config, training__views=1, training__patience=0)
+    made = small(tiny_config, training__views=1, training__photo_views=1, training__patience=0)
     train(made, str(drawn), None, str(tmp_path / "run"), cache)
     monkeypatch.setattr(fit, "_validate", lambda *_: 0.5)
     train(made, str(drawn), None, str(tmp_path / "unseen"), cache)

@@ -26,7 +26,16 @@ from tf_ssgn.settings import LARGEST_K
 
 __all__ = ["evaluate_features", "evaluate_run", "main"]
 
-OF_A_RUN = ("data", "split", "duplicates", "views", "generalized", "hash", "cache")  # flags that need a model
+OF_A_RUN = (
+    "data",
+    "split",
+    "duplicates",
+    "views",
+    "photo_views",
+    "generalized",
+    "hash",
+    "cache",
+)  # flags that need a model
 
 OWN_SPLIT = ("data", "split", "duplicates", "generalized", "hash")  # flags that an ensemble has no use for
 
@@ -52,7 +61,8 @@ def parser() -> cli.Parser:
         action=argparse.BooleanOptionalAction,
         help="Sketchy: original photos twice in the gallery, as in the published lists; default: the run's choice",
     )
-    made.add_argument("--views", type=int, metavar="N", help="extra views averaged per image; default: the run's")
+    made.add_argument("--views", type=int, metavar="N", help="extra views averaged per sketch; default: the run's")
+    made.add_argument("--photo-views", type=int, metavar="N", help="extra views averaged per photo; default: the run's")
     made.add_argument("--k", type=_cuts, metavar="K,...", help="cut-offs; default: the run's, for features 100,200")
     made.add_argument("--ensemble", action="store_true", help="the runs as one model: the mean of their cosines")
     made.add_argument("--generalized", action="store_true", help="also with seen classes among queries and gallery")
@@ -101,14 +111,20 @@ def main(argv: list[str] | None = None) -> int | None:
         from tf_ssgn.runs.ensemble import evaluate_ensemble
 
         metrics = evaluate_ensemble(
-            arguments.runs, arguments.views, k=arguments.k, transductive=arguments.transductive, cache=arguments.cache
+            arguments.runs,
+            arguments.views,
+            arguments.photo_views,
+            k=arguments.k,
+            transductive=arguments.transductive,
+            cache=arguments.cache,
         )
     else:
         found = [
             evaluate_run(
-                run, arguments.data, arguments.split, arguments.views, duplicates=arguments.duplicates, k=arguments.k,
-                generalized=arguments.generalized, bits=arguments.hash, transductive=arguments.transductive,
-                cache=arguments.cache, against=arguments.against,
+                run, arguments.data, arguments.split, arguments.views, arguments.photo_views,
+                duplicates=arguments.duplicates, k=arguments.k, generalized=arguments.generalized,
+                bits=arguments.hash, transductive=arguments.transductive, cache=arguments.cache,
+                against=arguments.against,
             )
             for run in arguments.runs
         ]  # fmt: skip
@@ -141,8 +157,9 @@ def _refuse_wrong_flags(arguments: argparse.Namespace, made: cli.Parser) -> None
         raise UserError("--to: received with a run, whose results go into its own folder; leave it out")
     if arguments.against and len(arguments.runs) > 1:
         raise UserError(f"--against: received with {len(arguments.runs)} runs, expected one; compare two at a time")
-    if arguments.views is not None and not 0 <= arguments.views <= 15:
-        raise UserError(f"--views: received {arguments.views}, expected 0 to 15")
+    for name, views in (("views", arguments.views), ("photo-views", arguments.photo_views)):
+        if views is not None and not 0 <= views <= 15:
+            raise UserError(f"--{name}: received {views}, expected 0 to 15")
 
 
 def _print(metrics: dict[str, Any]) -> None:

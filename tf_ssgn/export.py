@@ -25,10 +25,11 @@ def main(argv: list[str] | None = None) -> int | None:
     parser.add_argument("run", metavar="RUN", help="run folder")
     parser.add_argument("--to", required=True, metavar="DIR", help="where NAME/embed, NAME/search_... go")
     parser.add_argument("--gallery", metavar="G", help="also export search over this gallery")
-    parser.add_argument("--views", type=int, default=0, metavar="N", help="extra views averaged into an embedding [0]")
+    parser.add_argument("--views", type=int, default=0, metavar="N", help="extra views of a sketch [0]")
+    parser.add_argument("--photo-views", type=int, metavar="N", help="extra views of a photo [as many as of a sketch]")
     parser.add_argument("--json", action="store_true", help="print the written folders as JSON")
     arguments = parser.parse_args(argv)
-    written = export(arguments.run, arguments.to, arguments.gallery, arguments.views)
+    written = export(arguments.run, arguments.to, arguments.gallery, arguments.views, arguments.photo_views)
     if arguments.json:
         cli.print_json({name: str(path) for name, path in written.items()})
     else:
@@ -37,13 +38,19 @@ def main(argv: list[str] | None = None) -> int | None:
     return 0
 
 
-def export(run: str | Path, to: str | Path, gallery: str | Path | None = None, views: int = 0) -> dict[str, Path]:
+def export(
+    run: str | Path,
+    to: str | Path,
+    gallery: str | Path | None = None,
+    views: int = 0,
+    photo_views: int | None = None,
+) -> dict[str, Path]:
     """Writes the next version of each model whose content changed; kind -> its newest version folder."""
     from tf_ssgn.runs.load import from_run
     from tf_ssgn.runtime import publish as writer
     from tf_ssgn.runtime.saved_model import SIGNATURES
 
-    embedder, card = from_run(run, views)
+    embedder, card = from_run(run, views, photo_views)
     to = Path(to)
     opened = None if gallery is None else _open_gallery(gallery, card["fingerprint"])  # refused before writing begins
     card |= {"name": to.name} | _metrics(Path(run))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tf_ssgn.common import cli
+from tf_ssgn.config import MODEL
 from tf_ssgn.data.folders import counted
 from tf_ssgn.errors import UserError
 from tf_ssgn.runs.load import RUNTIMES
@@ -56,11 +57,10 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument("--json", action="store_true", help="print one JSON object as the last line of stdout")
         return sub
 
-    def model(sub: argparse.ArgumentParser, required: bool) -> None:
-        text = "the exported model, saved_models/NAME" + (
-            "" if required else "; default: the one the gallery was made with"
-        )
-        sub.add_argument("--model", required=required, metavar="M", help=text)
+    def model(sub: argparse.ArgumentParser, new: bool) -> None:
+        default = "%(default)s" if new else "the one the gallery was made with"
+        text = f"an exported model, saved_models/NAME, or a shipped one [{default}]"
+        sub.add_argument("--model", default=MODEL if new else None, metavar="M", help=text)
         sub.add_argument(
             "--runtime",
             default="auto",
@@ -70,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
 
     build = verb("build", _build, "embed every photo below some folders into a new gallery; run it again to resume")
     build.add_argument("folders", nargs="+", metavar="DIR")
-    model(build, required=True)
+    model(build, new=True)
     build.add_argument(
         "--to", required=True, metavar="G", help="the gallery's folder, new or empty; with spark, that of the parquet"
     )
@@ -100,7 +100,7 @@ def parser() -> argparse.ArgumentParser:
             "too; may be repeated",
         )
     for sub in (add, sync):
-        model(sub, required=False)
+        model(sub, new=False)
         sub.add_argument("--to", required=True, metavar="G", help="the gallery")
 
     delete = verb("delete", _delete, "delete items by photo path, id or condition")
@@ -131,7 +131,7 @@ def parser() -> argparse.ArgumentParser:
     )
     load.add_argument("file", metavar="FILE")
     load.add_argument("--to", required=True, metavar="G", help="the gallery's folder, new or empty")
-    model(load, required=True)
+    model(load, new=True)
     return made
 
 

@@ -209,11 +209,11 @@ def describe(report: Findings) -> str:
 
 
 def _semantics(args: argparse.Namespace) -> int:
+    from tf_ssgn.common.folders import cache_folder
     from tf_ssgn.common.names import printable
     from tf_ssgn.data.datasets.splits import read_split
     from tf_ssgn.data.semantics.class_vectors import fingerprint, neighbours
     from tf_ssgn.data.semantics.vector_cache import cached_vectors
-    from tf_ssgn.runtime.features import default_folder
 
     if bool(args.names) == bool(args.split):
         raise UserError(
@@ -226,7 +226,7 @@ def _semantics(args: argparse.Namespace) -> int:
         split = read_split(args.split)
         names = [*split.all_seen, *split.unseen]
         cli.log(f"split {split.name}, sha256 {split.checksum}")
-    vectors = cached_vectors(names, args.vectors, Path(args.cache) if args.cache else default_folder())
+    vectors = cached_vectors(names, args.vectors, Path(args.cache) if args.cache else cache_folder())
     for name, near in zip(names, neighbours(vectors, names, args.k), strict=True):
         print(f"{printable(name):22}" + "  ".join(f"{printable(other)} {cosine:.2f}" for other, cosine in near))
     cli.log(f"{len(names)} vectors of {vectors.shape[1]} dimensions; source sha256 {fingerprint(args.vectors)}")

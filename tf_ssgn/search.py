@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tf_ssgn.common import cli
+from tf_ssgn.config import MODEL
 from tf_ssgn.errors import UserError
 from tf_ssgn.settings import SERVING
 
@@ -37,7 +38,7 @@ def parser() -> cli.Parser:
     made.add_argument("-k", type=_k, default=SERVING.default_k, help=f"answers to it, 1 to {SERVING.k} (%(default)s)")
     made.add_argument("--html", metavar="FILE", help="write the answers to it there as a grid of pictures")
     made.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
-    made.add_argument("--model", default="everyday", metavar="M", help="name or folder of a model (%(default)s)")
+    made.add_argument("--model", default=MODEL, metavar="M", help="name or folder of a model (%(default)s)")
     made.add_argument("--to", metavar="G", help="keep the index there [in the user's data folder]")
     made.add_argument("--port", type=_port, metavar="P", help=f"of the page [{SERVING.http_port}, else any free one]")
     made.add_argument("--no-open", action="store_true", help="print the page's address and open no browser")

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tf_ssgn.common import cli
+from tf_ssgn.config import MODEL
 from tf_ssgn.errors import UserError
 from tf_ssgn.runs.load import RUNTIMES
+from tf_ssgn.runtime.shipped import resolve
 from tf_ssgn.serving import SERVER_NEEDS, require_extra
 from tf_ssgn.settings import SERVING
 
@@ -34,7 +36,7 @@ LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
 def parser() -> cli.Parser:
     made = cli.Parser(prog="python -m tf_ssgn.serve", description=__doc__, examples=EXAMPLES)
-    made.add_argument("--model", required=True, metavar="DIR", help="an exported model, saved_models/NAME")
+    made.add_argument("--model", default=MODEL, metavar="M", help="an exported model or a shipped one (%(default)s)")
     made.add_argument(
         "--gallery", metavar="G", help="what to search, a folder or milvus://HOST/NAME; without it embeddings only"
     )
@@ -100,6 +102,7 @@ def run(
     remote = args.gallery is not None and is_address(args.gallery)
     if remote:
         open_writer(args.gallery)  # says what is wrong with the address
+    args.model = str(resolve(args.model))
     for flag, folder in (("--model", args.model), ("--gallery", None if remote else args.gallery)):
         if folder is not None and not Path(folder).is_dir():
             raise UserError(f"{flag}: there is no folder {folder}; expected what `export` or `index build` wrote")

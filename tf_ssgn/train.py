@@ -14,6 +14,7 @@ import os
 import time
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,6 +24,10 @@ from tf_ssgn.common.atomic import LEFTOVER
 from tf_ssgn.common.vectors import unit
 from tf_ssgn.config import PRESETS, Config
 from tf_ssgn.errors import UserError
+
+if TYPE_CHECKING:
+    from tf_ssgn.data.datasets.items import Dataset
+    from tf_ssgn.data.datasets.splits import Split
 
 
 def parser() -> argparse.ArgumentParser:
@@ -76,17 +81,13 @@ def train(
 ) -> Path:
     """Trains, resumes or finds finished the run in `folder`; returns its path. The chain of the command in one call."""
     from tf_ssgn.data.datasets.items import open_dataset
-    from tf_ssgn.data.datasets.splits import carve_validation, load_split
-    from tf_ssgn.training.devices import open_devices
-    from tf_ssgn.training.run_folder import Run, open_run
+    from tf_ssgn.data.datasets.splits import load_split
 
-    start = time.monotonic()
     if strategy and config.training.finetune_from:
         raise UserError(
             f"--strategy: received with --training.finetune_from {config.training.finetune_from}, expected a frozen "
             "backbone: each device would standardise by its own share of a batch; leave one of the two out"
         )
-    devices = open_devices(strategy)
     dataset = open_dataset(data, duplicates=config.data.duplicates)
     for note in dataset.notes:
         cli.log(f"note: {note}")
@@ -95,6 +96,25 @@ def train(
         raise UserError(f"the split {chosen.name} has no seen classes, so there is nothing to train on")
     for note in chosen.notes:
         cli.log(f"note: {note}")
+    return train_on(config, dataset, data, chosen, folder, cache, strategy)
+
+
+def train_on(
+    config: Config,
+    dataset: Dataset,
+    data: str,
+    chosen: Split,
+    folder: str,
+    cache: str | None = None,
+    strategy: str | None = None,
+) -> Path:
+    """`train` on an opened dataset; `data` is the folder that the run notes and that may hold class vectors."""
+    from tf_ssgn.data.datasets.splits import carve_validation
+    from tf_ssgn.training.devices import open_devices
+    from tf_ssgn.training.run_folder import Run, open_run
+
+    start = time.monotonic()
+    devices = open_devices(strategy)
     cli.log(f"split {chosen.name}, sha256 {chosen.checksum}: {len(chosen.seen)} seen, {len(chosen.unseen)} unseen")
     if not chosen.validation and config.data.validation_classes:
         chosen = carve_validation(chosen, config.data.validation_classes, config.training.seed)
@@ -126,8 +146,9 @@ def train(
 def _fit(run, dataset, cache, devices) -> None:
     import keras
 
+    from tf_ssgn.common.folders import cache_folder
     from tf_ssgn.models.backbones import build_backbone
-    from tf_ssgn.runtime.features import FeatureCache, default_folder
+    from tf_ssgn.runtime.features import FeatureCache
     from tf_ssgn.training import fit
     from tf_ssgn.training.run_folder import create_run, locked
 
@@ -144,18 +165,21 @@ def _fit(run, dataset, cache, devices) -> None:
         model.pooling,
     )
     keras.config.set_dtype_policy("float32")
-    folder = None if config.training.finetune_from else Path(cache) if cache else default_folder()
+    folder = None if config.training.finetune_from else Path(cache) if cache else cache_folder()
     features = FeatureCache(folder, backbone, config.model.backbone)
     known = set(run.split.all_seen)
     sketches, photos = (
         fit.read_images(
             features,
             [item for item in items if item.label in known],
-            config.training.views,
+            views,
             config.data.max_bad_files,
             bool(model.contours),
         )
-        for items in (dataset.sketches, dataset.photos)
+        for items, views in (
+            (dataset.sketches, config.training.views),
+            (dataset.photos, config.training.photo_views),
+        )
     )
     fit.check(run, sketches, photos)
     if not devices.chief:
@@ -193,12 +217,12 @@ def _vectors_of(data: str, config: Config) -> str:
 
 def _semantics(split, config: Config, cache: str | None):
     """Unit class vectors, centred on the seen ones: word vectors share a large common part that tells nothing."""
+    from tf_ssgn.common.folders import cache_folder
     from tf_ssgn.data.semantics.vector_cache import cached_vectors
-    from tf_ssgn.runtime.features import default_folder
     from tf_ssgn.training.run_folder import Semantics
 
     seen, source = split.all_seen, config.semantics.vectors
-    folder = Path(cache) if cache else default_folder()
+    folder = Path(cache) if cache else cache_folder()
     vectors = cached_vectors(seen, source, folder)
     names = seen
     try:

@@ -19,13 +19,15 @@ EPOCHS = 6
 
 
 def small_config() -> Config:
-    """The demo's, smaller, with a frozen backbone and validation classes: both phases of training within seconds."""
+    """The demo's, smaller, with the tiny backbone and validation classes: both phases of training within seconds."""
     demo = preset("demo")
     return dataclasses.replace(
         demo,
-        data=dataclasses.replace(demo.data, image_size=32, validation_classes=4),
-        model=dataclasses.replace(demo.model, code=32, hidden=24, latent=4),
-        training=dataclasses.replace(demo.training, epochs=EPOCHS, patience=0, finetune_from="", batch_classes=8),
+        data=dataclasses.replace(demo.data, image_size=32, validation_classes=4, pairs="instance"),
+        model=dataclasses.replace(
+            demo.model, backbone="tiny", weights="none", pooling="average", code=32, hidden=24, latent=4
+        ),
+        training=dataclasses.replace(demo.training, epochs=EPOCHS, patience=0, learning_rate=2e-3, batch_classes=8),
     )
 
 

@@ -15,6 +15,8 @@ SIZES = {
     "mobilenet_v2": (160, 320, 1280),
     "efficientnet_v2_b0": (112, 192, 1280),
     "convnext_tiny": (384, 384, 768),
+    "efficientnet_lite0": (192, 320, 1280),
+    "efficientnet_lite2": (208, 352, 1280),
     "tiny": (48, 96, 128),
 }
 
@@ -104,8 +106,8 @@ def test_loaded_batch_normalisation_keeps_its_statistics(tmp_path):
         (("resnet",), "unknown backbone 'resnet'"),
         (("tiny", 32, "none", ("tap_9",)), "no layer 'tap_9'"),
         (("tiny", 32, "none", (), "conv_9"), "no layer 'conv_9'"),
-        (("tiny", 32, "imagenet"), "tiny has no ImageNet weights"),
-        (("tiny", 32, "/nowhere.weights.h5"), "expected imagenet, none or an existing file"),
+        (("tiny", 32, "imagenet"), "no ImageNet weights of tiny; use --model.weights none or a file"),
+        (("tiny", 32, "/nowhere.weights.h5"), "expected package, imagenet, none or an existing file"),
     ],
 )
 def test_mistakes_are_one_line(arguments, message):

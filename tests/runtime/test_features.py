@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from importlib.util import find_spec
 
 import keras
 import numpy as np
 import pytest
 
+from tf_ssgn.common.folders import cache_folder
 from tf_ssgn.common.status import Status
 from tf_ssgn.data.datasets.items import open_dataset
 from tf_ssgn.data.images.reading import refuse_lost
 from tf_ssgn.errors import UserError
 from tf_ssgn.models.backbones import build_backbone, tap_sizes
-from tf_ssgn.runtime import features
-from tf_ssgn.runtime.features import FeatureCache, default_folder
+from tf_ssgn.runtime import features, openvino_model
+from tf_ssgn.runtime.features import FeatureCache
 from tf_ssgn.training.images import read_taps
 
 
@@ -31,44 +33,59 @@ def items(drawn):
     return [*dataset.sketches[:5], *dataset.photos[:5]]
 
 
-class Counting:
-    """The backbone, with a count of the images that went through it."""
+class Counting(FeatureCache):
+    """With a count of the images that go through the backbone."""
 
-    def __init__(self, backbone):
-        self.backbone, self.images = backbone, 0
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.images, forward = 0, self._forward
 
-    def __getattr__(self, name):
-        return getattr(self.backbone, name)
+        def counted(images):
+            self.images += len(images)
+            return forward(images)
 
-    def predict_on_batch(self, images):
-        self.images += len(images)
-        return self.backbone.predict_on_batch(images)
+        self._forward = counted
 
 
 def test_computed_once_and_equal_to_the_backbone(backbone, items, tmp_path):
-    counting = Counting(backbone)
-    cache = FeatureCache(tmp_path, counting, "tiny")
+    cache = Counting(tmp_path, backbone, "tiny")
     taps, status = cache.taps(items, views=1)
     assert taps.shape == (10, 2, 272)
     assert taps.dtype == np.float32
     assert not status.any()
-    assert counting.images == 20
-    again, _ = FeatureCache(tmp_path, counting, "tiny").taps(items[::-1], views=1)
+    assert cache.images == 20
+    other = Counting(tmp_path, backbone, "tiny")
+    again, _ = other.taps(items[::-1], views=1)
     np.testing.assert_array_equal(again, taps[::-1])
-    assert counting.images == 20
+    assert other.images == 0
     cache.taps(items, views=2)
-    assert counting.images == 50, "only images without their third view are computed, with all their views"
+    assert cache.images == 50, "only images without their third view are computed, with all their views"
     plain, _ = FeatureCache(None, backbone, "tiny").taps(items, views=0)
     np.testing.assert_allclose(plain[:, 0], taps[:, 0], atol=1e-5)
 
 
+@pytest.mark.skipif(find_spec("openvino") is None, reason="needs openvino")
+def test_openvino_computes_the_same_taps(backbone, items, tmp_path, capsys, monkeypatch):
+    fast = FeatureCache(tmp_path / "fast", backbone, "tiny")
+    taps, _ = fast.taps(items, 1)
+    assert isinstance(fast._forward, openvino_model.Taps)
+
+    def refuse(*_):
+        raise UserError("no such luck")
+
+    monkeypatch.setattr(openvino_model, "Taps", refuse)
+    slow, _ = FeatureCache(tmp_path / "slow", backbone, "tiny").taps(items, 1)
+    np.testing.assert_allclose(taps, slow, atol=1e-4 * np.abs(slow).max())
+    assert "features through TensorFlow, which takes about twice as long: no such luck" in capsys.readouterr().err
+
+
 def test_a_renamed_file_keeps_its_features(backbone, items, tmp_path):
-    counting = Counting(backbone)
-    FeatureCache(tmp_path / "c", counting, "tiny").taps(items[:1], 0)
+    cache = Counting(tmp_path / "c", backbone, "tiny")
+    cache.taps(items[:1], 0)
     shutil.copy(items[0].path, tmp_path / "other.png")
     moved = dataclasses.replace(items[0], path=str(tmp_path / "other.png"))
-    FeatureCache(tmp_path / "c", counting, "tiny").taps([moved], 0)
-    assert counting.images == 1
+    cache.taps([moved], 0)
+    assert cache.images == 1
 
 
 def test_other_weights_have_another_folder(backbone, tmp_path):
@@ -107,9 +124,9 @@ def test_fewer_taps_are_read_from_packs_with_more_of_them(backbone, items, tmp_p
     for taps, columns in ((("tap_4",), slice(144, 272)), (("tap_4", "tap_3"), np.r_[144:272, 48:144])):
         other = build_backbone("tiny", 32, taps=taps)
         other.get_layer("tiny").set_weights(network.get_weights())
-        counting = Counting(other)
-        found, _ = FeatureCache(tmp_path, counting, "tiny").taps(items, 1)
-        assert counting.images == 0
+        cache = Counting(tmp_path, other, "tiny")
+        found, _ = cache.taps(items, 1)
+        assert cache.images == 0
         np.testing.assert_array_equal(found, all_taps[..., columns])
     packs = set(tmp_path.rglob("*.npz"))
     more = build_backbone("tiny", 32, taps=("tap_1", "tap_4"))
@@ -132,7 +149,9 @@ def test_taps_of_another_precision_are_others(pooling, items, tmp_path):
             keras.config.set_dtype_policy("float32")
         cache = FeatureCache(tmp_path, built, "tiny")
         folders.append(cache.folder)
-        np.testing.assert_array_equal(cache.taps(items, 0)[0], FeatureCache(None, built, "tiny").taps(items, 0)[0])
+        # A backbone that may change is not converted: its taps are TensorFlow's.
+        plain = FeatureCache(None, built, "tiny").taps(items, 0)[0]
+        np.testing.assert_allclose(cache.taps(items, 0)[0], plain, atol=1e-4)
     assert folders[0] != folders[1]
 
 
@@ -209,9 +228,9 @@ def test_bad_and_vanished_files_are_rows_not_errors(backbone, items, tmp_path):
     assert taps[2].any()
 
 
-def test_the_default_folder_follows_the_environment(monkeypatch, tmp_path):
+def test_the_cache_folder_follows_the_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("TF_SSGN_CACHE", str(tmp_path))
-    assert default_folder() == tmp_path
+    assert cache_folder() == tmp_path
     monkeypatch.delenv("TF_SSGN_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "x"))
-    assert default_folder() == tmp_path / "x" / "tf_ssgn"
+    assert cache_folder() == tmp_path / "x" / "tf_ssgn"

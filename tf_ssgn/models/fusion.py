@@ -75,20 +75,41 @@ def unit(x):
     return x / ops.sqrt(ops.maximum(ops.sum(ops.square(x), axis=-1, keepdims=True), 1e-12))
 
 
-def build_fusion(taps: int, code: int, kind: str, moving: bool = False) -> tuple[keras.Model, keras.Model, keras.Model]:
+def build_fusion(
+    taps: int, code: int, kind: str, kept: int = 0, moving: bool = False
+) -> tuple[keras.Model, keras.Model, keras.Model]:
     """The fusion networks of sketches, photos and contour drawings, each taps `[B, D]` to a unit code `[B, d]`.
 
     With `kind` "shared" both use one mixing projection: two separate ones are tied through the seen
     classes only, and that tie does not carry over to unseen ones (measured: 0.03 to 0.06 mAP).
     Contours are drawings: where the projections are private they share that of the sketches.
+
+    The last `kept` numbers of a code are no work of training: a fixed projection of the standardised taps (`keep`),
+    which has half of the code's length. A trained projection forgets what no seen class needs, and an
+    unseen one may.
+
     `moving` is for backbones that are trained too, see `Standardise`.
     """
-    drawn = layers.Dense(code, use_bias=False, name="mix" if kind == "shared" else "mix_sketch")
-    shot = drawn if kind == "shared" else layers.Dense(code, use_bias=False, name="mix_photo")
+    drawn = layers.Dense(code - kept, use_bias=False, name="mix" if kind == "shared" else "mix_sketch")
+    shot = drawn if kind == "shared" else layers.Dense(code - kept, use_bias=False, name="mix_photo")
+    keep = layers.Dense(kept, use_bias=False, trainable=False, name="keep") if kept else None
 
     def network(modality: str, mix: layers.Layer) -> keras.Model:
         features = keras.Input((taps,), name=f"{modality}_taps")
         x = Standardise(moving, name=f"standardise_{modality}")(features)
-        return keras.Model(features, UnitNorm(name=f"{modality}_code")(mix(x)), name=f"fuse_{modality}")
+        mixed = mix(x)
+        if keep:
+            mixed = layers.Concatenate(dtype="float32")([UnitNorm()(mixed), UnitNorm()(keep(x))])
+        return keras.Model(features, UnitNorm(name=f"{modality}_code")(mixed), name=f"fuse_{modality}")
 
     return network("sketch", drawn), network("photo", shot), network("contour", drawn)
+
+
+def principal_axes(standardised: np.ndarray, count: int) -> np.ndarray:
+    """The `count` directions in which rows float32 `[N, D]` vary most, as columns `[D, count]`; signs are fixed.
+
+    About the origin, where the standardised rows of each modality have their mean.
+    """
+    rows = standardised.astype(np.float64)
+    axes = np.linalg.eigh(rows.T @ rows)[1][:, ::-1][:, :count]
+    return (axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])])).astype(np.float32)

@@ -16,6 +16,7 @@ import numpy as np
 from keras import ops
 
 from tf_ssgn import config as configuration
+from tf_ssgn.errors import UserError
 from tf_ssgn.models.decoder import build_decoder, build_posterior, build_projector
 from tf_ssgn.models.fusion import build_fusion, unit
 
@@ -57,9 +58,11 @@ class SSGN(keras.Model):
     ):
         super().__init__(name="ssgn")
         self.config, self.normal = config, normal
+        if config.kept >= config.code:
+            raise UserError(f"--model.kept: received {config.kept}, expected fewer than model.code {config.code}")
         code, hidden, latent = config.code, config.hidden, config.latent
         self.taps = taps
-        self.fuse_sketch, self.fuse_photo, contour = build_fusion(taps, code, config.fusion, moving)
+        self.fuse_sketch, self.fuse_photo, contour = build_fusion(taps, code, config.fusion, config.kept, moving)
         if config.contours:
             self.fuse_contour = contour
         self.project = build_projector("semantic_projector", code, hidden, semantic)
@@ -79,7 +82,10 @@ class SSGN(keras.Model):
             self.fine_decoder = build_decoder(
                 "fine_decoder", {"z": latent, "sketch": code, **hint}, "sketch", hidden, code, config.residual
             )
-        self.prototypes = self.add_weight(name="prototypes", shape=(classes, code), initializer="glorot_uniform")
+        if config.told:
+            self.told = self.add_weight(name="told", shape=(semantic, code), initializer="zeros", trainable=False)
+        trained = code - config.kept
+        self.prototypes = self.add_weight(name="prototypes", shape=(classes, trained), initializer="glorot_uniform")
         self.centres = self.add_weight(name="centres", shape=(classes, code), initializer="zeros", trainable=False)
         self.noise = self.add_weight(
             name="noise", shape=(config.samples, 2, latent), initializer="zeros", trainable=False
@@ -150,8 +156,9 @@ class SSGN(keras.Model):
 
         Args:
             fine: False stops after the coarse stage.
-            semantics: class vectors `[B, s]` in place of a_hat. The true vector of a query gives away its class:
-                for the oracle (conditioned on the true class vector; never a result) and nothing else.
+            semantics: class vectors `[B, s]` that are given, a zero row where none is. With `told` in the config they
+                add what the guide of this mode makes of them to both stages' codes; without, they stand in for a_hat.
+                The true vector of a query gives away its class: in an evaluation a row of its own, never a result.
 
         Returns:
             `sketch` h, `coarse` and `fine` (unit means of the K decoded draws) `[B, d]`, `semantics` `[B, s]`, and
@@ -160,7 +167,8 @@ class SSGN(keras.Model):
         sketch = self.fuse_sketch(taps, training=False)
         predicted = self.project(sketch, training=False)
         out = {"sketch": sketch, "semantics": predicted, "code": sketch}
-        condition = predicted if semantics is None else ops.convert_to_tensor(semantics)
+        given = None if semantics is None else ops.convert_to_tensor(semantics)
+        condition = predicted if given is None or self.config.told else given
         coarse_codes, fine_codes = [], []
         for draw in range(self.config.samples):
             hint = {}
@@ -169,11 +177,21 @@ class SSGN(keras.Model):
                 hint = {"coarse": coarse_codes[-1]}
             if self.config.fine and fine:
                 fine_codes.append(self._fine(self._noise(draw, 1, sketch), hint, sketch))
-        if coarse_codes:
-            out["code"] = out["coarse"] = unit(sum(coarse_codes))
-        if fine_codes:
-            out["code"] = out["fine"] = unit(sum(fine_codes))
+        for stage, codes in (("coarse", coarse_codes), ("fine", fine_codes)):
+            if codes:
+                out["code"] = out[stage] = self._with_word(unit(sum(codes)), given)
         return out
+
+    def word_code(self, semantics: Any) -> Any:
+        """The codes of given class vectors `[B, s]` alone, without a sketch; needs `told` in the config."""
+        return unit(ops.convert_to_tensor(semantics) @ self.told)
+
+    def _with_word(self, code, given):
+        return code if given is None or not self.config.told else unit(code + given @ ops.convert_to_tensor(self.told))
+
+    def trained(self, code: Any) -> Any:
+        """The part of codes `[B, d]` that training shapes, of unit length: all of it unless the config keeps some."""
+        return unit(code[:, : -self.config.kept]) if self.config.kept else code
 
     def photo_code(self, taps: Any) -> Any:
         """The code of photos: their taps `[B, P]` to unit `[B, d]`."""

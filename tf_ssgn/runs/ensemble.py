@@ -20,6 +20,7 @@ from tf_ssgn.training.run_folder import open_run
 def evaluate_ensemble(
     folders: Sequence[str | Path],
     views: int | None = None,
+    photo_views: int | None = None,
     *,
     k: Sequence[int] | None = None,
     transductive: int | None = None,
@@ -42,7 +43,11 @@ def evaluate_ensemble(
     sides, names = [], []
     for folder, run in zip(folders, runs, strict=True):
         dataset = open_dataset(run.data, duplicates=run.config.data.duplicates)
-        encoder = Encoder(run, run.config.evaluation.views if views is None else views, cache)
+        own = run.config.evaluation
+        sketches, photos = (
+            fixed if given is None else given for given, fixed in ((views, own.views), (photo_views, own.photo_views))
+        )
+        encoder = Encoder(run, sketches, photos, cache)
         images = [encoder.images(items, run.split.unseen) for items in (dataset.sketches, dataset.photos)]
         sides.append([encoder.codes(one)["code"] for one in images])
         names.append([[(item.label, Path(item.path).name) for item in one.items] for one in images])

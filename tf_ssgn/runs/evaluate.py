@@ -35,6 +35,7 @@ def evaluate_run(
     data: str | None = None,
     split: str | None = None,
     views: int | None = None,
+    photo_views: int | None = None,
     *,
     duplicates: bool | None = None,
     k: Sequence[int] | None = None,
@@ -61,7 +62,8 @@ def evaluate_run(
     target = run.path if own else run.path / "evaluations" / name
     other = per_query.load(_beside(target, run.path, against)) if against else None
     views = run.config.evaluation.views if views is None else views
-    encoder = Encoder(run, views, cache)
+    photo_views = run.config.evaluation.photo_views if photo_views is None else photo_views
+    encoder = Encoder(run, views, photo_views, cache)
 
     cut = tuple(k or run.config.evaluation.k)
     queries, gallery = (encoder.images(items, chosen.unseen) for items in (dataset.sketches, dataset.photos))
@@ -101,6 +103,7 @@ def evaluate_run(
             [i.instance for i in gallery.items],
         ),
         "views": views,
+        "photo_views": photo_views,
         "trained_on": trained_on,
         "dataset": dataset.name,
         "duplicates": twice,
@@ -181,13 +184,14 @@ def _beside(target: Path, run: Path, other: str) -> Path:
 class Encoder:
     """Images of a dataset to the codes of a run's model."""
 
-    def __init__(self, run: Run, views: int, cache: str | None):
-        from tf_ssgn.runtime.features import FeatureCache, default_folder
+    def __init__(self, run: Run, views: int, photo_views: int, cache: str | None):
+        from tf_ssgn.common.folders import cache_folder
+        from tf_ssgn.runtime.features import FeatureCache
         from tf_ssgn.training.fit import restore_trainer
 
-        self.run, self.views = run, views
+        self.run, self.views = run, {"sketch": views, "photo": photo_views}
         self.trainer = restore_trainer(run)
-        folder = None if self.trainer.finetuned else Path(cache) if cache else default_folder()
+        folder = None if self.trainer.finetuned else Path(cache) if cache else cache_folder()
         self.features = FeatureCache(folder, self.trainer.backbone, run.config.model.backbone)
 
     def images(self, items: Sequence, classes: Sequence[str]):
@@ -199,7 +203,8 @@ class Encoder:
         if not chosen:
             raise UserError(f"the dataset has no images of the classes to evaluate, such as {sorted(wanted)[0]!r}")
         config = self.run.config
-        return read_images(self.features, chosen, self.views, config.data.max_bad_files, bool(config.model.contours))
+        views = self.views[chosen[0].modality]
+        return read_images(self.features, chosen, views, config.data.max_bad_files, bool(config.model.contours))
 
     def codes(self, images, semantics: np.ndarray | None = None) -> dict[str, np.ndarray]:
         """What `SSGN.retrieve` gives, averaged over the views; for photos `code`."""

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tf_ssgn.common.cli import log, prepare_tensorflow
+from tf_ssgn.config import MODEL
 from tf_ssgn.errors import UserError
+from tf_ssgn.runtime.shipped import is_shipped, open_shipped, resolve
 
 if TYPE_CHECKING:
     from tf_ssgn.runtime.saved_model import EmbeddingModel
@@ -18,11 +20,14 @@ if TYPE_CHECKING:
 RUNTIMES = ("auto", "tensorflow", "openvino")
 
 
-def load(path: str | os.PathLike, views: int = 0, runtime: str = "auto") -> EmbeddingModel:
-    """An embedding model from `saved_models/NAME` or from a run folder.
+def load(
+    path: str | os.PathLike = MODEL, views: int = 0, runtime: str = "auto", photo_views: int | None = None
+) -> EmbeddingModel:
+    """An embedding model: a shipped one by its name, `saved_models/NAME`, or a run folder.
 
     Args:
-        views: extra views averaged into an embedding; a SavedModel has its own number built in.
+        views: extra views of a sketch averaged into its embedding, for a run; other models have their own number.
+        photo_views: the same of a photo; None for as many as of a sketch.
         runtime: what computes it: `tensorflow`, `openvino`, or `auto` for the faster one that is there. Their answers
             agree to a cosine of 0.9999.
 
@@ -35,11 +40,12 @@ def load(path: str | os.PathLike, views: int = 0, runtime: str = "auto") -> Embe
 
     if runtime not in RUNTIMES:
         raise UserError(f"runtime: received {runtime!r}, expected one of {', '.join(RUNTIMES)}")
-    if not Path(path).exists():
-        raise UserError(f"{path} does not exist; expected a run folder or an exported model such as saved_models/NAME")
+    path = resolve(path)
     module: Any
-    if (Path(path) / "config.json").exists():
-        module, card = from_run(path, views)
+    if is_shipped(path):
+        module, card = open_shipped(path)
+    elif (path / "config.json").exists():
+        module, card = from_run(path, views, photo_views)
     else:
         module, card = open_saved_model(path)
     if runtime != "tensorflow":
@@ -56,31 +62,36 @@ def load(path: str | os.PathLike, views: int = 0, runtime: str = "auto") -> Embe
     return EmbeddingModel(os.fspath(path), card, tensorflow_functions(module), TENSORFLOW)
 
 
-def from_run(path: str | os.PathLike, views: int) -> tuple[Embedder, dict[str, Any]]:
-    """A run's graph and its card."""
+def from_run(path: str | os.PathLike, views: int, photo_views: int | None = None) -> tuple[Embedder, dict[str, Any]]:
+    """A run's graph and its card; views as in `load`."""
     from tf_ssgn.data.images.views import MOST_VIEWS, PREPROCESSING_VERSION
     from tf_ssgn.runtime.publish import fingerprint
     from tf_ssgn.runtime.signatures import Embedder
     from tf_ssgn.training.fit import restore_trainer
     from tf_ssgn.training.run_folder import open_run
 
-    if not 0 <= views <= MOST_VIEWS:
-        raise UserError(f"views: received {views}, expected 0 to {MOST_VIEWS}")
+    photo_views = views if photo_views is None else photo_views
+    for name, number in (("views", views), ("photo views", photo_views)):
+        if not 0 <= number <= MOST_VIEWS:
+            raise UserError(f"{name}: received {number}, expected 0 to {MOST_VIEWS}")
     run = open_run(path)
     _need_tensorflow()
     trainer = restore_trainer(run)
-    embedder = Embedder(trainer.backbone, trainer.ssgn, views, list(run.semantics.names), run.semantics.vectors)
-    print_ = fingerprint(trainer.backbone, trainer.ssgn, run.config.data.image_size, PREPROCESSING_VERSION, views)
-    return embedder, _card(run, views, print_)
+    both = (views, photo_views)
+    embedder = Embedder(trainer.backbone, trainer.ssgn, *both, list(run.semantics.names), run.semantics.vectors)
+    print_ = fingerprint(trainer.backbone, trainer.ssgn, run.config.data.image_size, PREPROCESSING_VERSION, *both)
+    return embedder, _card(run, views, photo_views, print_)
 
 
-def _card(run: Run, views: int, fingerprint: str) -> dict[str, Any]:
+def _card(run: Run, views: int, photo_views: int, fingerprint: str) -> dict[str, Any]:
     return {
         "fingerprint": fingerprint,
         "dimension": run.config.model.code,
         "semantic_dimension": int(run.semantics.vectors.shape[1]),
         "views": views,
+        "photo_views": photo_views,
         "evaluation_views": run.config.evaluation.views,
+        "evaluation_photo_views": run.config.evaluation.photo_views,
         "image_size": run.config.data.image_size,
         "backbone": run.config.model.backbone,
         "weights": Path(run.config.model.weights).name,

@@ -9,11 +9,13 @@ pack fails its checksum, is removed, and its images are computed again.
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import importlib.util
 import json
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,16 +26,10 @@ from tf_ssgn.common.hashes import file_sha256
 from tf_ssgn.common.progress import Progress
 from tf_ssgn.common.status import Status
 from tf_ssgn.data.datasets.items import Item
-from tf_ssgn.errors import DAMAGED_ARCHIVE, reason
+from tf_ssgn.errors import DAMAGED_ARCHIVE, UserError, reason
 
 BATCH = 32
 PACK_IMAGES = 1024  # what an interrupted extraction loses at most
-
-
-def default_folder() -> Path:
-    """`TF_SSGN_CACHE`, else the user's cache folder."""
-    named = os.environ.get("TF_SSGN_CACHE")
-    return Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "tf_ssgn"
 
 
 class FeatureCache:
@@ -48,23 +44,27 @@ class FeatureCache:
 
     def __init__(self, folder: str | os.PathLike | None, backbone, name: str):
         from tf_ssgn.data.images.views import PREPROCESSING_VERSION
-        from tf_ssgn.models.backbones import pooling_of, tap_sizes
+        from tf_ssgn.models.backbones import pooling_of, tap_sizes, weights_hash
 
         self.backbone = backbone
         self.sizes = tap_sizes(backbone)
         self.image_size = int(backbone.input_shape[1])
         self.folder: Path | None = None
+        self._frozen = False
         if folder is None:
             return
         pooling = pooling_of(backbone)
         if pooling != "average":  # every tap is weighed by the last one
             pooling += f" of {list(self.sizes)[-1]}"
         key = [name, self.image_size, PREPROCESSING_VERSION, weights_hash(backbone), pooling]
-        if (dtypes := sorted({layer.compute_dtype for layer in backbone.layers})) != ["float32"]:
+        dtypes = sorted({layer.compute_dtype for layer in backbone.layers})
+        if dtypes != ["float32"]:
             key += dtypes  # the taps of a mixed precision are others
         digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
         self.folder = Path(folder) / f"{name}-{self.image_size}-{digest}"
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._frozen = dtypes == ["float32"]
+        self._name = self.folder.name
 
     def taps(self, items: Sequence[Item], views: int) -> tuple[np.ndarray, np.ndarray]:
         """The taps of all items, from disk where known.
@@ -137,6 +137,7 @@ class FeatureCache:
         values: list[np.ndarray] = []
         done = 0
         paths = [items[row].path for row in rows]
+        forward = self._forward
         # A batch holds whole images with all their views, about BATCH pictures together.
         batches = image_batches(paths, modality, self.image_size, views - 1, max(1, BATCH // views))
         with Progress(len(rows), f"features of {modality} images") as bar, lost_files(paths):
@@ -144,7 +145,7 @@ class FeatureCache:
                 pictures = images.reshape(-1, *images.shape[2:])
                 if modality == "contour":
                     pictures = contours(pictures)
-                computed = self.backbone.predict_on_batch(pictures)
+                computed = forward(np.asarray(pictures))
                 computed = np.asarray(computed, np.float32).reshape(len(codes), views, -1)
                 for code, image_taps in zip(codes, computed, strict=True):
                     row = rows[done]
@@ -161,6 +162,20 @@ class FeatureCache:
                     names, values = [], []
         self._write(names, values)
 
+    @functools.cached_property
+    def _forward(self) -> Callable[[np.ndarray], np.ndarray]:
+        """The fastest way to compute the taps of images here; a backbone that is still changing goes the plain way."""
+        import keras
+
+        if self._frozen and keras.backend.backend() == "tensorflow" and importlib.util.find_spec("openvino"):
+            from tf_ssgn.runtime.openvino_model import Taps
+
+            try:
+                return Taps(self.backbone, self._name)
+            except UserError as error:
+                log(f"features through TensorFlow, which takes about twice as long: {error}")
+        return self.backbone.predict_on_batch
+
     def _write(self, names: list[bytes], values: list[np.ndarray]) -> None:
         if not self.folder or not names:
             return
@@ -168,15 +183,6 @@ class FeatureCache:
         parts = dict(zip(self.sizes, np.split(np.stack(values), ends, axis=-1), strict=True))
         with writing(self.folder / f"{secrets.token_hex(8)}.npz") as temporary, open(temporary, "wb") as handle:
             np.savez(handle, **parts, names=np.array(names))  # type: ignore[arg-type]
-
-
-def weights_hash(model) -> str:
-    """sha256 over shapes and values of all weights of a Keras model, in order."""
-    digest = hashlib.sha256()
-    for weight in model.get_weights():
-        digest.update(f"{weight.shape}{weight.dtype}".encode())
-        digest.update(np.ascontiguousarray(weight).tobytes())
-    return digest.hexdigest()
 
 
 def _content_hash(path: str) -> str:

@@ -10,25 +10,32 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import queue
 import secrets
 import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tf_ssgn.common.atomic import write_json
+from tf_ssgn.common.cli import log
 from tf_ssgn.common.cores import cores
+from tf_ssgn.common.folders import cache_folder
+from tf_ssgn.common.hashes import file_sha256
 from tf_ssgn.common.status import Status
-from tf_ssgn.errors import UserError
-from tf_ssgn.runtime.features import default_folder
+from tf_ssgn.errors import UserError, reason
 from tf_ssgn.runtime.saved_model import Function
 
 OPENVINO = "openvino f32"
 PRECISION = {"INFERENCE_PRECISION_HINT": "f32"}  # its own default on CPUs with AMX is bfloat16, cosine 0.987
 LOWEST_COSINE = 0.9999  # that a code may have with TensorFlow's
+FURTHEST_TAP = 1e-4  # that a tap may be from TensorFlow's, as a share of the largest
 DECODED_TOGETHER = 4
+SUMS = "checksums.json"
 HALVES = ("decode_sketch", "decode_photo", "encode_sketch", "encode_photo", "classes")
 
 
@@ -36,7 +43,8 @@ def why_not(module: Any) -> str:
     """Why a model cannot be computed here; empty if it can. `module` is a loaded SavedModel or an `Embedder`."""
     if importlib.util.find_spec("openvino") is None:
         return "openvino is not installed; pip install 'tf_ssgn[serve]'"
-    if not all(hasattr(module, half) for half in HALVES):
+    # A property that builds its half when it is asked for is found in the class.
+    if not all(hasattr(type(module), half) or hasattr(module, half) for half in HALVES):
         return "the model was exported by an older version; export it again"
     return ""
 
@@ -64,19 +72,10 @@ def openvino_functions(module: Any, fingerprint: str) -> dict[str, Function]:
     Raises:
         UserError: OpenVINO cannot convert it, or answers differently from TensorFlow.
     """
-    library()
-    from openvino.frontend import OpConversionFailure
-
-    encoders = {}
-    for kind in ("sketch", "photo"):
-        encode = getattr(module, f"encode_{kind}")
-        concrete = encode.concrete_functions[0] if hasattr(encode, "concrete_functions") else None
-        concrete = concrete or encode.get_concrete_function()
-        try:
-            encoders[kind] = Encoder(_converted(concrete, f"{fingerprint[:16]}-{kind}"))
-        except (RuntimeError, OpConversionFailure) as error:
-            raise UserError(f"OpenVINO cannot compute this model ({error}); use the TensorFlow runtime") from None
-        _check(encoders[kind], encode)
+    try:
+        encoders = {kind: Encoder(_sound(module, kind, fingerprint)) for kind in ("sketch", "photo")}
+    except RuntimeError as error:
+        raise UserError(f"OpenVINO cannot compute this model ({error}); use the TensorFlow runtime") from None
     rows = Rows()
     names, vectors = (part.numpy() for part in module.classes())
 
@@ -120,6 +119,55 @@ class Encoder:
     def __call__(self, pixels: np.ndarray, alone: bool) -> dict[str, np.ndarray]:
         """Codes float32 `[d]` by name; `alone` says that no other image is under way."""
         return (self._alone if alone else self._among_others)(pixels)
+
+
+class Taps:
+    """A frozen backbone: images float32 `[N, S, S, 3]` to taps float32 `[N, D]`, as many at a time as there are cores.
+
+    Raises:
+        UserError: OpenVINO is not installed, cannot convert the backbone, or answers differently from TensorFlow.
+    """
+
+    def __init__(self, backbone: Any, name: str):
+        """`name` tells backbones apart by all but their graph: it contains a hash of the weights."""
+        import tensorflow as tf
+
+        if importlib.util.find_spec("openvino") is None:
+            raise UserError("openvino is not installed; pip install 'tf_ssgn[serve]'")
+        side = int(backbone.input_shape[1])
+        taps = tf.function(
+            lambda image: backbone(image, training=False), [tf.TensorSpec([1, side, side, 3])], autograph=False
+        )
+        openvino = library()
+        try:
+            concrete = taps.get_concrete_function()
+            folder = _folder(name, _graph_hash(concrete))
+            if (model := _kept(folder)) is None:
+                model = _convert(concrete)
+                _keep(model, folder)
+            threads = cores()
+            apart = {"NUM_STREAMS": threads, "INFERENCE_NUM_THREADS": threads}
+            compiled = openvino.Core().compile_model(model, "CPU", PRECISION | apart)
+        except RuntimeError as error:
+            raise UserError(f"OpenVINO cannot compute this backbone ({error})") from None
+        self._queue = openvino.AsyncInferQueue(compiled, threads)
+        self._queue.set_callback(self._keep)
+        self._found = np.zeros((0, 0), np.float32)
+        self._size = int(backbone.output_shape[-1])
+        picture = np.random.default_rng(0).uniform(0, 255, (1, side, side, 3)).astype(np.float32)
+        expected, found = np.asarray(taps(tf.constant(picture))), self(picture)
+        if not np.abs(expected - found).max() <= FURTHEST_TAP * max(1.0, float(np.abs(expected).max())):
+            raise UserError("OpenVINO's taps of a test picture are not TensorFlow's")
+
+    def _keep(self, request: Any, row: int) -> None:
+        self._found[row] = request.get_output_tensor(0).data[0]
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        self._found = np.empty((len(images), self._size), np.float32)
+        for row in range(len(images)):
+            self._queue.start_async({0: images[row : row + 1]}, row)
+        self._queue.wait_all()
+        return self._found
 
 
 class _Requests:
@@ -185,27 +233,73 @@ def _check(encoder: Encoder, encode: Any) -> None:
             )
 
 
-def _converted(concrete: Any, name: str) -> Any:
-    """The OpenVINO form of a TensorFlow function. Converting takes seconds, so it is kept in the user's cache folder
-    under all that it depends on: the model's fingerprint, the graph, the version of OpenVINO."""
+def _sound(module: Any, kind: str, fingerprint: str) -> Any:
+    """The OpenVINO form of one of a model's encoders: the kept one, or a new one that was compared with TensorFlow's.
+
+    A model that can tell what its graph depends on without having it (`graph_key`) is not built where one is kept.
+    """
+    key = getattr(module, "graph_key", "")
+    encode = None if key else getattr(module, f"encode_{kind}")
+    folder = _folder(f"{fingerprint[:16]}-{kind}", key or _graph_hash(_concrete(encode)))
+    if (model := _kept(folder)) is None:
+        encode = encode or getattr(module, f"encode_{kind}")
+        model = _convert(_concrete(encode))
+        _check(Encoder(model.clone()), encode)
+        _keep(model, folder)
+    return model
+
+
+def _concrete(encode: Any) -> Any:
+    """The graph of a function, from a SavedModel or still in memory."""
+    concrete = encode.concrete_functions[0] if hasattr(encode, "concrete_functions") else None
+    return concrete or encode.get_concrete_function()
+
+
+def _graph_hash(concrete: Any) -> str:
+    return hashlib.sha256(concrete.graph.as_graph_def().SerializeToString(deterministic=True)).hexdigest()
+
+
+def _convert(concrete: Any) -> Any:
     openvino = library()
-    graph = concrete.graph.as_graph_def().SerializeToString(deterministic=True)
-    version = openvino.__version__.partition("-")[0]
-    folder = default_folder() / "openvino" / f"{name}-{hashlib.sha256(graph).hexdigest()[:16]}-{version}"
+    from openvino.frontend import OpConversionFailure
+
     try:
-        return openvino.Core().read_model(folder / "model.xml")
-    except RuntimeError:  # not there, or damaged
+        return openvino.convert_model(concrete)
+    except (RuntimeError, OpConversionFailure) as error:
+        raise UserError(f"OpenVINO cannot compute this model ({error}); use the TensorFlow runtime") from None
+
+
+def _folder(name: str, key: str) -> Path:
+    """Where a converted model is kept, which takes seconds to make: under all that it depends on."""
+    version = library().__version__.partition("-")[0]
+    return cache_folder() / "openvino" / f"{name}-{key[:16]}-{version}"
+
+
+def _kept(folder: Path) -> Any:
+    """A converted model; None where there is none or one that was altered."""
+    try:
+        if json.loads((folder / SUMS).read_text(encoding="utf-8")) == _sums(folder):
+            return library().Core().read_model(folder / "model.xml")
+    except (OSError, ValueError, RuntimeError):
         pass
-    model = openvino.convert_model(concrete)
+    return None
+
+
+def _keep(model: Any, folder: Path) -> None:
     temporary = folder.with_name(f".{secrets.token_hex(4)}.tmp")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary.mkdir()
-        openvino.save_model(model, temporary / "model.xml", compress_to_fp16=False)
+        library().save_model(model, temporary / "model.xml", compress_to_fp16=False)
+        write_json(temporary / SUMS, _sums(temporary))
         shutil.rmtree(folder, ignore_errors=True)
         temporary.rename(folder)
-    except (OSError, RuntimeError):
-        pass  # no room or no right to keep it: it is converted again the next time
+    except (OSError, RuntimeError) as error:
+        log(f"{folder.parent} cannot be written ({reason(error)}): the model is converted again at the next start")
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return model
+
+
+def _sums(folder: Path) -> dict[str, str]:
+    """sha256 of the two files that OpenVINO writes."""
+    return {name: file_sha256(folder / name) for name in ("model.xml", "model.bin")}

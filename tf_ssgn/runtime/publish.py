@@ -24,16 +24,17 @@ from tf_ssgn.settings import SERVING
 WARM_UP_BATCHES = (1, SERVING.batch)
 
 
-def fingerprint(backbone, ssgn, image_size: int, preprocessing: int, views: int) -> str:
+def fingerprint(backbone, ssgn, image_size: int, preprocessing: int, views: int, photo_views: int) -> str:
     """sha256 of all that an embedding depends on: weights and noise draws, preprocessing, views.
 
-    Equal for every export and every runtime of one run with the same number of views.
+    Equal for every export and every runtime of one run with the same numbers of views.
     """
-    from tf_ssgn.models.backbones import pooling_of
-    from tf_ssgn.runtime.features import weights_hash
+    from tf_ssgn.models.backbones import pooling_of, weights_hash
 
     # Not all weights of `ssgn` are part of an embedding, but all are fixed once training is over.
-    parts = [weights_hash(backbone), pooling_of(backbone), weights_hash(ssgn), image_size, preprocessing, views]
+    # Equal numbers of views are one number, as they were before there were two.
+    both = views if views == photo_views else [views, photo_views]
+    parts = [weights_hash(backbone), pooling_of(backbone), weights_hash(ssgn), image_size, preprocessing, both]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -136,7 +137,8 @@ def model_card(card: dict[str, Any]) -> str:
         "",
         f"- backbone {card['backbone']}, image side {card['image_size']}",
         f"- embedding float32 [{card['dimension']}], unit length",
-        f"- {card['views']} extra views averaged into an embedding (evaluation used {card['evaluation_views']})",
+        f"- extra views averaged into an embedding: {card['views']} of a sketch, {card['photo_views']} of a photo "
+        f"(evaluation used {card['evaluation_views']} and {card['evaluation_photo_views']})",
         f"- trained on {len(card['seen'])} classes of {card['dataset']}, split {card['split']}; seed {card['seed']}",
         f"- fingerprint {card['fingerprint']}",
     ]

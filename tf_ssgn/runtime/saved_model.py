@@ -12,6 +12,7 @@ import numpy as np
 
 from tf_ssgn.common.status import MEANING, Status
 from tf_ssgn.errors import UserError
+from tf_ssgn.runtime.shipped import fingerprint, is_shipped, resolve
 from tf_ssgn.settings import QUERY_LIMITS, SERVING
 
 CARD = Path("assets.extra") / "model.json"
@@ -27,7 +28,8 @@ class EmbeddingModel:
 
     Attributes:
         path: where it was loaded from.
-        card: what `export` wrote about it; `fingerprint`, `dimension` and `views` are taken from there.
+        card: what `export` wrote about it; `fingerprint`, `dimension`, `views` (extra ones of a sketch) and
+            `photo_views` are taken from there.
         runtime: what computes it, and in which precision.
     """
 
@@ -36,6 +38,7 @@ class EmbeddingModel:
         self.fingerprint: str = card["fingerprint"]
         self.dimension: int = card["dimension"]
         self.views: int = card["views"]
+        self.photo_views: int = card.get("photo_views", self.views)  # models of earlier versions have one number
 
     def call(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Runs `embed_sketch`, `embed_photo` or `explain` on `image_bytes` object or bytes `[B]`.
@@ -124,8 +127,10 @@ def open_saved_model(path: str | os.PathLike) -> tuple[Any, dict[str, Any]]:
 
 
 def fingerprint_of(path: str | os.PathLike) -> str:
-    """The fingerprint of an exported model, from its card alone; empty where it cannot be told without loading."""
+    """The fingerprint of a shipped model or an exported one, from its files alone; empty for what has to be loaded."""
     try:
+        if is_shipped(folder := resolve(path)):
+            return fingerprint(folder)
         return str(json.loads((newest_version(path) / CARD).read_text(encoding="utf-8"))["fingerprint"])
     except (OSError, ValueError, LookupError, UserError):
         return ""

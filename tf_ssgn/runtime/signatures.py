@@ -22,30 +22,66 @@ BYTES = tf.TensorSpec([None], tf.string, name="image_bytes")
 K = tf.TensorSpec([None], tf.int32, name="k")
 
 
-class Embedder(tf.Module):
+class Decoder(tf.Module):
+    """The half of a model that needs no weights: `decode_*` (bytes to pixels and status), and its classes.
+
+    Args:
+        size: side in pixels of the backbone's input.
+        extra_views: views of a sketch averaged into its embedding besides the plain one.
+        photo_views: the same of a photo.
+        class_names, class_vectors: classes that `explain` compares a drawing with; unit vectors float32 `[C, s]`.
+    """
+
+    def __init__(
+        self, size: int, extra_views: int, photo_views: int, class_names: list[str], class_vectors: np.ndarray
+    ):
+        super().__init__()
+        self._size, self._views, self._photo_views = size, extra_views, photo_views
+        self.class_names = tf.constant(class_names, tf.string)
+        self.class_vectors = tf.constant(class_vectors, tf.float32)
+
+    @tf.function(input_signature=[BYTES], autograph=False)
+    def decode_sketch(self, image_bytes):
+        """string `[B]` to pixels float32 `[B, 1 + views, size, size, 3]` and `status` int32 `[B]`."""
+        return self._decode(image_bytes, views.sketch_views, self._views)
+
+    @tf.function(input_signature=[BYTES], autograph=False)
+    def decode_photo(self, image_bytes):
+        """As `decode_sketch`, for photos."""
+        return self._decode(image_bytes, views.photo_views, self._photo_views)
+
+    @tf.function(input_signature=[], autograph=False)
+    def classes(self):
+        """Names string `[C]` and unit vectors float32 `[C, s]` of the classes that `explain` knows."""
+        return self.class_names, self.class_vectors
+
+    def _decode(self, image_bytes, prepare, extra: int) -> tuple[Any, Any]:
+        return images.decode_batch(image_bytes, QUERY_LIMITS, partial(prepare, size=self._size, views=extra))
+
+
+class Embedder(Decoder):
     """`embed_sketch`, `embed_photo` and `explain` of one trained model.
 
-    Each is `decode_*` (bytes to pixels and status) followed by `encode_*` (pixels to codes). The halves are no
-    signatures, but they are kept in the SavedModel, for a runtime that computes the second one by other means.
+    Each is `decode_*` followed by `encode_*` (pixels to codes). The halves are no signatures, but they are kept in the
+    SavedModel, for a runtime that computes the second one by other means.
 
     Args:
         backbone: images `[B, size, size, 3]` to taps `[B, D]`.
         ssgn: the `models.ssgn.SSGN` that goes with it.
-        extra_views: views averaged into an embedding besides the plain one.
-        class_names, class_vectors: classes that `explain` compares a drawing with; unit vectors float32 `[C, s]`.
+        others: those of `Decoder` after the size.
     """
 
-    def __init__(self, backbone, ssgn, extra_views: int, class_names: list[str], class_vectors: np.ndarray):
-        super().__init__()
-        self._backbone, self._ssgn, self._views = backbone, ssgn, extra_views
-        self._size = int(backbone.input_shape[1])
+    def __init__(self, backbone, ssgn, *others):
+        super().__init__(int(backbone.input_shape[1]), *others)
+        self._backbone, self._ssgn = backbone, ssgn
         # Not the Keras models themselves: of those only the variables belong into a SavedModel.
         self.weights = [variable.value for variable in (*backbone.variables, *ssgn.variables)]
-        self.class_names = tf.constant(class_names, tf.string)
-        self.class_vectors = tf.constant(class_vectors, tf.float32)
-        pixels = tf.TensorSpec([None, 1 + extra_views, self._size, self._size, 3], tf.float32, name="pixels")
-        self.encode_sketch = tf.function(self._encode_sketch, [pixels], autograph=False)
-        self.encode_photo = tf.function(self._encode_photo, [pixels], autograph=False)
+        sketches, photos = (
+            tf.TensorSpec([None, 1 + extra, self._size, self._size, 3], tf.float32, name="pixels")
+            for extra in (self._views, self._photo_views)
+        )
+        self.encode_sketch = tf.function(self._encode_sketch, [sketches], autograph=False)
+        self.encode_photo = tf.function(self._encode_photo, [photos], autograph=False)
 
     @tf.function(input_signature=[BYTES], autograph=False)
     def embed_sketch(self, image_bytes):
@@ -72,21 +108,6 @@ class Embedder(tf.Module):
             "status": status,
         }
 
-    @tf.function(input_signature=[BYTES], autograph=False)
-    def decode_sketch(self, image_bytes):
-        """string `[B]` to pixels float32 `[B, 1 + views, size, size, 3]` and `status` int32 `[B]`."""
-        return self._decode(image_bytes, views.sketch_views)
-
-    @tf.function(input_signature=[BYTES], autograph=False)
-    def decode_photo(self, image_bytes):
-        """As `decode_sketch`, for photos."""
-        return self._decode(image_bytes, views.photo_views)
-
-    @tf.function(input_signature=[], autograph=False)
-    def classes(self):
-        """Names string `[C]` and unit vectors float32 `[C, s]` of the classes that `explain` knows."""
-        return self.class_names, self.class_vectors
-
     def _encode_sketch(self, pixels):
         """Pixels to `code`, `coarse`, `fine` float32 `[B, d]` and `semantics` `[B, s]`.
 
@@ -107,16 +128,16 @@ class Embedder(tf.Module):
     def _taps(self, image):
         return tf.cast(self._backbone(image, training=False), tf.float32)
 
-    def _decode(self, image_bytes, prepare) -> tuple[Any, Any]:
-        return images.decode_batch(image_bytes, QUERY_LIMITS, partial(prepare, size=self._size, views=self._views))
-
     def _each_view(self, pixels, encode) -> dict[str, Any]:
-        """Unit means over the views of what `encode` gives for each."""
-        total: dict[str, Any] = {}
-        for view in range(1 + self._views):
-            codes = encode(pixels[:, view])
-            total = {key: total[key] + code if total else code for key, code in codes.items()}
-        return {key: unit(code) for key, code in total.items()} if self._views else total
+        """Unit means over the views of what `encode` gives for each; the graph holds the backbone once."""
+        views = pixels.shape[1]
+        codes = encode(tf.reshape(pixels, [-1, *pixels.shape[2:]]))
+        if views == 1:
+            return codes
+        return {
+            key: unit(tf.reduce_mean(tf.reshape(code, [-1, views, code.shape[-1]]), axis=1))
+            for key, code in codes.items()
+        }
 
 
 class Search(tf.Module):

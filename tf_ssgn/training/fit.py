@@ -18,7 +18,7 @@ from tf_ssgn.data.images.reading import lost_files, refuse_lost
 from tf_ssgn.errors import DAMAGED_ARCHIVE, UserError, reason
 from tf_ssgn.evaluation import score_features
 from tf_ssgn.models.backbones import build_backbone, tap_sizes
-from tf_ssgn.models.fusion import unit
+from tf_ssgn.models.fusion import principal_axes, unit
 from tf_ssgn.runtime.features import FeatureCache
 from tf_ssgn.training.callbacks import Checkpoint, EpochEnd, State, StepProgress, ctrl_c
 from tf_ssgn.training.devices import Devices
@@ -182,10 +182,15 @@ def adapt(trainer: Trainer, sketches: Images, photos: Images) -> None:
     """Gives the fusion networks the tap statistics of their own modality, over the training images."""
     width, model = trainer.ssgn.taps, trainer.config.model
     sizes = tuple(tap_sizes(trainer.backbone).values()) if model.balance else ()
-    standardise_layer(trainer, "sketch").adapt(sketches.taps[:, 0], sizes)
+    # Of all views: bold and shaded strokes excite the backbone in other ways than thin ones.
+    standardise_layer(trainer, "sketch").adapt(sketches.taps.reshape(-1, width), sizes)
     standardise_layer(trainer, "photo").adapt(photos.taps[:, 0, :width], sizes)
     if model.contours:
         standardise_layer(trainer, "contour").adapt(photos.taps[:, 0, width:], sizes)
+    if model.kept:
+        sides = {"sketch": sketches.taps[:, 0], "photo": photos.taps[:, 0, :width]}
+        rows = [keras.ops.convert_to_numpy(standardise_layer(trainer, side)(taps)) for side, taps in sides.items()]
+        trainer.ssgn.fuse_sketch.get_layer("keep").kernel.assign(principal_axes(np.concatenate(rows), model.kept))
 
 
 def state_variables(trainer: Trainer) -> tuple[list, list]:

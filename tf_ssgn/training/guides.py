@@ -22,6 +22,7 @@ from tf_ssgn.training.trainer import Trainer
 
 CONDITIONS = {"coarse": ("semantics",), "fine": ("sketch", "coarse")}  # as the decoders take them, without the latent
 
+TOLD = "told"
 Guides = dict[str, np.ndarray]  # stage -> kernel float32 `[i, d]`
 
 
@@ -42,9 +43,11 @@ def solve_guides(trainer: Trainer, sketches: Images, photos: Images) -> Guides:
     targets = _targets(trainer, sketches, photos)
     variables = _kernels(trainer.ssgn)
     guides = {stage: np.zeros(variable.shape, np.float32) for stage, variable in variables.items()}
+    if trainer.config.model.told:
+        guides[TOLD] = _told(trainer, sketches, targets["coarse"])
     images, views = sketches.taps.shape[:2]
-    for stage, kernel in guides.items():
-        size, code = kernel.shape
+    for stage in (stage for stage in CONDITIONS if stage in guides):
+        size, code = guides[stage].shape
         gram, cross = np.zeros((size, size)), np.zeros((size, code))
         for view, start in itertools.product(range(views), range(0, images, BLOCK)):
             rows = slice(start, start + BLOCK)
@@ -77,7 +80,17 @@ def _kernels(ssgn: SSGN) -> dict[str, Any]:
     if not ssgn.config.residual:
         return {}
     decoders = {stage: getattr(ssgn, f"{stage}_decoder", None) for stage in CONDITIONS}
-    return {stage: decoder.get_layer("guide").kernel for stage, decoder in decoders.items() if decoder}
+    kernels = {stage: decoder.get_layer("guide").kernel for stage, decoder in decoders.items() if decoder}
+    return kernels | ({TOLD: ssgn.told} if ssgn.config.told else {})
+
+
+def _told(trainer: Trainer, sketches: Images, centres: np.ndarray) -> np.ndarray:
+    """The guide of given class vectors: from the true vector of each seen class to the mean code of its photos."""
+    rows = {label: row for row, label in enumerate(sketches.labels)}
+    targets = centres[[rows[label] for label in sorted(rows)]]
+    vectors = keras.ops.convert_to_numpy(trainer.semantics)  # in the order of the classes, which is that of their names
+    ridge = trainer.config.training.told_ridge * np.eye(vectors.shape[1])
+    return np.linalg.solve(vectors.T @ vectors + ridge, vectors.T @ targets).astype(np.float32)
 
 
 def _targets(trainer: Trainer, sketches: Images, photos: Images) -> dict[str, np.ndarray]:

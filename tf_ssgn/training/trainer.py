@@ -52,7 +52,7 @@ class Trainer(keras.Model):
         self.semantics.assign(semantics)
         self.preserved = None
         if config.losses.preservation:  # the code's view of the teacher's classes
-            shape = (config.losses.teacher_classes, config.model.code)
+            shape = (config.losses.teacher_classes, config.model.code - config.model.kept)
             self.preserved = self.add_weight(name="preserved", shape=shape, initializer="glorot_uniform")
         self.teacher: Teacher | None = None
         names = ["loss", *(name for name, weight in _weights(config).items() if weight)]
@@ -119,17 +119,18 @@ class Trainer(keras.Model):
             terms["regression"] = _total(losses.cosine_distance(self.ssgn.regress(c), target) for c in synthesised)
         if weights["classification"]:
             prototypes = unit(self.ssgn.prototypes)
-            codes = [out["sketch"], out["photo"], *synthesised]
+            codes = [self.ssgn.trained(code) for code in (out["sketch"], out["photo"], *synthesised)]
             terms["classification"] = _total(
                 losses.classification(code, prototypes, labels, temperature) for code in codes
             ) / len(codes)
         if weights["semantic"]:
             terms["semantic"] = losses.cosine_distance(out["semantics"], target)
         if weights["contrastive"]:
-            terms["contrastive"] = losses.contrastive(out["sketch"], out["photo"], labels, temperature)
+            pair = [self.ssgn.trained(out[name]) for name in ("sketch", "photo")]
+            terms["contrastive"] = losses.contrastive(*pair, labels, temperature)
         if weights["preservation"]:
             prototypes = unit(self.preserved)
-            codes = [out["sketch"], out["photo"]]
+            codes = [self.ssgn.trained(out[name]) for name in ("sketch", "photo")]
             terms["preservation"] = _total(
                 losses.preservation(code, prototypes, out["soft"], temperature) for code in codes
             ) / len(codes)

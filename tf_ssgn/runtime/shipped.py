@@ -1,0 +1,165 @@
+"""Models that come with the package, by name: a head in a folder beside this file, joined with its backbone's weights.
+
+A head folder holds `config.json`, `head.npz` (the weights that retrieval needs, float16 but for vectors) and
+`words.npz` (the vocabulary, and the classes of training). The backbone's weights come from their own package.
+Through OpenVINO the joined model is kept in converted form in the user's cache folder, so that TensorFlow's graph is
+built at the first use only.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tf_ssgn import config as configuration
+from tf_ssgn.common import npz
+from tf_ssgn.common.cli import log
+from tf_ssgn.common.vectors import unit
+from tf_ssgn.config import MODEL
+from tf_ssgn.errors import UserError
+
+if TYPE_CHECKING:
+    from tf_ssgn.models.ssgn import SSGN
+    from tf_ssgn.runtime.signatures import Decoder
+
+HEADS = Path(__file__).parent
+CONFIG, HEAD, WORDS = FILES = ("config.json", "head.npz", "words.npz")
+MAX_BYTES = 64 * 2**20  # unpacked, of a head's arrays
+
+
+def names() -> list[str]:
+    """The shipped models."""
+    return sorted(entry.name for entry in HEADS.iterdir() if is_shipped(entry))
+
+
+def is_shipped(folder: Path) -> bool:
+    """Whether a folder holds a head, and neither a run nor an exported model."""
+    return (folder / HEAD).is_file() and (folder / CONFIG).is_file()
+
+
+def resolve(model: str | os.PathLike = MODEL) -> Path:
+    """The folder of a model: a path that exists, else that of the shipped model of this name.
+
+    Raises:
+        UserError: neither.
+    """
+    if os.path.exists(model):
+        return Path(model)
+    if os.fspath(model) in names():
+        return HEADS / model
+    raise UserError(
+        f"{os.fspath(model)} does not exist; expected a run folder, an exported model such as saved_models/NAME, or "
+        f"the name of a shipped model: {', '.join(names())}"
+    )
+
+
+def fingerprint(folder: Path) -> str:
+    """Of a shipped model, without putting it together: sha256 over its files, the backbone's and the preprocessing."""
+    from tf_ssgn.models.backbones import BACKBONES
+
+    digest = hashlib.sha256()
+    for file in FILES:
+        digest.update((folder / file).read_bytes())
+    package = BACKBONES[about(folder)["config"]["model"]["backbone"]].package
+    digest.update(f"{package.sha256 if package else ''} {_preprocessing()}".encode())
+    return digest.hexdigest()
+
+
+def about(folder: Path) -> dict[str, Any]:
+    """What `config.json` of a shipped model says: `config`, `seen` classes, and what its `card` adds."""
+    try:
+        found: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        return found
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder / CONFIG} is damaged ({error}); install tf_ssgn again") from None
+
+
+def open_shipped(folder: Path) -> tuple[Decoder, dict[str, Any]]:
+    """A shipped model as `openvino_functions` and `tensorflow_functions` want it, and its card; built when asked."""
+    from tf_ssgn.runtime.signatures import Decoder, Embedder
+
+    told = about(folder)
+    config = configuration.from_dict(told["config"])
+    model, evaluation = config.model, config.evaluation
+    extra = (evaluation.views, evaluation.photo_views)
+    stored = npz.read_npz(folder / WORDS, ("class_vectors",), MAX_BYTES)
+    classes = (told["seen"], stored["class_vectors"].astype(np.float32))
+    mark = fingerprint(folder)
+
+    class Joined(Decoder):
+        """Decodes at once; what needs the weights is built when it is first asked for."""
+
+        graph_key = hashlib.sha256(" ".join(map(version, ("tf_ssgn", "tensorflow", "keras"))).encode()).hexdigest()
+
+        @functools.cached_property
+        def embedder(self) -> Embedder:
+            log(f"joining {folder.name} with the weights of its backbone")
+            return Embedder(*_networks(folder, config, classes[1].shape), *extra, *classes)
+
+    for part in ("encode_sketch", "encode_photo", "embed_sketch", "embed_photo", "explain"):
+        setattr(Joined, part, property(lambda self, part=part: getattr(self.embedder, part)))
+    card = told["card"] | {
+        "fingerprint": mark,
+        "dimension": model.code,
+        "semantic_dimension": int(classes[1].shape[1]),
+        "views": extra[0],
+        "photo_views": extra[1],
+        "evaluation_views": extra[0],
+        "evaluation_photo_views": extra[1],
+        "image_size": config.data.image_size,
+        "backbone": model.backbone,
+        "seen": told["seen"],
+        "seed": config.training.seed,
+    }
+    return Joined(config.data.image_size, *extra, *classes), card
+
+
+def _networks(folder: Path, config: configuration.Config, classes: tuple[int, ...]) -> tuple[Any, SSGN]:
+    """The backbone with its package's weights, and SSGN with the head's."""
+    from tf_ssgn.models.backbones import build_backbone
+    from tf_ssgn.models.ssgn import SSGN
+
+    model = config.model
+    backbone = build_backbone(model.backbone, config.data.image_size, model.weights, model.taps, pooling=model.pooling)
+    ssgn = SSGN(model, int(backbone.output_shape[-1]), classes[1], classes[0], config.training.seed)
+    variables = head(ssgn)
+    arrays = npz.read_npz(folder / HEAD, variables, MAX_BYTES)
+    for key, variable in variables.items():
+        if key not in arrays or arrays[key].shape != tuple(variable.shape):
+            raise UserError(f"{folder / HEAD} lacks {key} of shape {list(variable.shape)}; install tf_ssgn again")
+        variable.assign(arrays[key].astype(np.float32))
+    return backbone, ssgn
+
+
+def words(folder: Path = HEADS / MODEL) -> tuple[list[str], np.ndarray]:
+    """The vocabulary of a shipped model, and its unit vectors float32 `[N, s]`, centred as the classes' were."""
+    stored = npz.read_npz(folder / WORDS, ("names", "vectors", "centre"), MAX_BYTES)
+    vectors = stored["vectors"].astype(np.float32) - stored["centre"]
+    return stored["names"].tolist(), unit(vectors)
+
+
+def head(ssgn: SSGN) -> dict[str, Any]:
+    """The variables of all that retrieval needs, by names that do not depend on Keras's counting."""
+    parts = [ssgn.fuse_sketch, ssgn.fuse_photo, ssgn.project]
+    parts += [getattr(ssgn, f"{stage}_decoder") for stage in ("coarse", "fine") if getattr(ssgn.config, stage)]
+    found: dict[str, Any] = {"noise": ssgn.noise} | ({"told": ssgn.told} if ssgn.config.told else {})
+    taken: set[int] = set()
+    for part in parts:
+        for number, variable in enumerate(part.weights):
+            if id(variable) not in taken:  # the projection that both modalities share
+                taken.add(id(variable))
+                found[f"{part.name}-{number}"] = variable
+    return found
+
+
+def _preprocessing() -> int:
+    from tf_ssgn.data.images.views import PREPROCESSING_VERSION
+
+    return PREPROCESSING_VERSION
