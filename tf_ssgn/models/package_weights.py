@@ -22,7 +22,7 @@ import numpy as np
 from tf_ssgn.errors import UserError, reason
 
 MAGIC = 0x1950A86A20F9469CFC6C
-STORAGES = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
+STORAGES: dict[str, np.dtype] = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
 MAX_BYTES = 128 * 2**20
 
 
@@ -153,7 +153,7 @@ class _Restricted(pickle.Unpickler):
         raise pickle.UnpicklingError(f"it asks for {module}.{name}")
 
     def persistent_load(self, pid: Any) -> str:
-        kind, storage, key, _, count, *_ = pid
+        kind, storage, key, _, count = pid[:5]
         if kind != "storage":
             raise pickle.UnpicklingError(f"it asks for a {kind}")
         self._kinds[key] = STORAGES[storage], int(count)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import operator
 import os
 from importlib.metadata import version
 from pathlib import Path
@@ -104,7 +105,7 @@ def open_shipped(folder: Path) -> tuple[Decoder, dict[str, Any]]:
             return Embedder(*_networks(folder, config, classes[1].shape), *extra, *classes)
 
     for part in ("encode_sketch", "encode_photo", "embed_sketch", "embed_photo", "explain"):
-        setattr(Joined, part, property(lambda self, part=part: getattr(self.embedder, part)))
+        setattr(Joined, part, property(operator.attrgetter(f"embedder.{part}")))
     card = told["card"] | {
         "fingerprint": mark,
         "dimension": model.code,

@@ -126,8 +126,8 @@ class Trainer(keras.Model):
         if weights["semantic"]:
             terms["semantic"] = losses.cosine_distance(out["semantics"], target)
         if weights["contrastive"]:
-            pair = [self.ssgn.trained(out[name]) for name in ("sketch", "photo")]
-            terms["contrastive"] = losses.contrastive(*pair, labels, temperature)
+            sketch, photo = (self.ssgn.trained(out[name]) for name in ("sketch", "photo"))
+            terms["contrastive"] = losses.contrastive(sketch, photo, labels, temperature)
         if weights["preservation"]:
             prototypes = unit(self.preserved)
             codes = [self.ssgn.trained(out[name]) for name in ("sketch", "photo")]
