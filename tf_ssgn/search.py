@@ -50,12 +50,14 @@ def main(argv: list[str] | None = None) -> int | None:
     _check(args)
     from tf_ssgn.retrieval.folder import growth
     from tf_ssgn.runtime.saved_model import fingerprint_of
+    from tf_ssgn.runtime.shipped import resolve
     from tf_ssgn.serving.core.claim import Claim, claimed, gallery_of
 
     first = growth.look(args.folders)
     if not first.found:
         unread = "".join(f"; {problem.path!a}: {problem.reason}" for problem in first.problems[:1])
         raise UserError(f"no photos (PNG, JPEG, WebP, BMP, GIF) below {', '.join(map(ascii, args.folders))}{unread}")
+    args.model = str(resolve(args.model))
     model = None if args.to or fingerprint_of(args.model) else _load(args.model)  # a run's is known once it is loaded
     fingerprint = model.fingerprint if model else fingerprint_of(args.model)
     gallery = Path(os.path.abspath(args.to)) if args.to else gallery_of(args.folders, fingerprint)

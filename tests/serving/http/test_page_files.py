@@ -172,3 +172,18 @@ def test_values_are_counted_without_deleted_items(model, photos, tmp_path: Path)
     assert opened.counts("label", 10) == {"circle": 4, "cross": 3, "square": 3}
     assert opened.counts("place", 10) == {"shelf": 1}
     assert opened.counts("label", 2) is None
+
+
+def test_the_demo_waits_for_its_server_so_long_and_no_longer() -> None:
+    def started(code: str) -> subprocess.Popen[str]:
+        return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+
+    for code, seconds, address in (
+        ("print('ready grpc=127.0.0.1:5 http=off')", 60, "127.0.0.1:5"),
+        ("print('something else')", 60, ""),
+        ("pass", 60, ""),
+        ("import time; time.sleep(600)", 0.2, ""),
+    ):
+        with started(code) as server:
+            assert demo.ready(server, seconds) == address
+            server.kill()
