@@ -6,6 +6,7 @@ The facade is `load`, `Gallery` and `client`; each is imported when it is first 
 from __future__ import annotations
 
 import importlib
+import importlib.abc
 import importlib.util
 import sys
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,40 @@ if sys.argv[:1] == ["-m"] and not importlib.util.find_spec("numpy"):
 
     log(f"error: {missing_package('numpy')}")
     sys.exit(EXIT_MISTAKE)
+
+
+def _register() -> None:
+    for name in ("backbones", "encoders"):
+        importlib.import_module(f"tf_ssgn.models.{name}")
+
+
+class _WithKeras(importlib.abc.MetaPathFinder):
+    """Makes the layers of our `.keras` files known to Keras once somebody imports it; that takes seconds."""
+
+    def find_spec(self, name, path, target=None):
+        if name != "keras":
+            return None
+        sys.meta_path.remove(self)
+        try:
+            spec = importlib.util.find_spec(name)
+        finally:
+            sys.meta_path.insert(0, self)
+        if spec is None or spec.loader is None:
+            return spec
+        load = spec.loader.exec_module
+
+        def load_with_ours(module) -> None:
+            load(module)
+            _register()
+
+        spec.loader.exec_module = load_with_ours  # type: ignore[method-assign]
+        return spec
+
+
+if "keras" in sys.modules:
+    _register()
+else:
+    sys.meta_path.insert(0, _WithKeras())
 
 _HOMES = {
     "Gallery": "tf_ssgn.retrieval.folder.gallery",

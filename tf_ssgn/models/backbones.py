@@ -157,8 +157,8 @@ def weights_hash(model) -> str:
 class Preprocess(layers.Layer):
     """Pixels of 0..255 to what the backbone's weights expect; computed in float32."""
 
-    def __init__(self, scale: float, offset: Sequence[float], reverse: bool, **options):
-        super().__init__(dtype="float32", trainable=False, **options)
+    def __init__(self, scale: float, offset: Sequence[float], reverse: bool, **kwargs):
+        super().__init__(**kwargs | {"dtype": "float32", "trainable": False})
         self.scale, self.offset, self.reverse = scale, tuple(offset), reverse
 
     def call(self, image):
@@ -179,8 +179,8 @@ class Energy(layers.Layer):
     sums of activations).
     """
 
-    def __init__(self, **options):
-        super().__init__(dtype="float32", trainable=False, **options)
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs | {"dtype": "float32", "trainable": False})
 
     def call(self, features):
         energy = keras.ops.sum(keras.ops.square(features), axis=-1, keepdims=True) + 1e-6  # nothing anywhere: uniform
@@ -191,9 +191,9 @@ class Energy(layers.Layer):
 class Pool(layers.Layer):
     """Averages a feature map `[B, h, w, c]` over its positions, evenly or by weights `[B, h', w', 1]` after it."""
 
-    def __init__(self, **options):
+    def __init__(self, **kwargs):
         # Averages run over many positions: float32 whatever the policy.
-        super().__init__(dtype="float32", trainable=False, **options)
+        super().__init__(**kwargs | {"dtype": "float32", "trainable": False})
 
     def call(self, inputs):
         features, *weights = inputs

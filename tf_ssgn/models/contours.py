@@ -43,8 +43,8 @@ def _blur(grey, deviation: float):
 class Contours(keras.layers.Layer):
     """`contours` as a layer, in float32 whatever the policy."""
 
-    def __init__(self, **options):
-        super().__init__(dtype="float32", trainable=False, **options)
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs | {"dtype": "float32", "trainable": False})
 
     def call(self, images):
         return contours(images)

@@ -24,8 +24,8 @@ class Standardise(layers.Layer):
             their moving averages for test time, as batch normalisation does.
     """
 
-    def __init__(self, moving: bool = False, **options):
-        super().__init__(dtype="float32", trainable=False, **options)
+    def __init__(self, moving: bool = False, **kwargs):
+        super().__init__(**kwargs | {"dtype": "float32", "trainable": False})
         self.moving = moving
 
     def build(self, shape):
@@ -62,8 +62,8 @@ class Standardise(layers.Layer):
 class UnitNorm(layers.Layer):
     """Scales each row to length 1, in float32 whatever the policy."""
 
-    def __init__(self, **options):
-        super().__init__(dtype="float32", **options)
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs | {"dtype": "float32"})
 
     def call(self, x):
         return unit(x)

@@ -166,21 +166,42 @@ class SSGN(keras.Model):
         """
         sketch = self.fuse_sketch(taps, training=False)
         predicted = self.project(sketch, training=False)
-        out = {"sketch": sketch, "semantics": predicted, "code": sketch}
         given = None if semantics is None else ops.convert_to_tensor(semantics)
         condition = predicted if given is None or self.config.told else given
+        codes = self.synthesise(
+            sketch,
+            condition,
+            lambda draw, stage: self._noise(draw, stage, sketch),
+            lambda codes, stage: self._with_word(unit(sum(codes)), given),
+            fine,
+        )
+        return {"sketch": sketch, "semantics": predicted, "code": [sketch, *codes.values()][-1], **codes}
+
+    def synthesise(
+        self,
+        sketch: Any,
+        semantics: Any,
+        draw: Callable[[int, int], Any],
+        mean: Callable[[list, str], Any],
+        fine: bool = True,
+    ) -> dict[str, Any]:
+        """`coarse` and `fine` codes `[B, d]` of the stages that the config has, each the mean of its K decoded codes.
+
+        Args:
+            sketch, semantics: `[B, d]` and `[B, s]`, tensors or the symbols of a functional model.
+            draw: which of the K draws and which stage, 0 or 1, to z `[B, L]`.
+            mean: codes and the stage's name to their unit mean.
+        """
         coarse_codes, fine_codes = [], []
-        for draw in range(self.config.samples):
+        for number in range(self.config.samples):
             hint = {}
             if self.config.coarse:
-                coarse_codes.append(self._coarse(self._noise(draw, 0, sketch), condition, sketch))
+                coarse_codes.append(self._coarse(draw(number, 0), semantics, sketch))
                 hint = {"coarse": coarse_codes[-1]}
             if self.config.fine and fine:
-                fine_codes.append(self._fine(self._noise(draw, 1, sketch), hint, sketch))
-        for stage, codes in (("coarse", coarse_codes), ("fine", fine_codes)):
-            if codes:
-                out["code"] = out[stage] = self._with_word(unit(sum(codes)), given)
-        return out
+                fine_codes.append(self._fine(draw(number, 1), hint, sketch))
+        stages = {"coarse": coarse_codes, "fine": fine_codes}
+        return {stage: mean(codes, stage) for stage, codes in stages.items() if codes}
 
     def word_code(self, semantics: Any) -> Any:
         """The codes of given class vectors `[B, s]` alone, without a sketch; needs `told` in the config."""

@@ -33,6 +33,7 @@ from tf_ssgn.training.run_folder import (
     Run,
     load_state,
     load_weights,
+    save_encoders,
     save_state,
     save_weights,
     trim_history,
@@ -145,6 +146,9 @@ def _phase(
         state["best_epoch"] = state["epoch"]
         set_guides(trainer.ssgn, _guides(trainer, trained))
         state["weights"] = save_weights(run, trainer, devices.chief)
+        if devices.chief:
+            # Of a model of this process alone: reading the variables of several workers takes all of them.
+            save_encoders(run, trainer if devices.workers == 1 else restore_trainer(run))
 
 
 def _fit(trainer: Trainer, feed: Feed, state: State, epochs: int, callbacks: list) -> None:

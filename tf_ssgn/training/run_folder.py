@@ -1,7 +1,7 @@
 """The run folder: what a run was, where it stands, and its best weights.
 
 `config.json`, `semantics.npz`, `history.jsonl`, `checkpoints/state.npz`, `best.weights.h5`, `tensorboard/`: enough to
-resume, evaluate and export, on another machine too.
+resume, evaluate and export, on another machine too. `sketch_encoder.keras` and `photo_encoder.keras` are for others.
 """
 
 from __future__ import annotations
@@ -199,6 +199,15 @@ def save_weights(run: Run, trainer, chief: bool = True) -> str:
             f"cannot write {run.weights_file} ({reason(error)}); check space and rights there, then run the same "
             "command again"
         ) from None
+
+
+def save_encoders(run: Run, trainer) -> None:
+    """Writes `sketch_encoder.keras` and `photo_encoder.keras`: the finished model for whoever has Keras."""
+    from tf_ssgn.models.encoders import build_encoders
+
+    for encoder in build_encoders(trainer.backbone, trainer.ssgn):
+        with writing(run.path / f"{encoder.name}.keras") as temporary:
+            encoder.save(temporary)
 
 
 def load_weights(run: Run, trainer) -> None:

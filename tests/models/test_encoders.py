@@ -1,0 +1,80 @@
+"""The functional encoders: what the model answers, before and after a `.keras` file."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from tests.models.test_ssgn import CLASSES, SEMANTIC, TINY, numpy, stir
+from tf_ssgn.models.backbones import build_backbone
+from tf_ssgn.models.contours import contours
+from tf_ssgn.models.encoders import build_encoders
+from tf_ssgn.models.ssgn import SSGN
+
+IMAGES = np.random.default_rng(0).uniform(0, 255, (3, 32, 32, 3)).astype("float32")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"contours": 0.4},
+        {"coarse": False, "fusion": "private", "contours": 0.4},
+        {"fine": False, "residual": False},
+        {"coarse": False, "fine": False},
+        {"samples": 1},
+    ],
+)
+def test_encoders_answer_as_the_model_and_survive_a_file(changes, tmp_path):
+    keras.utils.set_random_seed(1)
+    backbone = build_backbone("tiny", 32, pooling="energy")
+    model = SSGN(dataclasses.replace(TINY, **changes), backbone.output_shape[-1], SEMANTIC, CLASSES, 7)
+    stir(model)
+    sketch_encoder, photo_encoder = build_encoders(backbone, model)
+    assert (sketch_encoder.name, photo_encoder.name) == ("sketch_encoder", "photo_encoder")
+
+    expected = numpy(model.retrieve(backbone(IMAGES)))
+    expected.setdefault("coarse", expected["sketch"])
+    expected.setdefault("fine", expected["coarse"])
+    taps = [backbone(IMAGES)] + ([backbone(contours(IMAGES))] if "contours" in changes else [])
+    photo = keras.ops.convert_to_numpy(model.photo_code(keras.ops.concatenate(taps, axis=-1)))
+    for encoder in (sketch_encoder, photo_encoder):
+        encoder.save(tmp_path / f"{encoder.name}.keras")
+    for sketches, photos in (
+        (sketch_encoder, photo_encoder),
+        [keras.saving.load_model(tmp_path / f"{name}_encoder.keras") for name in ("sketch", "photo")],
+    ):
+        out = numpy(sketches(IMAGES))
+        assert set(out) == {"sketch", "coarse", "fine", "semantics", "code"}
+        for name, code in out.items():
+            np.testing.assert_allclose(code, expected[name], atol=1e-5)
+        np.testing.assert_allclose(keras.ops.convert_to_numpy(photos(IMAGES)), photo, atol=1e-5)
+        again = keras.Model.from_config(sketches.get_config())
+        assert [layer.name for layer in again.layers] == [layer.name for layer in sketches.layers]
+
+
+@pytest.mark.parametrize("first", ["tf_ssgn", "keras"])
+def test_importing_tf_ssgn_is_enough_for_keras_and_does_not_import_it(first, tmp_path):
+    backbone = build_backbone("tiny", 32)
+    model = SSGN(TINY, backbone.output_shape[-1], SEMANTIC, CLASSES, 7)
+    encoder = build_encoders(backbone, model)[0]
+    encoder.save(tmp_path / "e.keras")
+    np.save(tmp_path / "x.npy", IMAGES)
+    code = f"""
+import importlib.util, sys
+import {first}
+import tf_ssgn
+print({first == "keras"} == ("keras" in sys.modules))
+importlib.util.find_spec("keras")  # looks only, as TensorFlow does
+import keras, numpy as np
+np.save("y.npy", keras.ops.convert_to_numpy(keras.saving.load_model("e.keras")(np.load("x.npy"))["code"]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["True"]
+    expected = keras.ops.convert_to_numpy(encoder(IMAGES)["code"])
+    np.testing.assert_allclose(np.load(tmp_path / "y.npy"), expected, atol=1e-5)
