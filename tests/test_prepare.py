@@ -13,8 +13,8 @@ from PIL import Image
 
 from tests.trees import picture, plain, put, quickdraw, sketchy, tuberlin
 from tf_ssgn import prepare
-from tf_ssgn.data.datasets import check as checking
-from tf_ssgn.data.datasets.check import check, read_image
+from tf_ssgn.data import check as checking
+from tf_ssgn.data.check import check, read_image
 from tf_ssgn.data.datasets.items import open_dataset
 from tf_ssgn.data.datasets.layouts import LAYOUTS
 from tf_ssgn.data.datasets.published import DATASETS, Counts, Published, classes_of

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 
@@ -17,7 +18,9 @@ from tf_ssgn import config
 from tf_ssgn.data.datasets.items import open_dataset
 from tf_ssgn.errors import UserError
 from tf_ssgn.evaluate import evaluate_run
+from tf_ssgn.runs.load import from_run
 from tf_ssgn.runtime.features import FeatureCache
+from tf_ssgn.runtime.saved_model import newest_version
 from tf_ssgn.train import train
 from tf_ssgn.training import callbacks, feed, fit
 from tf_ssgn.training.fit import restore_trainer
@@ -51,6 +54,18 @@ def test_the_run_folder_is_whole(chain):
     codes = (chain.run / "tensorboard/codes.tsv").read_text().splitlines()
     assert len(codes) == len((chain.run / "tensorboard/classes.tsv").read_text().splitlines()) - 1 == 2 * 4 * 6
     assert not [path for path in chain.run.rglob("*.tmp*")]
+
+
+def test_the_keras_files_of_run_and_export_give_its_codes(chain):
+    embedder, _ = from_run(chain.run, 0)
+    version = newest_version(chain.models) / "assets.extra"
+    for side in ("sketch", "photo"):
+        image = [next((chain.data / side).rglob("*.*g")).read_bytes()]
+        pixels, _ = getattr(embedder, f"decode_{side}")(image)
+        expected = getattr(embedder, f"embed_{side}")(image)["embedding"].numpy()
+        for folder in (chain.run, version):
+            out = keras.saving.load_model(folder / f"{side}_encoder.keras")(pixels[:, 0])
+            np.testing.assert_allclose((out["code"] if side == "sketch" else out).numpy(), expected, atol=1e-5)
 
 
 def test_the_same_seed_gives_the_same_model_and_metrics(chain, tiny_config, cache, tmp_path):

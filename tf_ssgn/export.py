@@ -64,6 +64,7 @@ def export(
             functions,
             card | {"content": writer.content_hash(card), "signatures": list(functions)},
             writer.warm_up_requests(list(functions), with_k=False),
+            embedder.encoders(),
         )
     }
     if opened is not None:

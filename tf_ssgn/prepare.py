@@ -12,7 +12,7 @@ from tf_ssgn.errors import UserError
 from tf_ssgn.settings import RASTER, Raster, Synthetic
 
 if TYPE_CHECKING:
-    from tf_ssgn.data.datasets.check import Findings
+    from tf_ssgn.data.check import Findings
 
 EXAMPLES = {
     "list": ["prepare list", "prepare list --json"],
@@ -184,7 +184,7 @@ def _synthetic(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> int:
-    from tf_ssgn.data.datasets.check import check
+    from tf_ssgn.data.check import check
 
     report = check(args.folder, args.dataset, args.split, duplicates=args.duplicates)
     if args.json:

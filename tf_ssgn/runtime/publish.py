@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,12 @@ def fingerprint(backbone, ssgn, image_size: int, preprocessing: int, views: int,
 
 
 def publish(
-    folder: Path, module: tf.Module, signatures: dict[str, Any], card: dict[str, Any], requests: list[bytes]
+    folder: Path,
+    module: tf.Module,
+    signatures: dict[str, Any],
+    card: dict[str, Any],
+    requests: list[bytes],
+    encoders: Sequence[Any] = (),
 ) -> Path:
     """Writes the next version below `folder`, whole or not at all; returns it, or the newest one if nothing changed.
 
@@ -47,6 +53,7 @@ def publish(
         signatures: name -> concrete function; `serving_default` may be among them.
         card: goes to `assets.extra/model.json`; its `content` decides whether anything changed.
         requests: serialised `PredictionLog`s that TF Serving replays when it loads the model.
+        encoders: Keras models that go to `assets.extra/<name>.keras`.
     """
     versions = sorted(int(entry.name) for entry in folder.glob("*") if entry.name.isdigit())
     if versions:
@@ -67,6 +74,8 @@ def publish(
         with tf.io.TFRecordWriter(str(extra / "tf_serving_warmup_requests")) as writer:
             for request in requests:
                 writer.write(request)
+        for encoder in encoders:
+            encoder.save(extra / f"{encoder.name}.keras")
         write_json(temporary / CARD, card)
         write_text(temporary / "README.md", model_card(card))
         os.rename(temporary, target)

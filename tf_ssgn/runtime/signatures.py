@@ -15,6 +15,7 @@ from tf_ssgn.common.status import Status
 from tf_ssgn.data.images import decode as images
 from tf_ssgn.data.images import views
 from tf_ssgn.models.contours import contours
+from tf_ssgn.models.encoders import build_encoders
 from tf_ssgn.models.fusion import unit
 from tf_ssgn.settings import QUERY_LIMITS, SERVING
 
@@ -107,6 +108,10 @@ class Embedder(Decoder):
             "class_scores": tf.linalg.matmul(codes["semantics"], vectors, transpose_b=True),
             "status": status,
         }
+
+    def encoders(self) -> tuple[Any, Any]:
+        """The model as Keras people know it, see `models.encoders`; for one view."""
+        return build_encoders(self._backbone, self._ssgn)
 
     def _encode_sketch(self, pixels):
         """Pixels to `code`, `coarse`, `fine` float32 `[B, d]` and `semantics` `[B, s]`.
