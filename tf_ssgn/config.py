@@ -15,9 +15,13 @@ from typing import Any
 from tf_ssgn.errors import UserError
 
 
-def _option(default: Any, text: str, choices: tuple[str, ...] = (), least: float = 0, most: float = 10**9) -> Any:
-    """A field with its help text and what it may be: `least` to `most` for numbers, one of `choices` for text."""
-    return field(default=default, metadata={"help": text, "choices": choices, "least": least, "most": most})
+def _option(
+    default: Any, text: str, choices: tuple[str, ...] = (), least: float = 0, most: float = 10**9, prefix: str = ""
+) -> Any:
+    """A field with its help text and what it may be: `least` to `most` for numbers; for text one of `choices`, or what
+    starts with `prefix`."""
+    bounds = {"choices": choices, "least": least, "most": most, "prefix": prefix}
+    return field(default=default, metadata={"help": text} | bounds)
 
 
 MODEL = "everyday"  # shipped with the package; where a command takes a model and none is given, it is this one
@@ -52,16 +56,17 @@ class Model:
 
     backbone: str = _option(
         "efficientnet_lite0",
-        "network that gives the taps",
+        "network that gives the taps; hub:NAME for a preset of keras-hub (docs/presets.md)",
         (
             *("efficientnet_lite0", "efficientnet_lite2", "vgg16", "mobilenet_v1", "mobilenet_v2"),
             *("efficientnet_v2_b0", "convnext_tiny", "tiny"),
         ),
+        prefix="hub:",
     )
     weights: str = _option(
         "",
         "package (an installed package brings them), imagenet (Keras downloads them), a weights file, or none; "
-        "empty: package where the backbone has one, else imagenet",
+        "empty: those of the preset for hub:NAME, package where the backbone has one, else imagenet",
     )
     taps: tuple[str, ...] = _option((), "layers to fuse, comma separated; empty: the backbone's own list")
     pooling: str = _option(
@@ -259,16 +264,18 @@ def _replace(config: Any, path: list[str], value: Any) -> Any:
 
 
 def _bounds(item: dataclasses.Field) -> dict[str, Any]:
-    return {key: item.metadata.get(key, default) for key, default in (("choices", ()), ("least", 0), ("most", 10**9))}
+    defaults = {"choices": (), "least": 0, "most": 10**9, "prefix": ""}
+    return {key: item.metadata.get(key, default) for key, default in defaults.items()}
 
 
-def _parse(name: str, value: Any, kind: Any, choices: tuple[str, ...], least: float, most: float) -> Any:
+def _parse(name: str, value: Any, kind: Any, choices: tuple[str, ...], least: float, most: float, prefix: str) -> Any:
     try:
         parsed = _convert(value, kind)
     except (ValueError, TypeError, OverflowError):
         raise UserError(f"--{name}: received {value!r}, expected {_describe(kind)}") from None
-    if choices and parsed not in choices:
-        raise UserError(f"--{name}: received {value!r}, expected one of {', '.join(choices)}")
+    if choices and parsed not in choices and not (prefix and parsed.startswith(prefix)):
+        also = f" or {prefix}NAME" if prefix else ""
+        raise UserError(f"--{name}: received {value!r}, expected one of {', '.join(choices)}{also}")
     numbers = parsed if isinstance(parsed, tuple) else (parsed,)
     if least and not numbers:
         raise UserError(f"--{name}: received nothing, expected at least one number")

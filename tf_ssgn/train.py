@@ -111,7 +111,7 @@ def train_on(
     """`train` on an opened dataset; `data` is the folder that the run notes and that may hold class vectors."""
     from tf_ssgn.data.datasets.splits import carve_validation
     from tf_ssgn.training.devices import open_devices
-    from tf_ssgn.training.run_folder import Run, open_run
+    from tf_ssgn.training.run_folder import ARCHITECTURE, Run, open_run
 
     start = time.monotonic()
     devices = open_devices(strategy)
@@ -119,7 +119,7 @@ def train_on(
     if not chosen.validation and config.data.validation_classes:
         chosen = carve_validation(chosen, config.data.validation_classes, config.training.seed)
     source = _vectors_of(data, config)
-    config = configuration.override(config, {"semantics.vectors": source})
+    config = configuration.override(config, {"semantics.vectors": source, "model.backbone": _backbone_of(config)})
 
     path = Path(folder)
     if (path / "config.json").exists():
@@ -130,7 +130,8 @@ def train_on(
             return path
     else:
         # Of several workers another one may be making the folder this moment.
-        begun = ("semantics.npz", LEFTOVER) if devices.chief else ("*",)  # by a run that was killed meanwhile
+        # By a run that was killed meanwhile.
+        begun = ("semantics.npz", ARCHITECTURE, LEFTOVER) if devices.chief else ("*",)
         foreign = [p for p in path.iterdir() if not any(fnmatch(p.name, b) for b in begun)] if path.is_dir() else []
         if foreign or (path.exists() and not path.is_dir()):
             what = "holds other things" if path.is_dir() else "is a file"
@@ -186,7 +187,7 @@ def _fit(run, dataset, cache, devices) -> None:
         fit.train_run(run, sketches, photos, devices)
         return
     if not (run.path / "config.json").exists():  # the folder appears only once all inputs were found good
-        create_run(run)
+        create_run(run, backbone)
     with locked(run):
         fit.train_run(run, sketches, photos, devices)
 
@@ -213,6 +214,15 @@ def _vectors_of(data: str, config: Config) -> str:
     source = config.semantics.vectors or str(own)
     refuse_wordnet(source)
     return source if source.startswith("hub:") else os.path.abspath(source)
+
+
+def _backbone_of(config: Config) -> str:
+    """A preset in a folder by its absolute path, so that a run resumes from anywhere."""
+    from tf_ssgn.models.hub_presets import HUB
+
+    name = config.model.backbone
+    folder = name.removeprefix(HUB)
+    return HUB + os.path.abspath(folder) if name.startswith(HUB) and os.path.isdir(folder) else name
 
 
 def _semantics(split, config: Config, cache: str | None):

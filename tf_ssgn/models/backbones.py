@@ -14,6 +14,8 @@ from keras import layers
 
 from tf_ssgn.errors import UserError
 from tf_ssgn.models.efficientnet_lite import build_efficientnet_lite
+from tf_ssgn.models.hub_backbones import HubFeatures, hub_features
+from tf_ssgn.models.hub_presets import HUB
 from tf_ssgn.models.package_weights import Package, load_package
 
 
@@ -94,8 +96,9 @@ def build_backbone(
     `tap_sizes(model)` tells the taps and how many channels each has.
 
     Args:
+        name: one of `BACKBONES`, or `hub:PRESET` (`models.hub_presets`).
         weights: "package" (an installed package brings them), "imagenet" (Keras downloads them), a weights file, or
-            "none"; "" is the first of these that the backbone has.
+            "none"; "" is the first of these that the backbone has, and for a preset its own.
         finetune_from: layers from this one on are trainable ("all": every layer); empty: none is. Batch
             normalisation always keeps its stored statistics where weights were loaded, so that
             a layer gives the same answer in training and at test.
@@ -105,31 +108,27 @@ def build_backbone(
     Raises:
         UserError: unknown backbone, layer or weights, or weights of another network.
     """
-    if name not in BACKBONES:
-        raise UserError(f"unknown backbone {name!r}; expected one of {', '.join(BACKBONES)}")
-    spec = BACKBONES[name]
-    weights = weights or ("package" if spec.package else "imagenet")
-    network = _network(name, spec, image_size, weights)
-    names = [layer.name for layer in network.layers]
-    for tap in [*taps, *([finetune_from] if finetune_from not in ("", "all") else [])]:
-        if tap not in names:
-            raise UserError(f"backbone {name} has no layer {tap!r}; its last ones are {', '.join(names[-12:])}")
-
     if len(set(taps)) < len(taps):
         raise UserError(f"--model.taps: received {','.join(taps)}, expected each layer once")
-
     image = keras.Input((image_size, image_size, 3), name="image")
-    features = keras.Model(network.input, [network.get_layer(tap).output for tap in taps or spec.taps], name=name)
-    x = Preprocess(spec.scale, spec.offset, spec.reverse, name="preprocess")(image)
-    outputs = features(x)
+    if name.startswith(HUB):
+        features = hub_features(name, image_size, weights, taps)
+        names, parts = features.taps, features.flat.layers
+        start = finetune_from if finetune_from in ("", "all") else features.layer_of(finetune_from)
+        outputs = features(image)
+    else:
+        features, spec = _application(name, image_size, weights, taps, finetune_from)
+        names, parts, start = list(taps or spec.taps), features.layers, finetune_from
+        outputs = features(Preprocess(spec.scale, spec.offset, spec.reverse, name="preprocess")(image))
     outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
-    weights_of = [Energy(name="energy")(outputs[-1])] if pooling == "energy" else []
-    pooled = [
-        Pool(name=f"{POOL}{tap}")([output, *weights_of]) for tap, output in zip(taps or spec.taps, outputs, strict=True)
-    ]
+    maps = [output for output in outputs if len(output.shape) == 4]
+    weights_of = [Energy(name="energy")(maps[-1])] if pooling == "energy" and maps else []
+    pooled = [Pool(name=f"{POOL}{tap}")([output, *weights_of]) for tap, output in zip(names, outputs, strict=True)]
     concatenated = layers.Concatenate(dtype="float32", name="taps")(pooled) if len(pooled) > 1 else pooled[0]
-    model = keras.Model(image, concatenated, name=f"{name}_taps")
-    _freeze(features, finetune_from, loaded=weights != "none")
+    model = keras.Model(image, concatenated, name="taps" if name.startswith(HUB) else f"{name}_taps")
+    _freeze(parts, start, loaded=weights != "none")
+    if isinstance(features, HubFeatures):
+        features.hold_positions()
     return model
 
 
@@ -137,6 +136,18 @@ def tap_sizes(backbone: keras.Model) -> dict[str, int]:
     """Channels of each tap, in order; their sum is `D`."""
     pools = [layer for layer in backbone.layers if layer.name.startswith(POOL)]
     return {layer.name.removeprefix(POOL): int(layer.output.shape[-1]) for layer in pools}
+
+
+def energy_tap(backbone: keras.Model) -> str:
+    """The tap that the others are weighted by: the last one with positions; "" if they are averaged evenly."""
+    pools = [layer for layer in backbone.layers if isinstance(layer, Pool)]
+    weighted = [pool.name for pool in pools if len(pool.input) > 1 and len(pool.input[0].shape) == 4]
+    return weighted[-1].removeprefix(POOL) if weighted else ""
+
+
+def architecture_of(backbone: keras.Model) -> str:
+    """What a backbone of keras-hub computes, weights and taps aside; "" for those that their names tell of."""
+    return next((layer.architecture for layer in backbone.layers if isinstance(layer, HubFeatures)), "")
 
 
 def pooling_of(backbone: keras.Model) -> str:
@@ -189,7 +200,10 @@ class Energy(layers.Layer):
 
 @keras.saving.register_keras_serializable("tf_ssgn")
 class Pool(layers.Layer):
-    """Averages a feature map `[B, h, w, c]` over its positions, evenly or by weights `[B, h', w', 1]` after it."""
+    """Averages a feature map `[B, h, w, c]` over its positions, evenly or by weights `[B, h', w', 1]` after it.
+
+    A vector `[B, c]`, which has no positions, stays as it is.
+    """
 
     def __init__(self, **kwargs):
         # Averages run over many positions: float32 whatever the policy.
@@ -197,6 +211,8 @@ class Pool(layers.Layer):
 
     def call(self, inputs):
         features, *weights = inputs
+        if len(features.shape) == 2:
+            return features
         if not weights:
             return keras.ops.mean(features, axis=(1, 2))
         share = weights[0]
@@ -204,6 +220,21 @@ class Pool(layers.Layer):
             share = keras.ops.image.resize(share, features.shape[1:3], data_format="channels_last")
             share = share / keras.ops.sum(share, axis=(1, 2), keepdims=True)
         return keras.ops.sum(features * share, axis=(1, 2))
+
+
+def _application(
+    name: str, image_size: int, weights: str, taps: Sequence[str], finetune_from: str
+) -> tuple[keras.Model, Backbone]:
+    """A listed network, from prepared pixels to its taps."""
+    if name not in BACKBONES:
+        raise UserError(f"unknown backbone {name!r}; expected one of {', '.join(BACKBONES)}, or {HUB}PRESET")
+    spec = BACKBONES[name]
+    network = _network(name, spec, image_size, weights or ("package" if spec.package else "imagenet"))
+    names = [layer.name for layer in network.layers]
+    for tap in [*taps, *([finetune_from] if finetune_from not in ("", "all") else [])]:
+        if tap not in names:
+            raise UserError(f"backbone {name} has no layer {tap!r}; its last ones are {', '.join(names[-12:])}")
+    return keras.Model(network.input, [network.get_layer(tap).output for tap in taps or spec.taps], name=name), spec
 
 
 def _network(name: str, spec: Backbone, image_size: int, weights: str) -> keras.Model:
@@ -247,12 +278,14 @@ def _load(network: keras.Model, name: str, weights: str) -> None:
         raise UserError(f"{path} does not hold weights of {name} without its classifier: {reason}") from None
 
 
-def _freeze(features: keras.Model, finetune_from: str, loaded: bool) -> None:
+def _freeze(parts: Sequence[layers.Layer], finetune_from: str, loaded: bool) -> None:
     trainable = finetune_from == "all"
-    for layer in features.layers:
+    for layer in parts:
         trainable = trainable or layer.name == finetune_from
-        keep_statistics = loaded and isinstance(layer, layers.BatchNormalization)
-        layer.trainable = trainable and not keep_statistics
+        layer.trainable = trainable
+        for part in layer._flatten_layers():
+            if loaded and isinstance(part, layers.BatchNormalization):
+                part.trainable = False
 
 
 def _tiny(image_size: int) -> keras.Model:

@@ -14,6 +14,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import re
 import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -44,7 +45,7 @@ class FeatureCache:
 
     def __init__(self, folder: str | os.PathLike | None, backbone, name: str):
         from tf_ssgn.data.images.views import PREPROCESSING_VERSION
-        from tf_ssgn.models.backbones import pooling_of, tap_sizes, weights_hash
+        from tf_ssgn.models.backbones import architecture_of, energy_tap, pooling_of, tap_sizes, weights_hash
 
         self.backbone = backbone
         self.sizes = tap_sizes(backbone)
@@ -54,14 +55,15 @@ class FeatureCache:
         if folder is None:
             return
         pooling = pooling_of(backbone)
-        if pooling != "average":  # every tap is weighed by the last one
-            pooling += f" of {list(self.sizes)[-1]}"
-        key = [name, self.image_size, PREPROCESSING_VERSION, weights_hash(backbone), pooling]
+        if tap := energy_tap(backbone):
+            pooling += f" of {tap}"
+        key = [architecture_of(backbone) or name, self.image_size, PREPROCESSING_VERSION, weights_hash(backbone), pooling]
         dtypes = sorted({layer.compute_dtype for layer in backbone.layers})
         if dtypes != ["float32"]:
             key += dtypes  # the taps of a mixed precision are others
         digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
-        self.folder = Path(folder) / f"{name}-{self.image_size}-{digest}"
+        readable = re.sub(r"[^\w.]+", "-", Path(name).name)
+        self.folder = Path(folder) / f"{readable}-{self.image_size}-{digest}"
         self.folder.mkdir(parents=True, exist_ok=True)
         self._frozen = dtypes == ["float32"]
         self._name = self.folder.name

@@ -30,12 +30,14 @@ def fingerprint(backbone, ssgn, image_size: int, preprocessing: int, views: int,
 
     Equal for every export and every runtime of one run with the same numbers of views.
     """
-    from tf_ssgn.models.backbones import pooling_of, weights_hash
+    from tf_ssgn.models.backbones import architecture_of, pooling_of, weights_hash
 
     # Not all weights of `ssgn` are part of an embedding, but all are fixed once training is over.
     # Equal numbers of views are one number, as they were before there were two.
     both = views if views == photo_views else [views, photo_views]
     parts = [weights_hash(backbone), pooling_of(backbone), weights_hash(ssgn), image_size, preprocessing, both]
+    if architecture := architecture_of(backbone):  # two networks may have weights of the same shapes
+        parts.append(architecture)
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 

@@ -211,7 +211,7 @@ def untrained_features(run: Run, trainer: Trainer, images: Images) -> np.ndarray
     layer = standardise_layer(trainer, modality)
     mean, scale = (keras.ops.convert_to_numpy(weight.value) for weight in (layer.mean, layer.scale))
     if trainer.finetuned:
-        model = run.config.model
+        model = run.portable.model
         backbone = build_backbone(model.backbone, run.config.data.image_size, taps=model.taps, pooling=model.pooling)
         weights, statistics = _untrained_files(run)
         try:
@@ -282,6 +282,6 @@ def _validate(trainer: Trainer, trained: tuple[Images, Images], held_out: tuple[
 
 def restore_trainer(run: Run) -> Trainer:
     """The run's model with its best weights, on this machine: nothing outside the run folder is needed."""
-    trainer = build_trainer(run.config, run.semantics.of(run.classes), weights="none")
+    trainer = build_trainer(run.portable, run.semantics.of(run.classes), weights="none")
     load_weights(run, trainer)
     return trainer

@@ -6,6 +6,7 @@ resume, evaluate and export, on another machine too. `sketch_encoder.keras` and 
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import json
 import os
@@ -24,7 +25,10 @@ from tf_ssgn.common.cli import log
 from tf_ssgn.common.hashes import file_sha256
 from tf_ssgn.data.datasets.splits import Split
 from tf_ssgn.errors import DAMAGED_ARCHIVE, UserError, reason
+from tf_ssgn.models.hub_backbones import write_architecture
+from tf_ssgn.models.hub_presets import HUB
 
+ARCHITECTURE = "backbone"  # what a backbone of keras-hub is, in the form of its presets
 SELECT, REFIT, FINISHED = PHASES = ("select", "refit", "finished")
 # Of the values that a state holds (`callbacks.EpochEnd`), the types.
 STATE = {"epoch": int, "step": int, "best_epoch": int, "best": float, "weights": str, "items": str}
@@ -68,6 +72,14 @@ class Run:
         return self.split.all_seen
 
     @property
+    def portable(self) -> configuration.Config:
+        """The config, with a backbone of keras-hub taken from the run itself: its preset may not be at hand here."""
+        if not self.config.model.backbone.startswith(HUB):
+            return self.config
+        model = dataclasses.replace(self.config.model, backbone=f"{HUB}{self.path / ARCHITECTURE}")
+        return dataclasses.replace(self.config, model=model)
+
+    @property
     def state_file(self) -> Path:
         return self.path / "checkpoints" / "state.npz"
 
@@ -91,10 +103,11 @@ def locked(run: Run) -> Iterator[None]:
         yield
 
 
-def create_run(run: Run) -> None:
+def create_run(run: Run, backbone: Any) -> None:
     """Writes what does not change; `config.json` comes last and makes the folder a run."""
     try:
         run.path.mkdir(parents=True, exist_ok=True)
+        write_architecture(backbone, run.path / ARCHITECTURE)
         with writing(run.path / "semantics.npz") as temporary:
             np.savez(temporary, names=np.array(run.semantics.names), vectors=run.semantics.vectors)
         split = {key: getattr(run.split, key) for key in ("name", "seen", "unseen", "validation", "checksum", "notes")}
