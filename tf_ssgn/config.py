@@ -215,6 +215,14 @@ DROPPED: dict[str, tuple[Any, str]] = {
 # Fields of the model that came later, with the value that runs from before were made with.
 ADDED: dict[str, Any] = {"model.kept": 0, "model.told": False}
 
+
+def _dinov2(preset: str, classes: int) -> Config:
+    """The published benchmarks with features of the field of today; the class token stands beside the grids, as in
+    DINOv2's own linear evaluation."""
+    model = Model(backbone="hub:dinov2_small", weights="", taps=("stage10", "stage11", "stage12", "stage12.class"))
+    return Config(preset=preset, data=Data(validation_classes=classes), model=model)
+
+
 PRESETS: dict[str, typing.Callable[[], Config]] = {
     "demo": _demo,
     "everyday": _everyday,
@@ -222,6 +230,9 @@ PRESETS: dict[str, typing.Callable[[], Config]] = {
     "sketchy": lambda: _full("sketchy", 20),
     "tuberlin": lambda: _full("tuberlin", 30),
     "quickdraw": lambda: _full("quickdraw", 15),
+    "sketchy-dinov2": lambda: _dinov2("sketchy-dinov2", 20),
+    "tuberlin-dinov2": lambda: _dinov2("tuberlin-dinov2", 30),
+    "quickdraw-dinov2": lambda: _dinov2("quickdraw-dinov2", 15),
 }
 
 

@@ -141,7 +141,7 @@ def tap_sizes(backbone: keras.Model) -> dict[str, int]:
 def energy_tap(backbone: keras.Model) -> str:
     """The tap that the others are weighted by: the last one with positions; "" if they are averaged evenly."""
     pools = [layer for layer in backbone.layers if isinstance(layer, Pool)]
-    weighted = [pool.name for pool in pools if len(pool.input) > 1 and len(pool.input[0].shape) == 4]
+    weighted = [pool.name for pool in pools if isinstance(pool.input, list) and len(pool.input[0].shape) == 4]
     return weighted[-1].removeprefix(POOL) if weighted else ""
 
 

@@ -1,7 +1,7 @@
 """Taps of keras-hub's networks: levels of their pyramid, their blocks, and the tokens that stand for no place.
 
-A transformer's tap is its grid of patch tokens; the class token in front of it is `NAME.class`, the mean of the register
-tokens `NAME.registers`. Encoders that hold their blocks inside one layer are unrolled, so that each block is a
+A transformer's tap is its grid of patch tokens; the class token in front of it is `NAME.class`, the mean of the
+register tokens `NAME.registers`. Encoders that hold their blocks inside one layer are unrolled, so that each block is a
 layer `ENCODER_BLOCK` that can be tapped and fine-tuned from.
 """
 
@@ -29,7 +29,8 @@ OUTPUT = "output"  # of the whole network
 class HubFeatures(layers.Layer):
     """Pixels of 0..255 `[B, size, size, 3]` to a list of taps: maps `[B, h, w, c]` and vectors `[B, c]`.
 
-    It serialises what the network is and not how its layers are linked, which some of keras-hub's cannot be restored from.
+    It serialises what the network is and not how its layers are linked, from which some of keras-hub's cannot be
+    restored.
 
     Args:
         network: a `keras_hub.models.Backbone`, or its serialised form.
@@ -76,8 +77,8 @@ class HubFeatures(layers.Layer):
         return layer
 
     def hold_positions(self) -> None:
-        """Keeps DINOv2's position embeddings as they are: keras-hub 0.32 loses half of what training does to them, as it
-        saves them only if the sum of all changes is positive."""
+        """Keeps DINOv2's position embeddings as they are: keras-hub 0.32 saves trained ones only if the sum of all
+        changes is positive."""
         for layer in self.flat.layers:
             positions = getattr(layer, "interpolated_position_embeddings", None)
             if positions is not None:
@@ -107,7 +108,8 @@ def _tapped(network: Any, taps: tuple[str, ...], label: str) -> tuple[keras.Mode
     seen: dict[str, list[Any]] = {}
 
     def call(layer, *args, **kwargs):
-        blocks = _blocks(layer) if isinstance(layer, layers.Layer) and args and len(args[0].shape) == 3 else []
+        tokens = bool(args) and len(getattr(args[0], "shape", ())) == 3
+        blocks = _blocks(layer) if tokens and isinstance(layer, layers.Layer) else []
         try:
             outputs = layer.call(*args, **kwargs) if blocks else layer(*args, **kwargs)
         except ValueError:  # what DeiT's blocks return is no tensor
@@ -132,12 +134,22 @@ def _tapped(network: Any, taps: tuple[str, ...], label: str) -> tuple[keras.Mode
     last = ", ".join([*list(pyramid), *[layer.name for layer in flat.layers if layer.name in found][-12:], OUTPUT])
     side = patch_side(network)
     patches = network.inputs[0].shape[1] // side if side else 0
-    outputs = [_tap(found, name, patches, label, last) for name in names]
+    counts = _counts(flat, found)
+    outputs = [_tap(found, counts, name, patches, label, last) for name in names]
     starts = {name: found[name]._keras_history.operation.name for name in pyramid}
     return keras.Model(flat.inputs[0], outputs, name="flat"), names, starts
 
 
-def _tap(found: dict[str, Any], name: str, patches: int, label: str, last: str) -> Any:
+def _counts(flat: keras.Model, found: dict[str, Any]) -> dict[str, int]:
+    """How many tokens each tensor `[B, n, c]` has, by computing them once: SigLIP's declare one more than they are."""
+    tokens = {name: tensor for name, tensor in found.items() if len(tensor.shape) == 3}
+    if not tokens:
+        return {}
+    outputs = keras.Model(flat.inputs[0], [flat.inputs[0], *tokens.values()])(ops.zeros((1, *flat.inputs[0].shape[1:])))
+    return {name: int(output.shape[1]) for name, output in zip(tokens, outputs[1:], strict=True)}
+
+
+def _tap(found: dict[str, Any], counts: dict[str, int], name: str, patches: int, label: str, last: str) -> Any:
     """The tensor of one tap: a map, a vector, or of tokens `[B, n, c]` their grid or what stands in front of it."""
     layer, part = name, ""
     if name not in found and name.endswith((CLASS, REGISTERS)):
@@ -149,7 +161,7 @@ def _tap(found: dict[str, Any], name: str, patches: int, label: str, last: str) 
         return tensor
     if len(tensor.shape) != 3:
         raise UserError(f"{label}: the layer {layer} is {tuple(tensor.shape)}, expected a map, tokens or a vector")
-    count, width = tensor.shape[1:]
+    count, width = counts[layer], tensor.shape[-1]
     # Windowed transformers merge patches on the way and have no tokens besides them.
     side = patches if count >= patches**2 else math.isqrt(count)
     front = count - side**2

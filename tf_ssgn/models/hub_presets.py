@@ -1,4 +1,4 @@
-"""Presets of keras-hub: a name of its registry, `hf://USER/NAME`, `kaggle://...`, or a folder that `save_to_preset` wrote.
+"""Presets of keras-hub: a name of its registry, `hf://...`, `kaggle://...`, or a folder that `save_to_preset` wrote.
 
 What is taken from one is the image tower with its weights, and the numbers of its image converter. The presets of
 language models, detectors and generators are refused before their weights are downloaded.
@@ -42,8 +42,8 @@ def open_preset(name: str, image_size: int, with_weights: bool) -> Preset:
     """The preset `hub:NAME`, for images of `image_size`.
 
     Raises:
-        UserError: keras-hub is not installed, the preset is unknown, cannot be downloaded, holds no image network, or its
-            weights do not fit this size.
+        UserError: keras-hub is not installed, the preset is unknown, cannot be downloaded, holds no image network, or
+            its weights do not fit this size.
     """
     import_keras_hub(name)
     from keras_hub.layers import ImageConverter
@@ -83,7 +83,7 @@ def open_preset(name: str, image_size: int, with_weights: bool) -> Preset:
         converter = loader.load_image_converter(converter_class)
     except Exception as error:
         raise UserError(
-            f"{name} brings no image converter ({reason(error)}), so nobody knows how it wants its pixels; add one with "
+            f"{name} brings no image converter ({reason(error)}), so nobody knows how it wants its pixels; add one by "
             "keras_hub.layers.ImageConverter(...).save_to_preset(FOLDER)"
         ) from None
     return Preset(_settled(network, image_size), *_numbers(name, converter, ImageConverter))
@@ -125,7 +125,8 @@ def _check_name(name: str, preset: str) -> None:
     near = difflib.get_close_matches(preset, known, n=3)
     hint = f"did you mean {', '.join(near)}?" if near else "docs/presets.md lists some"
     raise UserError(
-        f"unknown preset {name}; expected a name of keras-hub, hf://USER/NAME or a folder that save_to_preset wrote; {hint}"
+        f"unknown preset {name}; expected a name of keras-hub, hf://USER/NAME or a folder that save_to_preset wrote; "
+        f"{hint}"
     )
 
 
@@ -133,8 +134,8 @@ def _unread(name: str, preset: str, error: Exception) -> str:
     if Path(preset).is_dir():
         return f"{name} is no preset ({reason(error)}); expected a folder that save_to_preset wrote"
     return (
-        f"{name} could not be downloaded ({reason(error)}); check the network and the name, or name a local folder that "
-        "save_to_preset wrote"
+        f"{name} could not be downloaded ({reason(error)}); check the network and the name, or name a local folder "
+        "that save_to_preset wrote"
     )
 
 

@@ -57,7 +57,8 @@ class FeatureCache:
         pooling = pooling_of(backbone)
         if tap := energy_tap(backbone):
             pooling += f" of {tap}"
-        key = [architecture_of(backbone) or name, self.image_size, PREPROCESSING_VERSION, weights_hash(backbone), pooling]
+        what = architecture_of(backbone) or name
+        key = [what, self.image_size, PREPROCESSING_VERSION, weights_hash(backbone), pooling]
         dtypes = sorted({layer.compute_dtype for layer in backbone.layers})
         if dtypes != ["float32"]:
             key += dtypes  # the taps of a mixed precision are others
