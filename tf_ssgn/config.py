@@ -25,6 +25,7 @@ def _option(
 
 
 MODEL = "everyday"  # shipped with the package; where a command takes a model and none is given, it is this one
+HUB = "hub:"  # before the name of a preset of keras-hub, where a backbone is named
 LEADING_FAMILY = "sem_pcyc"  # whose figures stand where there is room for one family, and which validation uses
 
 
@@ -61,7 +62,7 @@ class Model:
             *("efficientnet_lite0", "efficientnet_lite2", "vgg16", "mobilenet_v1", "mobilenet_v2"),
             *("efficientnet_v2_b0", "convnext_tiny", "tiny"),
         ),
-        prefix="hub:",
+        prefix=HUB,
     )
     weights: str = _option(
         "",

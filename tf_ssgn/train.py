@@ -22,7 +22,7 @@ from tf_ssgn import config as configuration
 from tf_ssgn.common import cli
 from tf_ssgn.common.atomic import LEFTOVER
 from tf_ssgn.common.vectors import unit
-from tf_ssgn.config import PRESETS, Config
+from tf_ssgn.config import HUB, PRESETS, Config
 from tf_ssgn.errors import UserError
 
 if TYPE_CHECKING:
@@ -218,8 +218,6 @@ def _vectors_of(data: str, config: Config) -> str:
 
 def _backbone_of(config: Config) -> str:
     """A preset in a folder by its absolute path, so that a run resumes from anywhere."""
-    from tf_ssgn.models.hub_presets import HUB
-
     name = config.model.backbone
     folder = name.removeprefix(HUB)
     return HUB + os.path.abspath(folder) if name.startswith(HUB) and os.path.isdir(folder) else name

@@ -18,9 +18,9 @@ from typing import Any
 import keras
 
 from tf_ssgn.common.atomic import write_json
+from tf_ssgn.config import HUB
 from tf_ssgn.errors import UserError, reason
 
-HUB = "hub:"
 SCHEMES = ("hf", "kaggle")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tf_ssgn.common.cli import log, prepare_tensorflow
-from tf_ssgn.config import MODEL
+from tf_ssgn.config import HUB, MODEL
 from tf_ssgn.errors import UserError
 from tf_ssgn.runtime.shipped import is_shipped, open_shipped, resolve
 
@@ -93,7 +93,7 @@ def _card(run: Run, views: int, photo_views: int, fingerprint: str) -> dict[str,
         "evaluation_views": run.config.evaluation.views,
         "evaluation_photo_views": run.config.evaluation.photo_views,
         "image_size": run.config.data.image_size,
-        "backbone": run.config.model.backbone,
+        "backbone": _without_place(run.config.model.backbone),
         "weights": Path(run.config.model.weights).name,
         "seen": list(run.classes),
         "split": run.split.name,
@@ -101,6 +101,11 @@ def _card(run: Run, views: int, photo_views: int, fingerprint: str) -> dict[str,
         "seed": run.config.training.seed,
         "versions": run.versions,
     }
+
+
+def _without_place(backbone: str) -> str:
+    """A card goes to others, whom the folder of a preset does not concern."""
+    return f"{HUB}{Path(backbone).name}" if backbone.startswith(f"{HUB}/") else backbone
 
 
 def _need_tensorflow() -> None:

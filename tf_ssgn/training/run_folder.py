@@ -25,8 +25,6 @@ from tf_ssgn.common.cli import log
 from tf_ssgn.common.hashes import file_sha256
 from tf_ssgn.data.datasets.splits import Split
 from tf_ssgn.errors import DAMAGED_ARCHIVE, UserError, reason
-from tf_ssgn.models.hub_backbones import write_architecture
-from tf_ssgn.models.hub_presets import HUB
 
 ARCHITECTURE = "backbone"  # what a backbone of keras-hub is, in the form of its presets
 SELECT, REFIT, FINISHED = PHASES = ("select", "refit", "finished")
@@ -74,9 +72,9 @@ class Run:
     @property
     def portable(self) -> configuration.Config:
         """The config, with a backbone of keras-hub taken from the run itself: its preset may not be at hand here."""
-        if not self.config.model.backbone.startswith(HUB):
+        if not self.config.model.backbone.startswith(configuration.HUB):
             return self.config
-        model = dataclasses.replace(self.config.model, backbone=f"{HUB}{self.path / ARCHITECTURE}")
+        model = dataclasses.replace(self.config.model, backbone=f"{configuration.HUB}{self.path / ARCHITECTURE}")
         return dataclasses.replace(self.config, model=model)
 
     @property
@@ -105,6 +103,8 @@ def locked(run: Run) -> Iterator[None]:
 
 def create_run(run: Run, backbone: Any) -> None:
     """Writes what does not change; `config.json` comes last and makes the folder a run."""
+    from tf_ssgn.models.hub_backbones import write_architecture
+
     try:
         run.path.mkdir(parents=True, exist_ok=True)
         write_architecture(backbone, run.path / ARCHITECTURE)
