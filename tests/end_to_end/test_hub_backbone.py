@@ -30,9 +30,7 @@ def trained(drawn, tiny_config, tmp_path_factory):
     """Run folder and exported models; the preset is gone."""
     folder = tmp_path_factory.mktemp("hub")
     name = save_preset("dinov2", folder / "preset")
-    model = dataclasses.replace(
-        tiny_config.model, backbone=name, weights="", taps=("stage1", "stage2", "stage2.class"), contours=0.2
-    )
+    model = dataclasses.replace(tiny_config.model, backbone=name, weights="", taps=("stage1", "stage2", "stage2.class"))
     training = dataclasses.replace(tiny_config.training, epochs=1)
     config = dataclasses.replace(tiny_config, model=model, training=training)
     train(config, str(drawn), None, str(folder / "run"), str(folder / "cache"))
