@@ -114,7 +114,7 @@ def test_the_gallery_belongs_to_the_folders_whatever_way_they_are_named(photos, 
     ("words", "said"),
     [
         (["nowhere"], "no folder"),
-        (["EMPTY"], "no photos (PNG, JPEG, WebP, BMP, GIF) below"),
+        (["EMPTY"], "no photos (PNG, JPEG, WebP, BMP, GIF, TIFF, AVIF) below"),
         (["FILE"], "is a file; expected a folder"),
         (["PHOTOS", "--sketch", "nowhere.png"], "--sketch: there is no file nowhere.png"),
         (["PHOTOS", "--sketch", "BAD"], "bad.png"),

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from tf_ssgn.common import cli
 from tf_ssgn.config import MODEL
+from tf_ssgn.data.folders import READ
 from tf_ssgn.errors import UserError
 from tf_ssgn.settings import SERVING
 
@@ -56,7 +57,7 @@ def main(argv: list[str] | None = None) -> int | None:
     first = growth.look(args.folders)
     if not first.found:
         unread = "".join(f"; {problem.path!a}: {problem.reason}" for problem in first.problems[:1])
-        raise UserError(f"no photos (PNG, JPEG, WebP, BMP, GIF) below {', '.join(map(ascii, args.folders))}{unread}")
+        raise UserError(f"no photos ({READ}) below {', '.join(map(ascii, args.folders))}{unread}")
     args.model = str(resolve(args.model))
     model = None if args.to or fingerprint_of(args.model) else _load(args.model)  # a run's is known once it is loaded
     fingerprint = model.fingerprint if model else fingerprint_of(args.model)

@@ -15,6 +15,7 @@ EXTENSIONS = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff"),
     *(".avif", ".heic", ".heif", ".hif"),
 )
+READ = "PNG, JPEG, WebP, BMP, GIF, TIFF, AVIF"  # what error messages call photos; HEIC is an extra
 _FTYP = (b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"mif1")
 
 _HEAD = 16  # bytes; all that a format's mark takes

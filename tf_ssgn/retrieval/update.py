@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 
 from tf_ssgn.common.progress import Progress
+from tf_ssgn.data.folders import READ
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.embedding import Embedder, embed_images, item_of, read_ahead
 from tf_ssgn.retrieval.files import Found, Walk, to_text, walk
@@ -52,7 +53,7 @@ def build(
     table = read(metadata) if metadata else None
     found = found or walk(folders, exclude=exclude)
     if not found.found:
-        raise UserError(f"no photos (PNG, JPEG, WebP, BMP, GIF) below {', '.join(to_text(str(f)) for f in folders)}")
+        raise UserError(f"no photos ({READ}) below {', '.join(to_text(str(f)) for f in folders)}")
     with writer.change(model, table.digest if table else "", found) as change:
         report = last(steps(change, found, model, table, remove=True))
         report.resumed, report.unchanged = report.resumed + report.unchanged, 0  # what an earlier call had embedded

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from tf_ssgn.common.cli import log
 from tf_ssgn.common.progress import Progress
+from tf_ssgn.data.folders import READ
 from tf_ssgn.errors import UserError, reason
 from tf_ssgn.scale import places, worker
 from tf_ssgn.scale.card import Card
@@ -238,7 +239,7 @@ def _run(
         if not plan.parts and not plan.gone:
             places.remove(dataset.at(RUNS, run))
             if current is None:
-                raise UserError(f"no photos (PNG, JPEG, WebP, BMP, GIF) in {', '.join(map(places.shown, given))}")
+                raise UserError(f"no photos ({READ}) in {', '.join(map(places.shown, given))}")
             return BulkReport(current["count"], current["rows_bad"], base, unchanged=current["count"], skipped=problems)
         places.write_whole(dataset.at(RUNS, run, "run.json"), json.dumps(state, ensure_ascii=False).encode())
     job = _with(job, run=state["run"], base=base)

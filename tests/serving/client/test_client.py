@@ -262,3 +262,15 @@ def test_labels_are_the_gallerys_own(model, tmp_path) -> None:
     with Server(service, port=0) as server, Client(server.address) as client:
         hits = client.search(tiny.drawing(0), k=2)
     assert {hit.id: hit.label for hit in hits} == {"photo/folder/0.png": "a cat", "photo/folder/1.png": "folder"}
+
+
+@pytest.mark.parametrize("mode,top", [("I;16", 65535), ("I", 65535), ("F", 1.0)])
+def test_deep_greys_are_scaled_and_not_clipped(mode: str, top: float) -> None:
+    from tf_ssgn.serving.client.pictures import image_bytes
+
+    grey = np.asarray(picture(3).convert("L"), np.float64)
+    kinds = {"I;16": np.uint16, "I": np.int32, "F": np.float32}
+    deep = Image.fromarray((grey / 255 * top).astype(kinds[mode]))
+    assert deep.mode == mode
+    sent = np.asarray(Image.open(io.BytesIO(image_bytes(deep))).convert("L"), np.float64)
+    assert np.abs(sent - grey).max() <= 1

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tf_ssgn.common.status import MEANING, Status
+from tf_ssgn.data.images.picture import flattened
 from tf_ssgn.errors import UserError
 from tf_ssgn.settings import QUERY_LIMITS
 
@@ -79,11 +80,6 @@ def _from_array(array: np.ndarray) -> Any:
 
 
 def _png(image: Any) -> bytes:
-    from PIL import ImageOps
-
-    image = ImageOps.exif_transpose(image)
-    if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"):
-        image = image.convert("RGB")
     buffer = io.BytesIO()
-    image.save(buffer, "PNG")
+    flattened(image, paper=False).save(buffer, "PNG")
     return buffer.getvalue()
