@@ -45,6 +45,8 @@ class Raster:
 
 RASTER = Raster()
 
+QUERY_RASTER = Raster()  # of the strokes that the page searches with: as those were drawn that the models learn from
+
 
 @dataclass(frozen=True)
 class SvgLimits:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import threading
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from tf_ssgn.retrieval.folder.rows import Rows
 from tf_ssgn.serving.core.faults import not_found
 from tf_ssgn.serving.core.service import Service, Target
+from tf_ssgn.settings import QUERY_RASTER
 
 LABELS = 1000  # different ones that are listed; a gallery with more gets a field to type one into
 VALUES = 100  # the same of a column of the users' tables
@@ -40,6 +42,7 @@ class Overview:
                 "seen": [str(name) for name in card.get("seen") or ()],
             },
             "gallery": gallery,
+            "raster": dataclasses.asdict(QUERY_RASTER),
             "limits": {"k": service.settings.k, "bytes": service.settings.message_bytes},
             "writable": writable and gallery is not None,
         }

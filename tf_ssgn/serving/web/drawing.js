@@ -28,18 +28,20 @@ export class Drawing {
 /** The width of the line at a pressure; a mouse has 0.5. */
 export const widthAt = (stroke, pressure) => stroke.width * (0.4 + 1.2 * pressure);
 
-export function drawStroke(context, stroke, from = 0) {
+/** `width` in place of the stroke's own, whatever the pressure. */
+export function drawStroke(context, stroke, from = 0, width = null, ink = "#111") {
   const points = stroke.points;
-  context.strokeStyle = stroke.erase ? "#fff" : "#111";
+  const wide = (pressure) => width ?? widthAt(stroke, pressure);
+  context.strokeStyle = stroke.erase ? "#fff" : ink;
   context.fillStyle = context.strokeStyle;
   context.lineCap = context.lineJoin = "round";
   if (points.length === 3) {
     context.beginPath();
-    context.arc(points[0], points[1], widthAt(stroke, points[2]) / 2, 0, 7);
+    context.arc(points[0], points[1], wide(points[2]) / 2, 0, 7);
     context.fill();
   }
   for (let i = Math.max(from, 3); i < points.length; i += 3) { // each piece has the width of its own pressure
-    context.lineWidth = widthAt(stroke, points[i + 2]);
+    context.lineWidth = wide(points[i + 2]);
     context.beginPath();
     context.moveTo(points[i - 3], points[i - 2]);
     context.lineTo(points[i], points[i + 1]);
@@ -65,6 +67,59 @@ export function toCanvas(items, side) {
   canvas.width = canvas.height = side;
   render(canvas.getContext("2d"), items);
   return canvas;
+}
+
+/** Strokes as the model likes them best, whatever they look like on the screen: thin black lines without pressure that
+ * fill `{size, line_width, padding}` in pixels; the same as `render` in tf_ssgn/data/strokes/raster.py. What was rubbed out
+ * does not count for the size. */
+export function asQuery(strokes, raster) {
+  const canvas = document.createElement("canvas");
+  canvas.width = canvas.height = raster.size;
+  const context = canvas.getContext("2d");
+  context.fillStyle = "#fff";
+  context.fillRect(0, 0, raster.size, raster.size);
+  const [left, top, right, bottom] = extent(strokes);
+  const scale = (raster.size - 2 * raster.padding) / (Math.max(right - left, bottom - top) || 1);
+  context.setTransform(scale, 0, 0, scale, raster.size / 2 - scale * (left + right) / 2, raster.size / 2 - scale * (top + bottom) / 2);
+  for (const stroke of strokes) drawStroke(context, stroke, 0, stroke.erase ? null : raster.line_width / scale, "#000");
+  return canvas;
+}
+
+/** Left, top, right and bottom of the lines that are left. */
+function extent(strokes) {
+  const kept = strokes.filter((stroke) => !stroke.erase);
+  if (kept.length < strokes.length) {
+    const inked = inkOf(toCanvas(strokes, INK_SIDE));
+    if (inked) return inked;
+  }
+  const box = [Infinity, Infinity, -Infinity, -Infinity];
+  for (const { points } of kept) {
+    for (let i = 0; i < points.length; i += 3) {
+      box[0] = Math.min(box[0], points[i]);
+      box[1] = Math.min(box[1], points[i + 1]);
+      box[2] = Math.max(box[2], points[i]);
+      box[3] = Math.max(box[3], points[i + 1]);
+    }
+  }
+  return box[0] === Infinity ? [0, 0, SIDE, SIDE] : box;
+}
+
+const INK_SIDE = 250; // pixels that rubbed-out drawings are looked at with
+
+/** The box around what is dark on a canvas, in units of the paper; null where nothing is. */
+function inkOf(canvas) {
+  const side = canvas.width;
+  const { data } = canvas.getContext("2d").getImageData(0, 0, side, side);
+  const box = [side, side, -1, -1];
+  for (let place = 0; place < side * side; place += 1) {
+    if (data[4 * place] > 127) continue;
+    const [x, y] = [place % side, Math.floor(place / side)];
+    box[0] = Math.min(box[0], x);
+    box[1] = Math.min(box[1], y);
+    box[2] = Math.max(box[2], x + 1);
+    box[3] = Math.max(box[3], y + 1);
+  }
+  return box[2] < 0 ? null : box.map((value) => value * SIDE / side);
 }
 
 /** The drawing as SVG text. Pictures are left out: they are no lines. */

@@ -3,9 +3,12 @@ import { element } from "./hits.js";
 
 const COUNTS = [12, 24, 48, 96, 200];
 
+export const USUAL = 24; // photos
+
 export class Filters {
   #values = {}; // column -> value
-  k = 24;
+  #most = Infinity;
+  k = USUAL;
 
   constructor(form, changed) {
     this.form = form;
@@ -21,15 +24,15 @@ export class Filters {
 
   set(values, k) {
     this.#values = { ...values };
-    if (k) this.k = k;
+    this.k = Math.min(k || USUAL, this.#most);
     this.#show();
   }
 
   /** Makes the fields from what the server says of its gallery. */
   offer(about) {
-    const most = about.limits.k;
-    const counts = [...new Set([...COUNTS, this.k])].filter((count) => count <= most).sort((a, b) => a - b);
-    this.k = Math.min(this.k, most);
+    this.#most = about.limits.k;
+    this.k = Math.min(this.k, this.#most);
+    const counts = COUNTS.filter((count) => count <= this.#most);
     this.count.replaceChildren(...counts.map((count) => new Option(String(count), String(count))));
     for (const old of this.form.querySelectorAll(".column")) old.remove();
     const { labels, columns } = about.gallery ?? { labels: [], columns: {} };
@@ -74,6 +77,10 @@ export class Filters {
   }
 
   #show() {
+    const places = [...this.count.options];
+    if (places.length && !places.some((one) => Number(one.value) === this.k)) { // a link may ask for any number
+      this.count.add(new Option(String(this.k), String(this.k)), places.find((one) => Number(one.value) > this.k) ?? null);
+    }
     this.count.value = String(this.k);
     for (const field of this.form.querySelectorAll("[data-column]")) {
       const value = this.#values[field.dataset.column];

@@ -1,9 +1,9 @@
 // Puts the page together: what was drawn becomes a question, what was answered becomes the grid.
 import { call, tokens } from "./api.js";
-import { Drawing, toCanvas, toSvg } from "./drawing.js";
+import { Drawing, asQuery, toCanvas, toSvg } from "./drawing.js";
 import { offerExamples } from "./offer.js";
 import { Explanation } from "./explain.js";
-import { Filters } from "./filters.js";
+import { Filters, USUAL } from "./filters.js";
 import { Hits } from "./hits.js";
 import { bindKeys } from "./keys.js";
 import { fromHash, toHash } from "./link.js";
@@ -16,7 +16,7 @@ import { Search } from "./search.js";
 import { addressOf, show } from "./thumbs.js";
 import { askForToken } from "./token.js";
 
-const SENT = 384; // pixels of the drawing that is searched with
+const SENT = 384; // pixels of a drawing with a picture in it that is searched with
 const GROWS = 2000; // milliseconds between two looks at a gallery that is growing
 const $ = (id) => document.getElementById(id);
 
@@ -46,8 +46,9 @@ const busy = (so) => hits.root.setAttribute("aria-busy", String(so));
 function source() {
   if (liked) return { id: liked.id };
   if (picture?.photo) return { image: base64(picture.photo, "image/jpeg"), kind: "photo" };
-  if (drawing.blank && !pad.busy) return null;
-  return { image: base64(toCanvas(pad.items, SENT), "image/png") };
+  if (!about || drawing.blank && !pad.busy) return null; // `begin` asks again once it is known how to ask
+  const asked = drawing.hasPicture ? toCanvas(pad.items, SENT) : asQuery(pad.items, about.raster);
+  return { image: base64(asked, "image/png") };
 }
 
 const base64 = (canvas, type) => canvas.toDataURL(type, 0.9).split(",", 2)[1];
@@ -271,7 +272,7 @@ let remembered = "";
 
 /** Keeps the query in the address, so that it can be shared and reloaded; `step` makes it one for the Back button. */
 async function remember(step = false) {
-  const k = filters.k === 24 ? 0 : filters.k;
+  const k = filters.k === USUAL ? 0 : filters.k;
   const hash = await toHash({
     strokes: drawing.hasPicture ? [] : drawing.strokes, photo: liked?.id, k, filters: filters.values,
   });

@@ -1,8 +1,7 @@
 // Photos of the gallery as pictures on the page. Where reading takes a token, an <img> cannot send it; those are fetched.
-import { headers, tokens } from "./api.js";
+import { at, headers, tokens } from "./api.js";
 
 const LONGEST_WAIT = 16; // seconds until a refused photo is asked for again for the last time
-const blobs = new WeakMap(); // img -> its object URL
 const seen = "IntersectionObserver" in window ? new IntersectionObserver((entries) => {
   for (const { isIntersecting, target } of entries) {
     if (isIntersecting) {
@@ -21,7 +20,7 @@ export function addressOf(id) {
 
 /** Shows the photo at an address of the API, once it comes into view; a frame with words where it cannot be read. */
 export function show(img, address, side) {
-  const url = `${address}?side=${side}`;
+  const url = at(`${address}?side=${side}`);
   if (img.dataset.url === url) return;
   img.dataset.url = url;
   img.parentElement?.classList.remove("missing");
@@ -50,9 +49,9 @@ async function load(img, wait = 1) {
       URL.revokeObjectURL(blob);
       return;
     }
-    if (blobs.has(img)) URL.revokeObjectURL(blobs.get(img));
-    blobs.set(img, blob);
     img.src = blob;
+    await img.decode().catch(() => {}); // shown, damaged or replaced: the address is needed no more
+    URL.revokeObjectURL(blob);
   } catch {
     if (img.dataset.url === url) img.onerror();
   }
