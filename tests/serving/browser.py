@@ -40,7 +40,9 @@ def chromium() -> Iterator[Any]:
 class Site:
     """A gallery behind a gateway, which sees changes of the gallery as a reloading server does."""
 
-    def __init__(self, model: Any, folder: Path, access: Access | None = None, uploads: Path | None = None):
+    def __init__(
+        self, model: Any, folder: Path, access: Access | None = None, uploads: Path | None = None, root_path: str = ""
+    ):
         from tf_ssgn.retrieval.folder.gallery import Gallery
 
         self.model, self.folder = model, folder
@@ -49,14 +51,15 @@ class Site:
         self.open()
         self._made = lambda port: Gateway(
             self.service, ("127.0.0.1", port), access or Access(), Uploads(folder, uploads), self.open,
-            frozenset({"127.0.0.1"}),
+            frozenset({"127.0.0.1"}), root_path=root_path,
         )  # fmt: skip
+        self.root_path = root_path
         self.gateway = self._made(0)
         self.port = self.gateway.port
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/"
+        return f"http://127.0.0.1:{self.port}{self.root_path}/"
 
     def stop(self) -> None:
         self.gateway.stop()

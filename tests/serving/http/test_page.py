@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import json
@@ -10,7 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.serving import browser as tools
 from tests.serving import serving_tiny as tiny
@@ -21,7 +24,9 @@ if tools.executable() is None:
     pytest.skip("no Chromium on this machine", allow_module_level=True)
 
 import tf_ssgn
+from tf_ssgn.data.strokes.raster import Drawing, render
 from tf_ssgn.serving.core.access import Access
+from tf_ssgn.settings import QUERY_RASTER
 
 
 @pytest.fixture(scope="module")
@@ -366,3 +371,32 @@ def test_a_gallery_that_grows_is_counted_and_asked_again(page: Any, site: tools.
         tools.until(page, "!document.querySelector('#about').textContent.includes('so far')")
     finally:
         site.service.expected = None
+
+
+@pytest.mark.parametrize("name", ["umbrella", "giraffe"])
+def test_what_is_searched_with_is_drawn_as_the_models_drawings_are(page: Any, name: str) -> None:
+    """Whatever the lines look like on the screen: what the page sends is what `raster.render` makes of the strokes."""
+    with page.expect_request("**/api/search") as asked:
+        example(page, name)
+    image = json.loads(asked.value.post_data)["image"]
+    sent = np.asarray(Image.open(io.BytesIO(base64.b64decode(image))).convert("L"), float)
+    strokes = tuple(np.array(stroke, float) for stroke in tools.examples()[name])
+    expected = np.asarray(render(Drawing(name, name, strokes), QUERY_RASTER), float)
+    assert sent.shape == expected.shape
+    assert np.abs(sent - expected).mean() < 4 and (np.abs(sent - expected) > 128).mean() < 0.002
+
+
+def test_the_page_works_below_the_path_of_a_proxy(chrome: Any, chain: Any, site: tools.Site) -> None:
+    below = tools.Site(site.model, chain.gallery, root_path="/my/photos")
+    page, complaints = tools.watched(chrome)
+    try:
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(below.url)
+        tools.until(page, "document.querySelector('#about').textContent")
+        assert example(page)
+        tools.until(page, "[...document.querySelectorAll('#hits img')].some((img) => img.naturalWidth)")
+        assert all("/my/photos/" in url for url in asked if url.startswith("http")) and not complaints
+    finally:
+        page.context.close()
+        below.stop()

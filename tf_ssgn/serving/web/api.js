@@ -27,12 +27,15 @@ export function headers(scope) {
   return token ? { Authorization: `Bearer ${token}` } : {};
 }
 
+/** A path of the server where this page lies: a proxy may put all of it below a path of its own. */
+export const at = (path) => new URL(`.${path}`, document.baseURI).href;
+
 export async function call(method, path, { body, signal, scope = "search", type } = {}) {
   let reply;
   try {
     const json = body !== undefined && !(body instanceof Blob);
     const kind = json ? { "Content-Type": "application/json" } : type ? { "Content-Type": type } : {};
-    reply = await fetch(path, {
+    reply = await fetch(at(path), {
       method, signal, body: json ? JSON.stringify(body) : body, headers: { ...headers(scope), ...kind },
     });
     if (reply.status === 204) return null;
