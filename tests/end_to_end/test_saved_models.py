@@ -112,7 +112,7 @@ def test_views_are_another_model(chain, sketches, tmp_path):
     model = tf_ssgn.load(tmp_path / "m")
     assert model.views == 2
     assert model.fingerprint != plain.fingerprint
-    assert (written["embed"] / "README.md").read_text().count("2 extra views") == 1
+    assert (written["embed"] / "README.md").read_text().count(": 2 of a sketch, 2 of a photo") == 1
     cosine = float(model.embed_sketch(sketches[0]) @ plain.embed_sketch(sketches[0]))
     assert 0.5 < cosine < 0.99999
     np.testing.assert_allclose(

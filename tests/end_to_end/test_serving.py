@@ -91,19 +91,16 @@ def test_transparent_and_huge_drawings(address, tmp_path, command):
     assert (done.returncode, "status 4" in done.stderr) == (2, True), done.stderr
 
 
-def test_the_lines_of_the_readme_run(address, chain, capsys):
-    """As they are written, with the folders and the server of this test."""
+def test_the_lines_of_the_readme_run(chain, capsys):
+    """As they are written, with the folders of this test."""
     text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    section = text[text.index("## In Python") : text.index("Metrics alone")]
+    section = text[text.index("## In Python") : text.index("Published mAP")]
     code = textwrap.dedent("\n".join(line for line in section.splitlines() if line.startswith("    ") or not line))
     sketch = sorted((chain.data / "sketch/giraffe").iterdir())[0]
-    for written, here in (
-        ("saved_models/s21", chain.models), ("galleries/s21", chain.gallery), ("giraffe.png", sketch),
-        ("localhost:8500", address),
-    ):  # fmt: skip
-        assert written in code
-        code = code.replace(written, str(here))
-    values: dict = {}
+    for written, here in (("everyday", chain.models), ("galleries/mine", chain.gallery), ("giraffe.png", sketch)):
+        assert f'"{written}"' in code
+        code = code.replace(f'"{written}"', repr(str(here)))
+    values: dict = {"queries": np.eye(3), "query_labels": [0, 1, 2], "photos": np.eye(3), "photo_labels": [0, 1, 2]}
     exec(compile(code, "README.md", "exec"), values)
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == 10 and len(values["hits"]) == 10
