@@ -245,15 +245,15 @@ def preset(name: str) -> Config:
 
 def fields(config: Any, prefix: str = "") -> dict[str, tuple[Any, dataclasses.Field, Any]]:
     """`{"model.backbone": (type, field, value)}` of every leaf of a config."""
-    found: dict[str, tuple[Any, dataclasses.Field, Any]] = {}
+    all_fields: dict[str, tuple[Any, dataclasses.Field, Any]] = {}
     hints = typing.get_type_hints(type(config))
     for item in dataclasses.fields(config):
         value = getattr(config, item.name)
         if dataclasses.is_dataclass(value):
-            found |= fields(value, f"{prefix}{item.name}.")
+            all_fields |= fields(value, f"{prefix}{item.name}.")
         else:
-            found[prefix + item.name] = (hints[item.name], item, value)
-    return found
+            all_fields[prefix + item.name] = (hints[item.name], item, value)
+    return all_fields
 
 
 def override(config: Config, values: dict[str, Any]) -> Config:
@@ -348,20 +348,20 @@ def from_dict(values: dict[str, Any]) -> Config:
     walk(values, "")
     flat = {name: value for name, value in flat.items() if name not in DROPPED}
     flat = ADDED | flat
-    made = override(preset(flat.get("preset", Config.preset)), flat)
-    lacking = [name for name in fields(made) if name.startswith("model.") and name not in flat]
+    config = override(preset(flat.get("preset", Config.preset)), flat)
+    lacking = [name for name in fields(config) if name.startswith("model.") and name not in flat]
     if lacking:
         raise UserError(
             f"received a config without {', '.join(lacking)}, expected all fields of the model; it comes from another "
             "version of tf_ssgn: use that one, or train again"
         )
-    return made
+    return config
 
 
 def dropped(values: dict[str, Any]) -> dict[str, Any]:
     """The dropped fields of a `to_dict` of an earlier version that had another value than their default."""
-    found = {name: values.get(name.split(".")[0], {}).get(name.split(".")[1], DROPPED[name][0]) for name in DROPPED}
-    return {name: value for name, value in found.items() if value != DROPPED[name][0]}
+    earlier = {name: values.get(name.split(".")[0], {}).get(name.split(".")[1], DROPPED[name][0]) for name in DROPPED}
+    return {name: value for name, value in earlier.items() if value != DROPPED[name][0]}
 
 
 def differences(ours: Config, theirs: Config) -> list[str]:

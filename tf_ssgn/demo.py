@@ -179,10 +179,10 @@ def ready(server: subprocess.Popen[str], seconds: float) -> str:
     assert server.stdout is not None
     threading.Thread(target=lambda out=server.stdout: lines.put(out.readline()), daemon=True).start()
     try:
-        told = re.match(r"ready grpc=(\S+)", lines.get(timeout=seconds))
+        line = re.match(r"ready grpc=(\S+)", lines.get(timeout=seconds))
     except queue.Empty:
         return ""
-    return told.group(1) if told else ""
+    return line.group(1) if line else ""
 
 
 def classes(data: Path) -> list[str]:

@@ -119,7 +119,7 @@ def main(argv: list[str] | None = None) -> int | None:
             cache=arguments.cache,
         )
     else:
-        found = [
+        results = [
             evaluate_run(
                 run, arguments.data, arguments.split, arguments.views, arguments.photo_views,
                 duplicates=arguments.duplicates, k=arguments.k, generalized=arguments.generalized,
@@ -128,11 +128,11 @@ def main(argv: list[str] | None = None) -> int | None:
             )
             for run in arguments.runs
         ]  # fmt: skip
-        for _, folder in found:
+        for _, folder in results:
             cli.log(f"wrote {folder / 'metrics.json'} and {folder / 'report.html'}")
-        if len(found) > 1:
-            return _print_spread(arguments.runs, [metrics for metrics, _ in found], arguments.json)
-        metrics = found[0][0]
+        if len(results) > 1:
+            return _print_spread(arguments.runs, [metrics for metrics, _ in results], arguments.json)
+        metrics = results[0][0]
     if arguments.json:
         cli.print_json(metrics)
     else:
@@ -174,30 +174,30 @@ def _print(metrics: dict[str, Any]) -> None:
         print(tables.comparison(other["families"]))
 
 
-def _print_spread(runs: Sequence[str], found: Sequence[dict[str, Any]], as_json: bool) -> int:
+def _print_spread(runs: Sequence[str], results: Sequence[dict[str, Any]], as_json: bool) -> int:
     """Mean and spread over runs, as training seeds differ; they must have been measured alike."""
     from tf_ssgn.evaluation import statistics
     from tf_ssgn.evaluation.report import tables
 
-    measured = [(one["split"]["checksum"], one["counts"]["queries"], one["counts"]["gallery"]) for one in found]
+    measured = [(one["split"]["checksum"], one["counts"]["queries"], one["counts"]["gallery"]) for one in results]
     if len(set(measured)) > 1:
-        shown = ", ".join(f"{run}: {one['split']['name']}" for run, one in zip(runs, found, strict=True))
+        shown = ", ".join(f"{run}: {one['split']['name']}" for run, one in zip(runs, results, strict=True))
         raise UserError(f"the runs are not comparable ({shown}); expected one split, one set of queries, one gallery")
-    seeds = [one["seed"] for one in found]
+    seeds = [one["seed"] for one in results]
     if len(set(seeds)) < len(seeds):
         cli.log(f"note: the runs have the seeds {', '.join(map(str, seeds))}; a spread over equal seeds means little")
-    across = statistics.across_seeds([one["families"] for one in found])
+    across = statistics.across_seeds([one["families"] for one in results])
     if as_json:
         named = {
             printable(run): {"seed": one["seed"], "families": one["families"]}
-            for run, one in zip(runs, found, strict=True)
+            for run, one in zip(runs, results, strict=True)
         }
-        alike = {key: found[0][key] for key in ("dataset", "split", "duplicates", "counts", "ties")}
+        alike = {key: results[0][key] for key in ("dataset", "split", "duplicates", "counts", "ties")}
         cli.print_json({**alike, "runs": named, "across_runs": across})
         return 0
-    for run, one in zip(runs, found, strict=True):
+    for run, one in zip(runs, results, strict=True):
         print(f"{printable(run)}, seed {one['seed']}\n{tables.format_table(one)}\n")
-    print(f"{len(found)} runs: mean and its 95% interval (Student's t), sample standard deviation, smallest, largest")
+    print(f"{len(results)} runs: mean and its 95% interval (Student's t), sample standard deviation, smallest, largest")
     print(tables.spread(across))
     return 0
 
@@ -249,8 +249,8 @@ def evaluate_features(
         metrics["against"] = {**sides, "families": statistics.compare(result.per_query, theirs)}
     if transductive:
         queries, gallery = expansion.expand(features.queries, features.gallery, transductive)
-        found = score_features(queries, features.query_labels, gallery, features.gallery_labels, k=cuts)
-        metrics["transductive"] = {str(transductive): found}
+        families = score_features(queries, features.query_labels, gallery, features.gallery_labels, k=cuts)
+        metrics["transductive"] = {str(transductive): families}
     metrics = cli.jsonable(metrics)
     if to:
         points = inspection.code_map(*features)

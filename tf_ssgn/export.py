@@ -119,9 +119,9 @@ def _export_search(to: Path, embedder: Any, card: dict[str, Any], gallery: Galle
 def _metrics(run: Path) -> dict[str, Any]:
     """A few figures for the model card, and the extra views they were measured with; none of a run not evaluated."""
     try:
-        found = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
-        values = {family: found["families"][family]["map_all"] for family in ("sake", "sem_pcyc")}
-        views = int(found["views"])
+        report = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+        values = {family: report["families"][family]["map_all"] for family in ("sake", "sem_pcyc")}
+        views = int(report["views"])
     except (OSError, ValueError, KeyError, TypeError):
         return {"metrics": {}}
     figures = {f"mAP@all ({family})": value for family, value in values.items() if value is not None}

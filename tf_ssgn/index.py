@@ -44,12 +44,12 @@ def main(argv: list[str] | None = None) -> int | None:
 
 
 def parser() -> argparse.ArgumentParser:
-    made = cli.Parser(
+    command = cli.Parser(
         prog="python -m tf_ssgn.index",
         description="Make a gallery of photos and keep it in step.",
         examples=[example for verb in EXAMPLES.values() for example in verb],
     )
-    verbs = made.add_subparsers(title="what to do", required=True, metavar="VERB", parser_class=cli.Parser)
+    verbs = command.add_subparsers(title="what to do", required=True, metavar="VERB", parser_class=cli.Parser)
 
     def verb(name: str, do: Callable[[argparse.Namespace], int | None], text: str) -> argparse.ArgumentParser:
         sub = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", examples=EXAMPLES[name])
@@ -132,7 +132,7 @@ def parser() -> argparse.ArgumentParser:
     load.add_argument("file", metavar="FILE")
     load.add_argument("--to", required=True, metavar="G", help="the gallery's folder, new or empty")
     model(load, new=True)
-    return made
+    return command
 
 
 def _model(path: str, runtime: str) -> Embedder:

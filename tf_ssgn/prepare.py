@@ -29,8 +29,8 @@ DATASETS = ("sketchy", "tuberlin", "quickdraw", "folder")
 
 def parser() -> cli.Parser:
     shown = [example for examples in EXAMPLES.values() for example in examples[:1]]
-    made = cli.Parser(prog="python -m tf_ssgn.prepare", description=__doc__, examples=shown)
-    commands = made.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    command = cli.Parser(prog="python -m tf_ssgn.prepare", description=__doc__, examples=shown)
+    commands = command.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     listing = commands.add_parser(
         "list", help="datasets, folder layouts, splits with their checksums, presets", examples=EXAMPLES["list"]
@@ -99,7 +99,7 @@ def parser() -> cli.Parser:
     rendered.add_argument("--per-class", type=_positive, default=0, help="at most so many of each class (all)")
     rendered.add_argument("--recognized", action="store_true", help="only drawings that the game recognised")
     rendered.add_argument("--json", action="store_true", help="also print one JSON object")
-    return made
+    return command
 
 
 def _positive(text: str) -> int:

@@ -165,18 +165,18 @@ def in_folder(hits: Sequence[Hit], folder: Path) -> dict[str, str]:
     if not folder.is_dir():
         raise UserError(f"--photos: there is no folder {folder}; expected the indexed folder of photos or its parent")
     root = folder.resolve()
-    found = {}
+    labels = {}
     for hit in hits:
         first, _, below = hit.id.partition("/")
         for relative in (hit.id, below if first == root.name else ""):
             try:
                 path = (root / to_file(relative)).resolve()
                 if relative and path.is_relative_to(root) and path.is_file():
-                    found[hit.id] = str(path)
+                    labels[hit.id] = str(path)
                     break
             except (OSError, ValueError):  # a name that the file system refuses
                 continue
-    return found
+    return labels
 
 
 def write_grid(path: str, sketch: str, hits: Sequence[Hit], photos: dict[str, str]) -> None:

@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> int | None:
     from tf_ssgn.serving.core.claim import Claim, claimed, gallery_of
 
     first = growth.look(args.folders)
-    if not first.found:
+    if not first.files:
         unread = "".join(f"; {problem.path!a}: {problem.reason}" for problem in first.problems[:1])
         raise UserError(f"no photos ({READ}) below {', '.join(map(ascii, args.folders))}{unread}")
     args.model = str(resolve(args.model))

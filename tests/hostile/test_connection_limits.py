@@ -20,7 +20,7 @@ pytest.importorskip("starlette")
 from tests.hostile import corpus
 from tests.serving import serving_tiny as tiny
 from tf_ssgn.retrieval import photos
-from tf_ssgn.retrieval.files import Found
+from tf_ssgn.retrieval.files import PhotoFile
 from tf_ssgn.runtime import wire
 from tf_ssgn.serving.core import access
 from tf_ssgn.serving.core.service import Service, served
@@ -145,7 +145,7 @@ def padded_file(path: Path, size: int) -> Path:
 @pytest.mark.parametrize(("more", "fits"), [(-1, True), (0, True), (1, False)])
 def test_bytes_of_a_photo(tmp_path: Path, more: int, fits: bool) -> None:
     path = padded_file(tmp_path / "photo.png", PHOTO_LIMITS.bytes + more)
-    found = Found(**{**dict.fromkeys(Found._fields, ""), "path": str(path)})
+    found = PhotoFile(**{**dict.fromkeys(PhotoFile._fields, ""), "path": str(path)})
     if fits:
         assert photos.read(found).width == 48
     else:

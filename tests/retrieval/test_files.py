@@ -27,7 +27,7 @@ def touch(path: Path) -> Path:
 
 
 def ids(*folders: Path, known=()) -> list[str]:
-    return [found.id for found in walk(folders, known).found]
+    return [found.id for found in walk(folders, known).files]
 
 
 @given(names | tricky)
@@ -62,7 +62,7 @@ def test_ids_labels_and_extensions(tmp_path: Path) -> None:
         "photo/5.bmp",
     ):
         touch(tmp_path / name)
-    found = walk([tmp_path / "photo"]).found
+    found = walk([tmp_path / "photo"]).files
     expected = {"photo/4.gif": "photo", "photo/5.bmp": "photo", "photo/cat/1.PNG": "cat", "photo/cat/2.JpEg": "cat"}
     assert {item.id: item.label for item in found} == {**expected, "photo/deep/er/3.webp": "er"}
     assert [item.id for item in found] == sorted(item.id for item in found)
@@ -83,12 +83,12 @@ def test_system_folders_are_no_photos_at_any_depth(tmp_path: Path) -> None:
     touch(tmp_path / "photo/cat/1.jpg")
     touch(tmp_path / "photo/recycle @home/#1.jpg")
     result = walk([tmp_path / "photo"])
-    assert [item.id for item in result.found] == ["photo/cat/1.jpg", "photo/recycle @home/#1.jpg"]
+    assert [item.id for item in result.files] == ["photo/cat/1.jpg", "photo/recycle @home/#1.jpg"]
     assert not result.left_out and not result.problems
     # Whoever names such a folder means it; the id stays the same when the folder above is walked as well.
     inner = walk([tmp_path / "photo", tmp_path / "photo/.thumbnails"])
-    assert [item.id for item in inner.found][0] == ".thumbnails/1.jpg" and len(inner.found) == 3
-    assert ids(*(source.folder for source in inner.sources), known=inner.sources) == [item.id for item in inner.found]
+    assert [item.id for item in inner.files][0] == ".thumbnails/1.jpg" and len(inner.files) == 3
+    assert ids(*(source.folder for source in inner.sources), known=inner.sources) == [item.id for item in inner.files]
 
 
 def test_exclude(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_exclude(tmp_path: Path) -> None:
         touch(tmp_path / "photo" / name)
 
     def left(*globs: str) -> set[str]:
-        return {found.id.removeprefix("photo/") for found in walk([tmp_path / "photo"], exclude=globs).found}
+        return {found.id.removeprefix("photo/") for found in walk([tmp_path / "photo"], exclude=globs).files}
 
     every = left()
     assert len(every) == 7
@@ -112,7 +112,7 @@ def test_exclude(tmp_path: Path) -> None:
     assert every - left(unicodedata.normalize("NFD", cafe)) == {f"{cafe}/e.jpg"}
     assert left("photo") == left("RAW") == every
     # The same rule, however deep the walk starts.
-    assert [f.id for f in walk([tmp_path / "photo/2019"], walk([tmp_path / "photo"]).sources, ["2019/raw"]).found] == [
+    assert [f.id for f in walk([tmp_path / "photo/2019"], walk([tmp_path / "photo"]).sources, ["2019/raw"]).files] == [
         "photo/2019/d.jpg"
     ]
     with pytest.raises(UserError, match="expected a glob"):
@@ -128,7 +128,7 @@ def test_files_of_other_kinds_are_counted_and_those_without_an_extension_looked_
         touch(tmp_path / "photo" / name)
     result = walk([tmp_path / "photo"])
     expected = [f"photo/IMG {number}.10" for number in range(5)] + ["photo/photo.JPE", "photo/photo.jfif"]
-    assert [item.id for item in result.found] == expected
+    assert [item.id for item in result.files] == expected
     assert result.left_out == {"": 3, ".txt": 2, ".mp4": 1}
     assert counted(result.left_out) == "3 without an extension, 2 .txt, 1 .mp4"
 
@@ -137,9 +137,9 @@ def test_second_folder_of_the_same_name(tmp_path: Path) -> None:
     for name in ("a/photo/1.png", "b/photo/1.png", "c/photo/1.png"):
         touch(tmp_path / name)
     first = walk([tmp_path / "a/photo", tmp_path / "b/photo"])
-    assert [item.id for item in first.found] == ["photo-2/1.png", "photo/1.png"]
+    assert [item.id for item in first.files] == ["photo-2/1.png", "photo/1.png"]
     later = walk([tmp_path / "c/photo", tmp_path / "b/photo"], first.sources)
-    assert sorted((item.id, Path(item.path).parts[-3]) for item in later.found) == [
+    assert sorted((item.id, Path(item.path).parts[-3]) for item in later.files) == [
         ("photo-2/1.png", "b"),
         ("photo-3/1.png", "c"),
     ]
@@ -149,10 +149,10 @@ def test_same_folder_twice_and_a_folder_inside_another(tmp_path: Path) -> None:
     touch(tmp_path / "photo/cat/1.png")
     assert ids(tmp_path / "photo", tmp_path / "photo", tmp_path / "photo/cat") == ["photo/cat/1.png"]
     inner = walk([tmp_path / "photo/cat"])
-    assert [item.id for item in inner.found] == ["cat/1.png"]
+    assert [item.id for item in inner.files] == ["cat/1.png"]
     touch(tmp_path / "photo/dog/2.png")
     outer = walk([tmp_path / "photo"], inner.sources)
-    assert [item.id for item in outer.found] == ["cat/1.png", "photo/dog/2.png"]
+    assert [item.id for item in outer.files] == ["cat/1.png", "photo/dog/2.png"]
     assert set(outer.prefixes) == {"photo/", "cat/"}
 
 
@@ -186,7 +186,7 @@ def test_unreadable_folder_is_named_and_the_rest_is_read(tmp_path: Path, monkeyp
 
     monkeypatch.setattr(os, "scandir", guarded)
     result = walk([tmp_path / "photo"])
-    assert [item.id for item in result.found] == ["photo/open/1.png"]
+    assert [item.id for item in result.files] == ["photo/open/1.png"]
     assert [(problem.id, problem.reason) for problem in result.problems] == [("photo/shut", "Permission denied")]
 
 
@@ -194,7 +194,7 @@ def test_names_with_newlines_and_invalid_utf8(tmp_path: Path) -> None:
     folder = os.fsencode(tmp_path) + b"/photo/\xff\xfe"
     os.makedirs(folder)
     Path(os.fsdecode(folder + b"/line\nbreak.png")).write_bytes(b"x")
-    (found,) = walk([tmp_path / "photo"]).found
+    (found,) = walk([tmp_path / "photo"]).files
     assert (found.id, found.label) == ("photo/%FF%FE/line\nbreak.png", "%FF%FE")
     assert Path(to_file(to_text(found.path))).read_bytes() == b"x"
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from tf_ssgn.common.status import MEANING, Status
 from tf_ssgn.retrieval import photos
-from tf_ssgn.retrieval.files import Found
+from tf_ssgn.retrieval.files import PhotoFile
 from tf_ssgn.retrieval.photos import Skipped, as_query, read
 from tf_ssgn.settings import GALLERY, PHOTO_LIMITS, QUERY_LIMITS
 
@@ -113,16 +113,16 @@ def test_bad_content_is_skipped_with_its_reason(content: bytes, status: Status) 
     assert caught.value.reason == MEANING[status] and caught.value.lost
 
 
-def found(path: Path) -> Found:
-    return Found("photo/1.png", str(path), "photo", 0, 0)
+def found(path: Path) -> PhotoFile:
+    return PhotoFile("photo/1.png", str(path), "photo", 0, 0)
 
 
 def test_read_notes_hash_and_size(tmp_path: Path) -> None:
     path = tmp_path / "1.png"
     path.write_bytes(encoded(noise(20, 12), "PNG"))
     photo = read(found(path))
-    assert (photo.width, photo.height, photo.found.size) == (20, 12, path.stat().st_size)
-    assert photo.found.modified == path.stat().st_mtime_ns and len(photo.sha256) == 64
+    assert (photo.width, photo.height, photo.file.size) == (20, 12, path.stat().st_size)
+    assert photo.file.modified == path.stat().st_mtime_ns and len(photo.sha256) == 64
 
 
 def test_vanished_pipe_and_huge_files_are_skipped(tmp_path: Path) -> None:

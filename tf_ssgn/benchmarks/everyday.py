@@ -169,8 +169,8 @@ class Scores:
 
 
 def _families(queries: np.ndarray, labels: Sequence[str], gallery: np.ndarray, theirs: Sequence[str]) -> dict[str, Any]:
-    found: dict[str, Any] = score_features(queries, labels, gallery, theirs, k=(SHOWN,))[configuration.LEADING_FAMILY]
-    return found
+    metrics: dict[str, Any] = score_features(queries, labels, gallery, theirs, k=(SHOWN,))[configuration.LEADING_FAMILY]
+    return metrics
 
 
 def ship(run: Path, target: Path | None = None) -> str:

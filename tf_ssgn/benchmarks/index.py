@@ -72,10 +72,10 @@ def run(full: bool) -> dict[str, Any]:
 
 
 def _measure(size: Size, work: Path) -> dict[str, Any]:
-    found: dict[str, Any] = {"items": size.items, "dimension": size.dimension}
+    figures: dict[str, Any] = {"items": size.items, "dimension": size.dimension}
 
     def note(name: str, values: dict[str, Any]) -> None:
-        found[name] = values
+        figures[name] = values
         said = ", ".join(f"{key} {_shown(value)}" for key, value in values.items())
         print(f"{name:>28}  {said}", flush=True)
 
@@ -93,7 +93,7 @@ def _measure(size: Size, work: Path) -> dict[str, Any]:
     shutil.rmtree(work / "bare")
     for name, factory in FAISS.items():
         note(f"FAISS {name}", _apart(faiss_index, size, work, factory))
-    return found
+    return figures
 
 
 def _shown(value: Any) -> str:
@@ -173,9 +173,9 @@ class Best:
         self.rows, self.scores = np.take_along_axis(rows, order, 1), np.take_along_axis(scores, order, 1)
 
 
-def recall(found: list[list[int]] | np.ndarray, truth: np.ndarray) -> float:
+def recall(hits: list[list[int]] | np.ndarray, truth: np.ndarray) -> float:
     """Mean share of the true neighbours [Q, k] that were found."""
-    pairs = zip(found, truth.tolist(), strict=True)
+    pairs = zip(hits, truth.tolist(), strict=True)
     return float(np.mean([len(set(map(int, rows)) & set(true)) / len(true) for rows, true in pairs]))
 
 
@@ -275,7 +275,7 @@ def search_both(size: Size, work: Path) -> dict[str, Any]:
             if round_:  # the first one warms up
                 times[name] += spent
                 rates[name].append(speed)
-    found: dict[str, Any] = {
+    figures: dict[str, Any] = {
         "ours": [list(map(int, row)) for row in gallery.search_batch(queries, [K] * len(queries))[0]],
         "bare ScaNN": bare_batch(queries),
         "bare ScaNN, our tree": same.search_batched(queries, K)[0],
@@ -285,10 +285,10 @@ def search_both(size: Size, work: Path) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for name in asks:
         values: dict[str, Any] = {"batch_per_s": float(np.median(rates[name]))}
-        if name in found:
+        if name in figures:
             values |= {
                 "leaves": efforts[name],
-                "recall_at_10": recall(found[name], truth),
+                "recall_at_10": recall(figures[name], truth),
                 "p50_ms": float(np.median(times[name])),
                 "p99_ms": float(np.percentile(times[name], 99)),
             }
@@ -304,21 +304,21 @@ def same_tree(gallery: Any, work: Path) -> Any:
     from scann.proto import scann_pb2
     from scann.scann_ops.py import scann_ops_pybind
 
-    found = gallery.index_files()
-    assert found is not None, "the benchmark's gallery has an index"
-    folder, chosen = found
-    made = work / "same"
-    shutil.copytree(folder, made)
+    files = gallery.index_files()
+    assert files is not None, "the benchmark's gallery has an index"
+    folder, chosen = files
+    place = work / "same"
+    shutil.copytree(folder, place)
     config = scann_pb2.ScannConfig()
-    config.ParseFromString((made / "scann_config.pb").read_bytes())
+    config.ParseFromString((place / "scann_config.pb").read_bytes())
     config.exact_reordering.approx_num_neighbors = chosen["per_k"] * K
     if "search" in chosen:
         config.partitioning.query_spilling.max_spill_centers = chosen["search"]
-    (made / "scann_config.pb").write_bytes(config.SerializeToString())
+    (place / "scann_config.pb").write_bytes(config.SerializeToString())
     vectors = (work / "vectors.npy").resolve()
-    with open(made / "scann_assets.pbtxt", "a", encoding="utf-8") as listing:
+    with open(place / "scann_assets.pbtxt", "a", encoding="utf-8") as listing:
         listing.write(f'assets {{\n  asset_type: DATASET_NPY\n  asset_path: "{vectors}"\n}}\n')
-    return scann_ops_pybind.load_searcher(str(made))
+    return scann_ops_pybind.load_searcher(str(place))
 
 
 def open_and_ask(size: Size, work: Path) -> dict[str, Any]:
@@ -355,8 +355,8 @@ def filtered(size: Size, work: Path) -> dict[str, Any]:
     gallery, options = Gallery.open(work / "g"), Options(labels=("label 7",))
     first = timed(lambda query: gallery.search(query, K, options=options), queries[:1])
     times = timed(lambda query: gallery.search(query, K, options=options), queries)
-    found = [[int(hit.id) for hit in hits] for hits in gallery.search(queries, K, options=options)]
-    return {"recall_at_10": recall(found, rows[best.rows]), "first_ms": first[0], "p50_ms": float(np.median(times))}
+    ids = [[int(hit.id) for hit in hits] for hits in gallery.search(queries, K, options=options)]
+    return {"recall_at_10": recall(ids, rows[best.rows]), "first_ms": first[0], "p50_ms": float(np.median(times))}
 
 
 def add(size: Size, work: Path) -> dict[str, Any]:
@@ -377,12 +377,12 @@ def add(size: Size, work: Path) -> dict[str, Any]:
     searchable = time.perf_counter() - start
     if hit.id != str(size.items):
         raise AssertionError(f"an added vector is not found: {hit}")
-    found = [[int(hit.id) for hit in hits] for hits in gallery.search(queries, K)]
+    ids = [[int(hit.id) for hit in hits] for hits in gallery.search(queries, K)]
     times = timed(lambda query: gallery.search(query, K), queries)
     return {
         "add_s": added,
         "searchable_in_a_new_reader_s": searchable,
-        "recall_at_10": recall(found, truth.rows),
+        "recall_at_10": recall(ids, truth.rows),
         "p50_ms": float(np.median(times)),
     }
 

@@ -87,7 +87,7 @@ def run(full: bool, data: str | None = None, only: str | None = None) -> dict[st
         raise UserError(f"--only: received {only!r}, expected one of {', '.join(SPLITS)}")
     splits = (only,) if only else SPLITS
     material = material_in(data)
-    found: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    results: dict[str, dict[str, list[dict[str, Any]]]] = {}
     joined: dict[str, dict[str, Any]] = {}
     seeds = range(SEEDS if full else 1)
     # One seed of all first, so that a table that was interrupted compares something; the second backbone, whose
@@ -98,15 +98,15 @@ def run(full: bool, data: str | None = None, only: str | None = None) -> dict[st
     for name, seed in wanted:
         changes = (MAIN_VARIANTS | ABLATIONS)[name]
         for split in splits:
-            found.setdefault(name, {}).setdefault(split, []).append(measure(name, changes, split, seed, material))
+            results.setdefault(name, {}).setdefault(split, []).append(measure(name, changes, split, seed, material))
         for title, members in ENSEMBLES.items() if full else ():
             if (name, seed) == (members[-1], SEEDS - 1):
                 joined[title] = {split: together(members, split) for split in splits}
         if full and not only and RESULTS.parent.is_dir():  # in a clone
-            atomic.write_text(RESULTS, table(found, joined))
+            atomic.write_text(RESULTS, table(results, joined))
     if not only:
-        print(table(found, joined))
-    return {"runs": found, "together": joined}
+        print(table(results, joined))
+    return {"runs": results, "together": joined}
 
 
 def material_in(data: str | None) -> dict[str, str]:
@@ -197,29 +197,29 @@ def _folder(name: str, split: str, seed: int) -> Path:
     return RUNS / f"{name.replace(' ', '-')}-{Path(split).stem}-{seed}"
 
 
-def table(found: dict[str, dict[str, list[dict[str, Any]]]], joined: dict[str, dict[str, Any]]) -> str:
+def table(measured: dict[str, dict[str, list[dict[str, Any]]]], joined: dict[str, dict[str, Any]]) -> str:
     """The results as Markdown; `joined` is `together` by ensemble and split, empty for one seed."""
-    splits = list(found[MAIN])
+    splits = list(measured[MAIN])
     lines = [
         "# Results", "",
         "Written by `python -m tf_ssgn.bench quality --full`. mAP@all in the definition of the `sem_pcyc` family,",
         "unseen classes only, MobileNetV2 frozen, on a subset of Sketchy with 25 photos and 25 sketches in each class;",
         "figures published for the full benchmark are no comparison. Each cell: one view / views averaged; mean over",
         "the seeds, with the sample standard deviation where there are several.", "",
-        f"## Stages of {MAIN}, {len(found[MAIN][splits[0]])} seeds", "",
+        f"## Stages of {MAIN}, {len(measured[MAIN][splits[0]])} seeds", "",
         "The sketch's own code is also a discriminative baseline: the same shared projection, classification, contrast",
         "and contours, which the decoders do not touch. The heads below are plain ones, without contours.", "",
         "| | " + " | ".join(splits) + " |", "|---|" + "---|" * len(splits),
     ]  # fmt: skip
     for key, name in STAGES.items():
-        lines.append(_row(name, [found[MAIN][split] for split in splits], key))
+        lines.append(_row(name, [measured[MAIN][split] for split in splits], key))
     lines += ["", "Fine-grained, a sketch's own photo among those of its class:", ""]
     lines += ["| | " + " | ".join(splits) + " |", "|---|" + "---|" * len(splits)]
     for key, name in (("acc_at_1", "acc@1"), ("acc_at_5", "acc@5")):
-        lines.append(_row(name, [found[MAIN][split] for split in splits], key))
+        lines.append(_row(name, [measured[MAIN][split] for split in splits], key))
     lines += [
         "", "## Beyond one model and plain ranking", "",
-        f"Together: the codes of all {len(found[MAIN][splits[0]])} seeds side by side (`evaluate RUN RUN --ensemble`).",
+        f"Together: the codes of all {len(measured[MAIN][splits[0]])} seeds joined (`evaluate RUN RUN --ensemble`).",
         *(["The second backbone is MobileNetV1."] if len(joined) == len(ENSEMBLES) else []),
         f"Transductive: query and database expansion over {NEIGHBOURS} neighbours (`--transductive {NEIGHBOURS}`);",
         "it uses the whole unlabelled gallery and leans on its classes of 25 photos each; no zero-shot figure, and no",
@@ -228,13 +228,13 @@ def table(found: dict[str, dict[str, list[dict[str, Any]]]], joined: dict[str, d
     ]  # fmt: skip
     for title, cells in joined.items():
         lines.append(_row(title, [[cells[split]] for split in splits], "retrieved"))
-    lines.append(_row("transductive", [found[MAIN][split] for split in splits], "transductive"))
+    lines.append(_row("transductive", [measured[MAIN][split] for split in splits], "transductive"))
     for title, cells in joined.items():
         lines.append(_row(f"{title}, transductive", [[cells[split]] for split in splits], "transductive"))
     lines += ["", "## Variants", "", "| | seeds | " + " | ".join(splits) + " |", "|---|---|" + "---|" * len(splits)]
     lines[-2] += " flags, beside those of the preset `sketchy-mini` |"
     lines[-1] += "---|"
-    for name, results in found.items():
+    for name, results in measured.items():
         row = _row(name, [results[split] for split in splits], "retrieved")
         row = row.replace(f"| {name} |", f"| {name} | {len(results[splits[0]])} |", 1)
         flags = " ".join(f"--{field} {value}" for field, value in (MAIN_VARIANTS | ABLATIONS).get(name, {}).items())

@@ -56,9 +56,9 @@ def run(
                 step()
                 seconds[name].append(time.perf_counter() - start)
         rates = {name: steps[name][0] / float(np.median(taken[1:])) for name, taken in seconds.items()}
-        found = [_vectors(model, contents) for model in models.values()]
-    lengths = np.linalg.norm(found[0], axis=1) * np.linalg.norm(found[-1], axis=1)
-    lowest = float((np.einsum("nd,nd->n", found[0], found[-1]) / lengths).min())
+        vectors = [_vectors(model, contents) for model in models.values()]
+    lengths = np.linalg.norm(vectors[0], axis=1) * np.linalg.norm(vectors[-1], axis=1)
+    lowest = float((np.einsum("nd,nd->n", vectors[0], vectors[-1]) / lengths).min())
     ratios = {name: rate / rates["bare"] for name, rate in rates.items()}
     print("  ".join(text.rjust(width) for text, width in zip(("", "images/s", "ratio"), WIDTHS, strict=True)))
     for name, rate in rates.items():
@@ -92,7 +92,9 @@ def build(backbone: str, weights: str) -> tuple[Any, dict[str, Any]]:
     functions = {"tensorflow": tensorflow_functions(module)}
     if not openvino_model.why_not(module):
         functions["openvino"] = openvino_model.openvino_functions(module, mark)
-    return module, {name: EmbeddingModel(backbone, card, made, f"{name} f32") for name, made in functions.items()}
+    return module, {
+        name: EmbeddingModel(backbone, card, function, f"{name} f32") for name, function in functions.items()
+    }
 
 
 def write_model(folder: Path, backbone: str) -> None:
@@ -117,10 +119,10 @@ def _photos(data: str | None, temporary: Path, count: int) -> list[Path]:
 
         write_dataset(folder, photos_per_class=-(-count // 32), sketches_per_class=1, size=256)
         folder /= "photo"
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
-    if len(found) < count:
-        raise UserError(f"--data: {folder} has {len(found)} photos (PNG, JPEG), expected {count} or more")
-    return found[:: len(found) // count][:count]
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
+    if len(files) < count:
+        raise UserError(f"--data: {folder} has {len(files)} photos (PNG, JPEG), expected {count} or more")
+    return files[:: len(files) // count][:count]
 
 
 def _vectors(model: Any, contents: list[bytes]) -> np.ndarray:

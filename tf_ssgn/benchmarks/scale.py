@@ -60,11 +60,11 @@ def run(full: bool, data: str | None = None, only: str | None = None) -> dict[st
         raise UserError(f"--only: received {only!r}, expected one of {', '.join(PARTS)}")
     size = FULL if full else SMALL
     parts = PARTS if only is None else (only,)
-    found: dict[str, Any] = {"photos": size.photos, "backbone": size.backbone}
+    figures: dict[str, Any] = {"photos": size.photos, "backbone": size.backbone}
     work = Path(tempfile.mkdtemp(prefix="bench-scale-"))
 
     def note(name: str, values: dict[str, Any]) -> None:
-        found[name] = values
+        figures[name] = values
         said = (
             f"{key} {value:,.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in values.items()
         )
@@ -81,7 +81,7 @@ def run(full: bool, data: str | None = None, only: str | None = None) -> dict[st
         if "spark" in parts:
             note("single machine", _apart(single, size, work))
             _spark(size, work, note)
-            ratio = found["spark, 2 executors"]["images_per_s"] / found["single machine"]["images_per_s"]
+            ratio = figures["spark, 2 executors"]["images_per_s"] / figures["single machine"]["images_per_s"]
             note("spark / single machine", {"ratio": ratio})
         if "scaling" in parts:
             ratios = []
@@ -94,16 +94,16 @@ def run(full: bool, data: str | None = None, only: str | None = None) -> dict[st
                 "1 to 2 executors", {"ratio": float(np.median(ratios)), "turns": [round(ratio, 2) for ratio in ratios]}
             )
         if only is None:
-            found["plan"] = _plan(found)
-        return found
+            figures["plan"] = _plan(figures)
+        return figures
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _plan(found: dict[str, Any]) -> dict[str, Any]:
+def _plan(figures: dict[str, Any]) -> dict[str, Any]:
     """The sizes of docs/scale.md from what was just measured, and the simulations behind them."""
-    rows = next(values for name, values in found.items() if name.endswith("generated rows"))
-    spark = found["spark, 2 executors"]
+    rows = next(values for name, values in figures.items() if name.endswith("generated rows"))
+    spark = figures["spark, 2 executors"]
     costs = sizing.Costs(core=spark["images_per_s"] / 2, plan=rows["rows"] / rows["seconds"] / 2)
     print(f"\nplan, {costs}")
     table = [sizing.size(photos, costs) for photos in sizing.PHOTOS]
@@ -240,9 +240,9 @@ def _pin(spark: Any, executors: int) -> None:
 
     What an executor starts from now on inherits its core.
     """
-    while len(found := _executors(_java(spark))) < executors:
+    while len(started := _executors(_java(spark))) < executors:
         time.sleep(0.05)
-    for core, pid in zip(sorted(os.sched_getaffinity(0)), found, strict=False):
+    for core, pid in zip(sorted(os.sched_getaffinity(0)), started, strict=False):
         for thread in Path(f"/proc/{pid}/task").iterdir():
             os.sched_setaffinity(int(thread.name), {core})
 
@@ -322,8 +322,8 @@ def _load_generator(path: str, runtime: str) -> _Generator:
     return _Generator()
 
 
-def _read_nothing(found: Any) -> Photo:
-    return Photo(found, b"nothing", found.id, 1, 1)
+def _read_nothing(file: Any) -> Photo:
+    return Photo(file, b"nothing", file.id, 1, 1)
 
 
 def _generated(spark: Any, size: Size, work: Path) -> dict[str, Any]:
@@ -356,7 +356,7 @@ def _java(spark: Any) -> int:
 
 def _executors(parent: int) -> list[int]:
     """Executors that a JVM started."""
-    found = []
+    names = []
     for entry in Path("/proc").iterdir():
         try:
             command = (entry / "cmdline").read_bytes() if entry.name.isdigit() else b""
@@ -364,8 +364,8 @@ def _executors(parent: int) -> list[int]:
         except OSError:
             continue
         if above == parent and b"ExecutorBackend" in command:
-            found.append(int(entry.name))
-    return sorted(found)
+            names.append(int(entry.name))
+    return sorted(names)
 
 
 def _cpu(pid: int) -> float:

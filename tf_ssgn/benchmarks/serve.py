@@ -64,7 +64,7 @@ def run(full: bool, backbone: str = "") -> dict[str, Any]:
                 rates["tensorflow"].append(_rate(slow, SERVING.batch, seconds))
                 rates["constant"].append(load(constant, CLIENTS, seconds)["rate"])
                 rates["served"].append(load(server.address, CLIENTS, seconds)["rate"])
-            medians = {name: float(np.median(found)) for name, found in rates.items()}
+            medians = {name: float(np.median(values)) for name, values in rates.items()}
             bound = 1 / (1 / medians["direct"] + 1 / medians["constant"])
             throughput = {
                 **medians,

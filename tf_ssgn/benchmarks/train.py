@@ -280,12 +280,12 @@ def _batches(sketch: tuple[int, ...], photo: tuple[int, ...], batch: int) -> Cal
     import tensorflow as tf
 
     random = np.random.default_rng(0)
-    made = {
+    batches = {
         "sketch": random.uniform(0, 1, (batch, *sketch)).astype(np.float32),
         "photo": random.uniform(0, 1, (batch, *photo)).astype(np.float32),
         "label": np.arange(batch, dtype=np.int32) % CLASSES,
     }
-    return lambda: tf.data.Dataset.from_tensors((made,)).repeat()
+    return lambda: tf.data.Dataset.from_tensors((batches,)).repeat()
 
 
 def _photos(folder: Path, count: int) -> list[str]:

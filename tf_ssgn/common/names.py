@@ -80,17 +80,17 @@ def match(wanted: Iterable[str], available: Sequence[str]) -> tuple[dict[str, st
     by_key: dict[str, list[str]] = {}
     for name in dict.fromkeys(available):
         by_key.setdefault(normalise(name), []).append(name)
-    found: dict[str, str] = {}
+    matched: dict[str, str] = {}
     missing: list[str] = []
     for name in wanted:
         candidates = by_key.get(normalise(name), [])
         if name in exact:
-            found[name] = name
+            matched[name] = name
         elif len(candidates) == 1:
-            found[name] = candidates[0]
+            matched[name] = candidates[0]
         else:
             missing.append(name)
-    return found, missing
+    return matched, missing
 
 
 def listed(names: Sequence[str], limit: int = 12) -> str:

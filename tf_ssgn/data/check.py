@@ -108,8 +108,8 @@ def _count(report: Findings, dataset: Dataset, public: Published | None, duplica
             report.notes.append(f"{len(lacking)} classes have no sketches: {listed(lacking)}")
         return
     wanted = classes_of(report.dataset)
-    found, report.missing_classes = match(wanted, dataset.classes)
-    report.other_classes = sorted(set(dataset.classes) - set(found.values()))
+    matched, report.missing_classes = match(wanted, dataset.classes)
+    report.other_classes = sorted(set(dataset.classes) - set(matched.values()))
     if report.missing_classes:
         report.problems.append(
             f"{len(report.missing_classes)} classes are missing: {listed(report.missing_classes, len(wanted))}; "
@@ -133,7 +133,7 @@ def _count(report: Findings, dataset: Dataset, public: Published | None, duplica
     if public.sketches_per_class:
         short = [
             f"{name} ({drawn.get(name, 0)})"
-            for name in found.values()
+            for name in matched.values()
             if drawn.get(name, 0) < public.sketches_per_class
         ]
         if short:
@@ -214,9 +214,9 @@ def _check_split(
     report.counts["queries"] = {"found": len(test.sketches), "published": public.queries if public else None}
     report.counts["gallery"] = {"found": len(test.photos), "published": gallery}
     for what in ("queries", "gallery"):
-        found, published = report.counts[what]["found"], report.counts[what]["published"]
-        if published is not None and found != published:
-            report.problems.append(f"split {split.name}: {found:,} images in its {what}, published are {published:,}")
+        counted, published = report.counts[what]["found"], report.counts[what]["published"]
+        if published is not None and counted != published:
+            report.problems.append(f"split {split.name}: {counted:,} images in its {what}, published are {published:,}")
     _overlap(report, dataset, split, by_content)
 
 

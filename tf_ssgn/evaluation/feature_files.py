@@ -30,9 +30,9 @@ def read_features(file: str | os.PathLike[str]) -> tuple[Features, list[str]]:
     """
     needed = f"it needs the arrays {', '.join(Features._fields)}"
     try:
-        found = read_npz(file, Features._fields, FEATURES_BYTES)
+        arrays = read_npz(file, Features._fields, FEATURES_BYTES)
     except UserError as error:
         raise UserError(f"{error}; {needed}") from None
-    if missing := [name for name in Features._fields if name not in found]:
+    if missing := [name for name in Features._fields if name not in arrays]:
         raise UserError(f"{printable(str(file))} lacks {listed(missing)}; {needed}")
-    return Features(**found), sorted(set(names(file)) - set(found))
+    return Features(**arrays), sorted(set(names(file)) - set(arrays))

@@ -172,8 +172,8 @@ def measure(blocks: Iterable[Block], queries: int, items: int, k: Sequence[int],
     def take(block: Block) -> None:
         relevant[block.rows] = block.relevant
         for family, metrics in block_metrics(block, items, k).items():
-            for name, found in metrics.items():
-                values[family].setdefault(name, np.full(queries, np.nan))[block.rows] = found
+            for name, value in metrics.items():
+                values[family].setdefault(name, np.full(queries, np.nan))[block.rows] = value
         curve[:] += _curve(block)
 
     if progress:
@@ -191,9 +191,9 @@ def measure(blocks: Iterable[Block], queries: int, items: int, k: Sequence[int],
 def block_metrics(block: Block, items: int, k: Sequence[int]) -> dict[str, dict[str, np.ndarray]]:
     """family -> metric -> float64 [B] by the table at the top of this file."""
     ranks, relevant = block.ranks, block.relevant.astype(np.float64)
-    found = np.where(relevant > 0, relevant, np.nan)  # R, and NaN where that is 0
+    positives = np.where(relevant > 0, relevant, np.nan)  # R, and NaN where that is 0
     precision = np.arange(1, ranks.shape[1] + 1) / ranks  # P(i) at each hit; 0 at the infinite ranks of the padding
-    interpolated, plain = _envelope(precision).sum(axis=1) / found, precision.sum(axis=1) / found
+    interpolated, plain = _envelope(precision).sum(axis=1) / positives, precision.sum(axis=1) / positives
     result: dict[str, dict[str, np.ndarray]] = {family: {} for family in FAMILIES}
     result["sake"]["map_all"] = result["zse"]["map_all"] = interpolated
     result["sem_pcyc"]["map_all"] = result["torchmetrics"]["map_all"] = np.nan_to_num(plain)
@@ -202,11 +202,11 @@ def block_metrics(block: Block, items: int, k: Sequence[int]) -> dict[str, dict[
         hits = near.sum(axis=1).astype(np.float64)
         inside = np.where(near, precision[:, :cut], 0.0)
         total = inside.sum(axis=1)
-        strict = _envelope(inside).sum(axis=1) / np.minimum(cut, found)
+        strict = _envelope(inside).sum(axis=1) / np.minimum(cut, positives)
         lenient = total / np.maximum(hits, 1.0)
         reach = np.minimum(cut, block.relevant)
-        own_depth = (ranks[:, :cut] <= reach[:, None]).sum(axis=1) / np.minimum(cut, found)
-        recall = hits / found
+        own_depth = (ranks[:, :cut] <= reach[:, None]).sum(axis=1) / np.minimum(cut, positives)
+        recall = hits / positives
         average = {"sake": strict, "zse": strict, "sem_pcyc": lenient, "cvae": total / cut, "torchmetrics": lenient}
         for family, metrics in result.items():
             metrics[f"map_at_{cut}"] = average[family]

@@ -163,12 +163,12 @@ def fine_grained(
         best = np.where(mine, scores, -np.inf).max(axis=1)
         ranks.append(1 + ((scores >= best[:, None]) & ~mine).sum(axis=1))
         candidates.append(np.full(len(rows), len(columns)))
-    found = np.concatenate(ranks) if ranks else np.empty(0)
+    all_ranks = np.concatenate(ranks) if ranks else np.empty(0)
     return {
-        **{f"acc_at_{cut}": float((found <= cut).mean()) if len(found) else float("nan") for cut in cuts},
-        "queries": len(found),
-        "skipped": len(queries) - len(found),
-        "mean_candidates": float(np.concatenate(candidates).mean()) if len(found) else float("nan"),
+        **{f"acc_at_{cut}": float((all_ranks <= cut).mean()) if len(all_ranks) else float("nan") for cut in cuts},
+        "queries": len(all_ranks),
+        "skipped": len(queries) - len(all_ranks),
+        "mean_candidates": float(np.concatenate(candidates).mean()) if len(all_ranks) else float("nan"),
     }
 
 

@@ -153,12 +153,12 @@ def rank_by_label(
         rows = order[start : start + step]
         scores = similarity(rows)
         lowest = _lowest(scores.dtype)
-        found = labels.queries[rows]
-        cuts = [0, *(np.flatnonzero(np.diff(found)) + 1), len(rows)]
+        query_labels = labels.queries[rows]
+        cuts = [0, *(np.flatnonzero(np.diff(query_labels)) + 1), len(rows)]
         result = []
         for left, right in zip(cuts[:-1], cuts[1:], strict=True):
             others = scores[left:right]
-            columns = slice(starts[found[left]], ends[found[left]])
+            columns = slice(starts[query_labels[left]], ends[query_labels[left]])
             hits = _sorted(others[:, columns])
             others[:, columns] = lowest
             relevant = np.full(right - left, hits.shape[1])

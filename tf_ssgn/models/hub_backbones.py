@@ -124,39 +124,39 @@ def _tapped(network: Any, taps: tuple[str, ...], label: str) -> tuple[keras.Mode
         return outputs
 
     flat = keras.models.clone_model(whole, clone_function=lambda layer: layer, call_function=call)
-    found = dict(zip([*pyramid, *[OUTPUT] * (len(network.outputs) == 1)], flat.outputs, strict=False))
+    points = dict(zip([*pyramid, *[OUTPUT] * (len(network.outputs) == 1)], flat.outputs, strict=False))
     for layer in flat.layers:
         outputs = seen.get(layer.name, [])
         if len(outputs) == 1 and isinstance(outputs[0], keras.KerasTensor):
-            found.setdefault(layer.name, outputs[0])
-    blocks = [block.name for block in _repeated(flat.layers) if block.name in found]
+            points.setdefault(layer.name, outputs[0])
+    blocks = [block.name for block in _repeated(flat.layers) if block.name in points]
     names = list(taps or list(pyramid)[-MOST_TAPS:] or blocks[-MOST_TAPS:] or [OUTPUT])
-    last = ", ".join([*list(pyramid), *[layer.name for layer in flat.layers if layer.name in found][-12:], OUTPUT])
+    last = ", ".join([*list(pyramid), *[layer.name for layer in flat.layers if layer.name in points][-12:], OUTPUT])
     side = patch_side(network)
     patches = network.inputs[0].shape[1] // side if side else 0
-    counts = _counts(flat, found)
-    outputs = [_tap(found, counts, name, patches, label, last) for name in names]
-    starts = {name: found[name]._keras_history.operation.name for name in pyramid}
+    counts = _counts(flat, points)
+    outputs = [_tap(points, counts, name, patches, label, last) for name in names]
+    starts = {name: points[name]._keras_history.operation.name for name in pyramid}
     return keras.Model(flat.inputs[0], outputs, name="flat"), names, starts
 
 
-def _counts(flat: keras.Model, found: dict[str, Any]) -> dict[str, int]:
+def _counts(flat: keras.Model, points: dict[str, Any]) -> dict[str, int]:
     """How many tokens each tensor `[B, n, c]` has, by computing them once: SigLIP's declare one more than they are."""
-    tokens = {name: tensor for name, tensor in found.items() if len(tensor.shape) == 3}
+    tokens = {name: tensor for name, tensor in points.items() if len(tensor.shape) == 3}
     if not tokens:
         return {}
     outputs = keras.Model(flat.inputs[0], [flat.inputs[0], *tokens.values()])(ops.zeros((1, *flat.inputs[0].shape[1:])))
     return {name: int(output.shape[1]) for name, output in zip(tokens, outputs[1:], strict=True)}
 
 
-def _tap(found: dict[str, Any], counts: dict[str, int], name: str, patches: int, label: str, last: str) -> Any:
+def _tap(points: dict[str, Any], counts: dict[str, int], name: str, patches: int, label: str, last: str) -> Any:
     """The tensor of one tap: a map, a vector, or of tokens `[B, n, c]` their grid or what stands in front of it."""
     layer, part = name, ""
-    if name not in found and name.endswith((CLASS, REGISTERS)):
+    if name not in points and name.endswith((CLASS, REGISTERS)):
         layer, _, part = name.rpartition(".")
-    if layer not in found:
+    if layer not in points:
         raise UserError(f"{label} has no layer {name!r}; it has {last}; of tokens also NAME{CLASS} and NAME{REGISTERS}")
-    tensor = found[layer]
+    tensor = points[layer]
     if len(tensor.shape) in (2, 4) and not part:
         return tensor
     if len(tensor.shape) != 3:

@@ -67,8 +67,8 @@ def open_preset(name: str, image_size: int, with_weights: bool) -> Preset:
         options = {} if towers or size is None else {size: (image_size, image_size, 3)}
         network = kind.from_preset(preset, load_weights=with_weights, **options)
     except Exception as error:
-        made = loader.config.get("config", {}).get(size or "") or ()
-        hint = f"; it was made for {made[0]} px" if isinstance(made, (list, tuple)) and made and made[0] else ""
+        sides = loader.config.get("config", {}).get(size or "") or ()
+        hint = f"; it was made for {sides[0]} px" if isinstance(sides, (list, tuple)) and sides and sides[0] else ""
         raise UserError(
             f"{name} with --data.image_size {image_size}: its network cannot be built or its weights do not fit"
             f"{hint} ({reason(error)})"

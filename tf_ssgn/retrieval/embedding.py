@@ -11,7 +11,7 @@ import numpy as np
 
 from tf_ssgn.common.status import MEANING, Status
 from tf_ssgn.retrieval import photos
-from tf_ssgn.retrieval.files import Found, to_text
+from tf_ssgn.retrieval.files import PhotoFile, to_text
 from tf_ssgn.retrieval.items import Item, unit
 from tf_ssgn.retrieval.photos import Photo, Skipped
 from tf_ssgn.settings import GALLERY, SERVING
@@ -30,18 +30,18 @@ class Embedder(Protocol):
 
 
 def read_ahead(
-    files: Sequence[Found], read_one: Callable[[Found], Photo] = photos.read
-) -> Iterator[tuple[Found, Photo | Skipped]]:
+    files: Sequence[PhotoFile], read_one: Callable[[PhotoFile], Photo] = photos.read
+) -> Iterator[tuple[PhotoFile, Photo | Skipped]]:
     """Reads the next photos in threads while the caller works on one; keeps the order."""
 
-    def read(file: Found) -> Photo | Skipped:
+    def read(file: PhotoFile) -> Photo | Skipped:
         try:
             return read_one(file)
         except Skipped as reason:
             return reason
 
     pool = ThreadPoolExecutor(GALLERY.readers)
-    pending: deque[tuple[Found, Future[Photo | Skipped]]] = deque()
+    pending: deque[tuple[PhotoFile, Future[Photo | Skipped]]] = deque()
     try:
         for file in files:
             pending.append((file, pool.submit(read, file)))
@@ -78,6 +78,6 @@ def embed_images(model: Embedder, images: dict[str, bytes]) -> tuple[dict[str, n
 
 
 def item_of(photo: Photo) -> Item:
-    found = photo.found
+    file = photo.file
     size = (photo.width, photo.height)
-    return Item(found.id, to_text(found.path), found.label, found.size, found.modified, photo.sha256, *size)
+    return Item(file.id, to_text(file.path), file.label, file.size, file.modified, photo.sha256, *size)

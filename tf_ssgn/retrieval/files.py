@@ -31,7 +31,7 @@ def sources_of(manifest: Mapping[str, Any]) -> list[Source]:
     return [Source(to_file(entry["folder"]), entry["prefix"]) for entry in manifest["sources"]]
 
 
-class Found(NamedTuple):
+class PhotoFile(NamedTuple):
     """A photo file that the walk came by. `path` opens the file, `modified` is in nanoseconds."""
 
     id: str
@@ -60,7 +60,7 @@ class Walk:
     """
 
     sources: list[Source]
-    found: list[Found] = field(default_factory=list)
+    files: list[PhotoFile] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     prefixes: list[str] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
@@ -102,8 +102,8 @@ def resolve(
     """
     sources = list(known)
     scopes: list[tuple[Source, str]] = []
-    for given in folders:
-        folder = os.path.abspath(os.fspath(given))
+    for name in folders:
+        folder = os.path.abspath(os.fspath(name))
         if not os.path.exists(folder):
             raise UserError(f"no folder {to_text(folder)!r}; expected a folder of photos")
         if not os.path.isdir(folder):
@@ -155,7 +155,7 @@ def walk(
         result.prefixes += [_id(source, top) + "/"] + [root.prefix + "/" for root in inner]
     visited: set[tuple[int, int]] = set()
     pending, links = list(scopes), list[tuple[Source, str]]()
-    while (pending or links) and (most is None or len(result.found) < most):
+    while (pending or links) and (most is None or len(result.files) < most):
         source, folder = pending.pop() if pending else links.pop(0)
         source = roots.get(folder, source)  # a source that lies inside another one keeps its own ids
         try:
@@ -183,12 +183,12 @@ def walk(
                 result.left_out[extension(entry.name)] += 1
             elif stat.S_ISREG(about.st_mode):
                 label = to_text(os.path.basename(folder)) or source.prefix
-                item = Found(_id(source, entry.path), entry.path, label, about.st_size, about.st_mtime_ns)
-                result.found.append(item)
+                item = PhotoFile(_id(source, entry.path), entry.path, label, about.st_size, about.st_mtime_ns)
+                result.files.append(item)
             else:
                 result.problems.append(Problem(_id(source, entry.path), entry.path, "not a regular file"))
-        tell(len(visited), len(result.found))
-    result.found.sort()
+        tell(len(visited), len(result.files))
+    result.files.sort()
     return result
 
 
@@ -199,8 +199,8 @@ def walk_one(
     sources, ((source, _),) = resolve([folder], known)
     about = os.stat(path)
     id, label = _id(source, os.path.abspath(path)), to_text(os.path.basename(os.path.dirname(os.path.abspath(path))))
-    found = Found(id, os.path.abspath(path), label, about.st_size, about.st_mtime_ns)
-    return Walk(sources, [found], prefixes=[id], exclude=list(exclude))
+    file = PhotoFile(id, os.path.abspath(path), label, about.st_size, about.st_mtime_ns)
+    return Walk(sources, [file], prefixes=[id], exclude=list(exclude))
 
 
 def _id(source: Source, path: str) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 from tf_ssgn.common.hashes import file_sha256
 from tf_ssgn.errors import UserError, reason
 from tf_ssgn.retrieval.columns import require_parquet
-from tf_ssgn.retrieval.files import Found, Source, to_text
+from tf_ssgn.retrieval.files import PhotoFile, Source, to_text
 from tf_ssgn.retrieval.items import Item, spelled
 from tf_ssgn.settings import GALLERY
 
@@ -49,23 +49,23 @@ class Table:
         """Keys by their composed form: a disk from a Mac may write é as two characters, a spreadsheet as one."""
         return {_nfc(key): key for key in self.rows}
 
-    def of(self, found: Found, sources: Sequence[Source]) -> Mapping[str, Any] | None:
+    def of(self, file: PhotoFile, sources: Sequence[Source]) -> Mapping[str, Any] | None:
         """The row of a file, or None. A relative path is below the table's folder or below an indexed one."""
-        for name in self._keys(found, sources):
+        for name in self._keys(file, sources):
             key = name if name in self.rows else self._composed.get(_nfc(name))
             if key is not None:
                 self.used.add(key)
                 return self.rows[key]
         return None
 
-    def _keys(self, found: Found, sources: Sequence[Source]) -> Iterable[str]:
+    def _keys(self, file: PhotoFile, sources: Sequence[Source]) -> Iterable[str]:
         if self.key == "id":
-            yield found.id
+            yield file.id
             return
-        yield to_text(found.path)
+        yield to_text(file.path)
         for folder in (os.path.dirname(os.path.abspath(self.file)), *(source.folder for source in sources)):
-            if found.path.startswith(folder.rstrip("/") + "/"):
-                yield to_text(os.path.relpath(found.path, folder))
+            if file.path.startswith(folder.rstrip("/") + "/"):
+                yield to_text(os.path.relpath(file.path, folder))
 
 
 def read(file: str | os.PathLike) -> Table:
@@ -208,12 +208,12 @@ class Metadata:
         self._table, self._sources, self._columns, self._known = table, sources, columns, known
         self._given: dict[str, Mapping[str, Any]] = {}
 
-    def apply(self, found: list[Found]) -> list[Found]:
+    def apply(self, files: list[PhotoFile]) -> list[PhotoFile]:
         """The files with the table's labels; notes the further columns for `extra`."""
         if self._table is None:
-            return found
+            return files
         labelled = []
-        for file in found:
+        for file in files:
             row = self._table.of(file, self._sources)
             if row is not None:
                 self._given[file.id] = {
@@ -227,7 +227,7 @@ class Metadata:
         """Keys of the table's rows that belong to no file; call it after `apply`."""
         return [key for key in self._table.rows if key not in self._table.used] if self._table else []
 
-    def changed(self, file: Found, item: Item) -> bool:
+    def changed(self, file: PhotoFile, item: Item) -> bool:
         """Whether the table says of a file something else than its item."""
         if file.id not in self._given:
             return False

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from tf_ssgn.common.status import MEANING, Status
 from tf_ssgn.data.images import picture
-from tf_ssgn.retrieval.files import Found
+from tf_ssgn.retrieval.files import PhotoFile
 from tf_ssgn.settings import PHOTO_LIMITS
 
 
@@ -24,19 +24,19 @@ class Skipped(Exception):
 class Photo(NamedTuple):
     """A photo's bytes for the model, and what the gallery notes about the file (sizes in bytes and pixels)."""
 
-    found: Found
+    file: PhotoFile
     image: bytes
     sha256: str
     width: int
     height: int
 
 
-def read(found: Found) -> Photo:
+def read(file: PhotoFile) -> Photo:
     """Reads, hashes and checks one file; raises Skipped, with the reason, and nothing else."""
-    content, size, modified = _stable_bytes(found.path)
+    content, size, modified = _stable_bytes(file.path)
     width, height, image = as_query(content)
-    found = found._replace(size=size, modified=modified)
-    return Photo(found, image, hashlib.sha256(content).hexdigest(), width, height)
+    file = file._replace(size=size, modified=modified)
+    return Photo(file, image, hashlib.sha256(content).hexdigest(), width, height)
 
 
 def _stable_bytes(path: str) -> tuple[bytes, int, int]:

@@ -73,7 +73,7 @@ def judge(here: Noted | None, there: Noted | None, scope: Scope, again: bool = F
 
 
 def plan(
-    found: Iterable[Noted],
+    files: Iterable[Noted],
     known: Mapping[str, Noted],
     scope: Scope,
     remove: bool,
@@ -84,16 +84,16 @@ def plan(
     Raises:
         UserError: with `remove`, none of the items below one of the prefixes has its photo any more.
     """
-    made, present = Plan(), set()
-    for photo in found:
+    result, present = Plan(), set()
+    for photo in files:
         present.add(photo.id)
         verdict = judge(photo, known.get(photo.id), scope, photo.id in again)
-        (made.same if verdict == "same" else made.read).append(photo.id)
+        (result.same if verdict == "same" else result.read).append(photo.id)
     if remove:
         away = [item for id, item in known.items() if id not in present]
-        made.gone = [item.id for item in away if judge(None, item, scope) == "gone"]
-        refuse_unmounted(tally(known, scope), tally(made.gone, scope))
-    return made
+        result.gone = [item.id for item in away if judge(None, item, scope) == "gone"]
+        refuse_unmounted(tally(known, scope), tally(result.gone, scope))
+    return result
 
 
 def tally(ids: Iterable[str], scope: Scope) -> dict[str, int]:

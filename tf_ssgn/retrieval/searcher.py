@@ -145,8 +145,8 @@ class Searcher(ABC):
         count = np.zeros(len(vectors), np.int32)
         usable = np.flatnonzero(np.isfinite(vectors).all(axis=1) & vectors.any(axis=1) & (wanted >= 1))
         if usable.size:
-            found = self._hits(unit(vectors[usable], self.dimension), wanted[usable].tolist(), method, options)
-            for place, hits in zip(usable, found, strict=True):
+            answers = self._hits(unit(vectors[usable], self.dimension), wanted[usable].tolist(), method, options)
+            for place, hits in zip(usable, answers, strict=True):
                 count[place] = here = len(hits)
                 ids[place, :here] = [hit.id for hit in hits]
                 scores[place, :here] = [hit.score for hit in hits]

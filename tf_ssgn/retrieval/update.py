@@ -19,7 +19,7 @@ from tf_ssgn.common.progress import Progress
 from tf_ssgn.data.folders import READ
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.embedding import Embedder, embed_images, item_of, read_ahead
-from tf_ssgn.retrieval.files import Found, Walk, to_text, walk
+from tf_ssgn.retrieval.files import PhotoFile, Walk, to_text, walk
 from tf_ssgn.retrieval.items import Item
 from tf_ssgn.retrieval.metadata import Metadata, Table, read
 from tf_ssgn.retrieval.photos import Photo, Skipped
@@ -41,7 +41,7 @@ def build(
     model: Embedder,
     metadata: str | os.PathLike | None = None,
     exclude: Sequence[str] = (),
-    found: Walk | None = None,
+    walked: Walk | None = None,
 ) -> Report:
     """Makes a gallery of every photo below `folders`; the same call after a kill resumes it.
 
@@ -51,11 +51,11 @@ def build(
     """
     writer.check_new()
     table = read(metadata) if metadata else None
-    found = found or walk(folders, exclude=exclude)
-    if not found.found:
+    walked = walked or walk(folders, exclude=exclude)
+    if not walked.files:
         raise UserError(f"no photos ({READ}) below {', '.join(to_text(str(f)) for f in folders)}")
-    with writer.change(model, table.digest if table else "", found) as change:
-        report = last(steps(change, found, model, table, remove=True))
+    with writer.change(model, table.digest if table else "", walked) as change:
+        report = last(steps(change, walked, model, table, remove=True))
         report.resumed, report.unchanged = report.resumed + report.unchanged, 0  # what an earlier call had embedded
         return report
 
@@ -97,8 +97,8 @@ def _update(
     table = read(metadata) if metadata else None
     with writer.change(model, table.digest if table else "") as change:
         exclude = sorted({*change.exclude, *exclude})
-        found = walk(folders or [source.folder for source in change.sources], change.sources, exclude)
-        return last(steps(change, found, model, table, remove))
+        walked = walk(folders or [source.folder for source in change.sources], change.sources, exclude)
+        return last(steps(change, walked, model, table, remove))
 
 
 def last(reports: Iterator[Report]) -> Report:
@@ -109,7 +109,7 @@ def last(reports: Iterator[Report]) -> Report:
 
 def steps(
     change: Change,
-    found: Walk,
+    walked: Walk,
     model: Embedder,
     table: Table | None = None,
     remove: bool = False,
@@ -117,17 +117,17 @@ def steps(
 ) -> Iterator[Report]:
     """Brings a gallery in step with what a walk found, and reports after each version; with `remove` what vanished
     goes, with the last one. `expect` is called with the number of photos where some of them are new."""
-    known = change.known(found.prefixes)
+    known = change.known(walked.prefixes)
     # What a table said once stays until another one says something else.
-    files = [file._replace(label=known[file.id].label) if file.id in known else file for file in found.found]
-    about = Metadata(table, found.sources, change.columns, change.extra(known) if change.columns else {})
+    files = [file._replace(label=known[file.id].label) if file.id in known else file for file in walked.files]
+    about = Metadata(table, walked.sources, change.columns, change.extra(known) if change.columns else {})
     files = about.apply(files)
     retold = {file.id for file in files if file.id in known and about.changed(file, known[file.id])}
-    scope = Scope(found.prefixes, [problem.id for problem in found.problems])
+    scope = Scope(walked.prefixes, [problem.id for problem in walked.problems])
     todo = plan((file._replace(path=to_text(file.path)) for file in files), known, scope, remove, retold)
 
-    report = Report(skipped=[(to_text(problem.path), problem.reason) for problem in found.problems])
-    report.left_out, report.unmatched, report.unchanged = found.left_out, about.unmatched(), len(todo.same)
+    report = Report(skipped=[(to_text(problem.path), problem.reason) for problem in walked.problems])
+    report.left_out, report.unmatched, report.unchanged = walked.left_out, about.unmatched(), len(todo.same)
     wanted = set(todo.read)
     left = {file.id: file for file in files if file.id in wanted}
     if left:
@@ -137,7 +137,7 @@ def steps(
     lost: set[str] = set()
     for enough in _embed(change, [left[id] for id in left if id not in resumed], known, model, about, report, lost):
         if enough:
-            change.commit(found, last=False)
+            change.commit(walked, last=False)
             report.count, report.version = change.count, change.version
             yield report
     if change.new and not (resumed or report.embedded or report.reused):
@@ -146,14 +146,14 @@ def steps(
             f"none of the {len(files):,} photos could be embedded (the first: {path!r}: {reason}); no gallery was made"
         )
     gone = {*todo.gone, *(lost & known.keys() if remove else ())}  # is there no more, or is no photo any more
-    change.commit(found, gone)
+    change.commit(walked, gone)
     report.removed, report.count, report.version = len(gone), change.count, change.version
     yield report
 
 
 def _embed(
     change: Change,
-    files: Sequence[Found],
+    files: Sequence[PhotoFile],
     known: Mapping[str, Item],
     model: Embedder,
     about: Metadata,
@@ -206,8 +206,8 @@ def _append(change: Change, batch: Sequence[Photo], model: Embedder, about: Meta
     bad = [photo for photo in batch if photo.sha256 in faults]
     report.embedded += len(fresh)
     report.reused += len(good) - len(fresh)
-    report.skipped += [(to_text(photo.found.path), faults[photo.sha256]) for photo in bad]
+    report.skipped += [(to_text(photo.file.path), faults[photo.sha256]) for photo in bad]
     if good:
-        extra = [about.extra(photo.found.id) for photo in good]
+        extra = [about.extra(photo.file.id) for photo in good]
         change.append([item_of(photo) for photo in good], np.stack([vectors[photo.sha256] for photo in good]), extra)
-    return {photo.found.id for photo in bad}
+    return {photo.file.id for photo in bad}

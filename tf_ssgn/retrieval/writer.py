@@ -19,7 +19,7 @@ import numpy as np
 
 from tf_ssgn.retrieval.columns import export_parquet, items_of, read_columns
 from tf_ssgn.retrieval.embedding import Embedder
-from tf_ssgn.retrieval.files import Found, Source, Walk, to_text
+from tf_ssgn.retrieval.files import PhotoFile, Source, Walk, to_text
 from tf_ssgn.retrieval.items import Item
 from tf_ssgn.retrieval.searcher import Searcher
 
@@ -68,7 +68,7 @@ class Change(ABC):
         """Values of the users' columns of known items, by id; null ones left out."""
 
     @abstractmethod
-    def resume(self, files: Mapping[str, Found]) -> set[str]:
+    def resume(self, files: Mapping[str, PhotoFile]) -> set[str]:
         """Ids of these files, by id, that an earlier change had taken when it was cut off."""
 
     @abstractmethod
@@ -80,7 +80,7 @@ class Change(ABC):
         """Takes items with their vectors, unit float32 [n, d]; an item of an id that is there takes its place."""
 
     @abstractmethod
-    def commit(self, found: Walk, gone: Collection[str] = (), last: bool = True) -> None:
+    def commit(self, walked: Walk, gone: Collection[str] = (), last: bool = True) -> None:
         """Makes what was taken the current version, without the items of the ids `gone`, and notes where `found`
         looked; a change goes on after it where it was not the `last`."""
 

@@ -45,7 +45,8 @@ def evaluate_ensemble(
         dataset = open_dataset(run.data, duplicates=run.config.data.duplicates)
         own = run.config.evaluation
         sketches, photos = (
-            fixed if given is None else given for given, fixed in ((views, own.views), (photo_views, own.photo_views))
+            fixed if wanted is None else wanted
+            for wanted, fixed in ((views, own.views), (photo_views, own.photo_views))
         )
         encoder = Encoder(run, sketches, photos, cache)
         images = [encoder.images(items, run.split.unseen) for items in (dataset.sketches, dataset.photos)]

@@ -160,9 +160,9 @@ def _choose_split(run: Run, dataset: Dataset, data: str | None, split: str | Non
     own = Path(data) / "split.json"
     if own.is_file():
         return load_split(str(own), dataset.classes, need_seen=False)
-    found, missing = match(run.split.unseen, dataset.classes)
+    matched, missing = match(run.split.unseen, dataset.classes)
     if not missing:
-        return dataclasses.replace(run.split, unseen=tuple(sorted(found.values())))
+        return dataclasses.replace(run.split, unseen=tuple(sorted(matched.values())))
     drawn = tuple(sorted({item.label for item in dataset.sketches}))
     note = f"no split was given: all {len(drawn)} classes that have sketches are queried"
     return Split("all", (), drawn, (), checksum((), drawn), (note,))
@@ -233,10 +233,10 @@ def _grids(result, arrays, queries, gallery) -> list:
                 Picture(item.path, f"{item.label} {values[row]:.2f}"),
                 [
                     Picture(gallery.items[p].path, gallery.items[p].label, bool(h))
-                    for p, h in zip(found, right, strict=True)
+                    for p, h in zip(photo_rows, right, strict=True)
                 ],
             )
-            for item, row, found, right in zip(shown, rows, photos, hits, strict=True)
+            for item, row, photo_rows, right in zip(shown, rows, photos, hits, strict=True)
         ]
         grids.append(Grid(f"{kind.capitalize()} queries (average precision beside each)", pictures))
     return grids

@@ -155,8 +155,8 @@ class Taps:
         self._found = np.zeros((0, 0), np.float32)
         self._size = int(backbone.output_shape[-1])
         picture = np.random.default_rng(0).uniform(0, 255, (1, side, side, 3)).astype(np.float32)
-        expected, found = np.asarray(taps(tf.constant(picture))), self(picture)
-        if not np.abs(expected - found).max() <= FURTHEST_TAP * max(1.0, float(np.abs(expected).max())):
+        expected, computed = np.asarray(taps(tf.constant(picture))), self(picture)
+        if not np.abs(expected - computed).max() <= FURTHEST_TAP * max(1.0, float(np.abs(expected).max())):
             raise UserError("OpenVINO's taps of a test picture are not TensorFlow's")
 
     def _keep(self, request: Any, row: int) -> None:
@@ -202,9 +202,9 @@ class Rows:
         status = np.zeros(len(images), np.int32)
 
         def compute(start: int) -> None:
-            pixels, found = (part.numpy() for part in decode(tf.constant(images[start : start + size])))
-            status[start : start + size] = found
-            for row in np.flatnonzero(found == Status.OK):
+            pixels, states = (part.numpy() for part in decode(tf.constant(images[start : start + size])))
+            status[start : start + size] = states
+            for row in np.flatnonzero(states == Status.OK):
                 for name, code in encoder(pixels[row : row + 1], alone=len(images) == 1).items():
                     codes[name][start + row] = code
 

@@ -76,8 +76,8 @@ def fingerprint(folder: Path) -> str:
 def about(folder: Path) -> dict[str, Any]:
     """What `config.json` of a shipped model says: `config`, `seen` classes, and what its `card` adds."""
     try:
-        found: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        return found
+        values: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        return values
     except (OSError, ValueError) as error:
         raise UserError(f"{folder / CONFIG} is damaged ({error}); install tf_ssgn again") from None
 
@@ -86,12 +86,12 @@ def open_shipped(folder: Path) -> tuple[Decoder, dict[str, Any]]:
     """A shipped model as `openvino_functions` and `tensorflow_functions` want it, and its card; built when asked."""
     from tf_ssgn.runtime.signatures import Decoder, Embedder
 
-    told = about(folder)
-    config = configuration.from_dict(told["config"])
+    stated = about(folder)
+    config = configuration.from_dict(stated["config"])
     model, evaluation = config.model, config.evaluation
     extra = (evaluation.views, evaluation.photo_views)
     stored = npz.read_npz(folder / WORDS, ("class_vectors",), MAX_BYTES)
-    classes = (told["seen"], stored["class_vectors"].astype(np.float32))
+    classes = (stated["seen"], stored["class_vectors"].astype(np.float32))
     mark = fingerprint(folder)
 
     class Joined(Decoder):
@@ -106,7 +106,7 @@ def open_shipped(folder: Path) -> tuple[Decoder, dict[str, Any]]:
 
     for part in ("encode_sketch", "encode_photo", "embed_sketch", "embed_photo", "explain"):
         setattr(Joined, part, property(operator.attrgetter(f"embedder.{part}")))
-    card = told["card"] | {
+    card = stated["card"] | {
         "fingerprint": mark,
         "dimension": model.code,
         "semantic_dimension": int(classes[1].shape[1]),
@@ -116,7 +116,7 @@ def open_shipped(folder: Path) -> tuple[Decoder, dict[str, Any]]:
         "evaluation_photo_views": extra[1],
         "image_size": config.data.image_size,
         "backbone": model.backbone,
-        "seen": told["seen"],
+        "seen": stated["seen"],
         "seed": config.training.seed,
     }
     return Joined(config.data.image_size, *extra, *classes), card
@@ -150,14 +150,14 @@ def head(ssgn: SSGN) -> dict[str, Any]:
     """The variables of all that retrieval needs, by names that do not depend on Keras's counting."""
     parts = [ssgn.fuse_sketch, ssgn.fuse_photo, ssgn.project]
     parts += [getattr(ssgn, f"{stage}_decoder") for stage in ("coarse", "fine") if getattr(ssgn.config, stage)]
-    found: dict[str, Any] = {"noise": ssgn.noise} | ({"told": ssgn.told} if ssgn.config.told else {})
+    arrays: dict[str, Any] = {"noise": ssgn.noise} | ({"told": ssgn.told} if ssgn.config.told else {})
     taken: set[int] = set()
     for part in parts:
         for number, variable in enumerate(part.weights):
             if id(variable) not in taken:  # the projection that both modalities share
                 taken.add(id(variable))
-                found[f"{part.name}-{number}"] = variable
-    return found
+                arrays[f"{part.name}-{number}"] = variable
+    return arrays
 
 
 def _preprocessing() -> int:

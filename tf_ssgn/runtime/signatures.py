@@ -182,11 +182,11 @@ class Search(tf.Module):
         rows = tf.pad(rows, [[0, 0], [0, missing]])
         scores = tf.pad(scores, [[0, 0], [0, missing]], constant_values=np.nan)
         wanted = tf.where(status == int(Status.OK), k, 0)
-        found = (tf.range(width)[None, :] < wanted[:, None]) & ~tf.math.is_nan(scores)
+        valid = (tf.range(width)[None, :] < wanted[:, None]) & ~tf.math.is_nan(scores)
         return {
-            "ids": tf.where(found, tf.gather(self.ids, rows), ""),
-            "scores": tf.where(found, scores, np.nan),
-            "count": tf.reduce_sum(tf.cast(found, tf.int32), axis=1),
+            "ids": tf.where(valid, tf.gather(self.ids, rows), ""),
+            "scores": tf.where(valid, scores, np.nan),
+            "count": tf.reduce_sum(tf.cast(valid, tf.int32), axis=1),
             "status": status,
         }
 

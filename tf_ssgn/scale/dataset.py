@@ -77,16 +77,16 @@ class Dataset:
             version = versions[-1]
         where = self.at(MANIFESTS, f"{version:06d}.json")
         try:
-            found = json.loads(places.read(where))
-            if not isinstance(found, dict) or any(key not in found for key in _NEEDED):
+            values = json.loads(places.read(where))
+            if not isinstance(values, dict) or any(key not in values for key in _NEEDED):
                 raise ValueError("it lacks what a manifest has")
         except (OSError, ValueError) as error:
             raise UserError(
                 f"{where.path} is damaged ({reason(error)}); remove it to fall back to the version before"
             ) from None
-        if found.get("format", 0) > FORMAT:
-            raise UserError(f"{self.uri} has format {found['format']}; this version of tf_ssgn reads up to {FORMAT}")
-        return found
+        if values.get("format", 0) > FORMAT:
+            raise UserError(f"{self.uri} has format {values['format']}; this version of tf_ssgn reads up to {FORMAT}")
+        return values
 
     def commit(self, manifest: dict[str, Any], base: int) -> dict[str, Any]:
         """Makes a manifest the version after `base`; UserError where another job has done so meanwhile."""
@@ -176,12 +176,12 @@ def is_dataset(uri: str) -> bool:
 
 def open_dataset(uri: str) -> tuple[Dataset, dict[str, Any]]:
     """The folder and its current manifest; UserError where nothing was committed there."""
-    found = Dataset(uri)
-    manifest = found.manifest()
+    dataset = Dataset(uri)
+    manifest = dataset.manifest()
     if manifest is None:
-        started = " (a job was begun and not finished; run it again)" if found.listing(RUNS) else ""
+        started = " (a job was begun and not finished; run it again)" if dataset.listing(RUNS) else ""
         raise UserError(
             f"{places.shown(uri)} holds no embedded photos{started}; make them with "
             "`python -m tf_ssgn.index build ... --engine spark`"
         )
-    return found, manifest
+    return dataset, manifest

@@ -38,10 +38,10 @@ def blocks(dataset: Dataset, manifest: dict[str, Any]) -> Iterator[tuple[list[It
     for table in dataset.tables(manifest):
         for field in expected:
             place = table.schema.get_field_index(field.name)
-            found = "nothing" if place < 0 else table.schema.field(place).type
-            if found != field.type:
+            kind = "nothing" if place < 0 else table.schema.field(place).type
+            if kind != field.type:
                 raise UserError(
-                    f"{places.shown(dataset.uri)} is damaged: its column {field.name} is {found}, expected {field.type}"
+                    f"{places.shown(dataset.uri)} is damaged: its column {field.name} is {kind}, expected {field.type}"
                 )
         names = ["id", "uri", "label", "size", "modified", "sha256", "width", "height"]
         columns = [table.column(name).to_pylist() for name in names]

@@ -45,10 +45,10 @@ def place(uri: str) -> Place:
     """The file system and path of a local path or URI; UserError where there is none of that kind."""
     from pyarrow import fs
 
-    found = _URI.fullmatch(uri)
-    if not found:
+    parts = _URI.fullmatch(uri)
+    if not parts:
         return Place(fs.LocalFileSystem(), os.path.abspath(uri))
-    scheme, host, path = found[1].lower(), found[2], found[3] or "/"
+    scheme, host, path = parts[1].lower(), parts[2], parts[3] or "/"
     if "@" in host and _SAME.get(scheme, scheme) != "abfs":
         raise UserError(
             f"received a {scheme} URI with credentials in it; expected them in the environment, since URIs are "

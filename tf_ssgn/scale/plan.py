@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from tf_ssgn.data.folders import excluder, has_photo_name, is_system
 from tf_ssgn.errors import UserError, reason
-from tf_ssgn.retrieval.files import Found, as_manifest, to_text, walk
+from tf_ssgn.retrieval.files import PhotoFile, as_manifest, to_text, walk
 from tf_ssgn.retrieval.plan import Scope, judge, refuse_unmounted
 from tf_ssgn.scale import places
 from tf_ssgn.scale.dataset import BAD, DATA, RUNS, Dataset
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 PART_LEAST, PART_MOST, PARTS = 256, 20_000, 10_000  # photos of a part, and how many parts there should be
 LISTED = "id string, uri string, label string, size long, modified long"
-_COLUMNS = Found._fields[:1] + ("uri",) + Found._fields[2:]  # of both, in this order
+_COLUMNS = PhotoFile._fields[:1] + ("uri",) + PhotoFile._fields[2:]  # of both, in this order
 _KNOWN = f"{LISTED}, file string, final boolean"
 _JUDGED = f"{LISTED}, file string, verdict string, prefixes array<string>"
 _TABLES = (".parquet", ".csv")
@@ -48,38 +48,38 @@ class Listing:
     problems: list[tuple[str, str]] = field(default_factory=list)
 
 
-def list_photos(spark: SparkSession, given: Sequence[str], exclude: Sequence[str] = ()) -> Listing:
+def list_photos(spark: SparkSession, sources: Sequence[str], exclude: Sequence[str] = ()) -> Listing:
     """The photos of local folders, of one URI prefix, or of one table of URIs (.parquet or .csv).
 
     Raises:
         UserError: several kinds at once, a place that cannot be listed, a table without URIs or with an id twice.
     """
-    if len(given) == 1 and given[0].lower().rstrip("/").endswith(_TABLES):
+    if len(sources) == 1 and sources[0].lower().rstrip("/").endswith(_TABLES):
         if exclude:
             raise UserError("--exclude: a table lists the photos that it wants; take the others out of it")
-        return _table(spark, given[0])
-    if any(places.is_uri(source) for source in given):
-        if len(given) > 1:
-            raise UserError(f"received {len(given)} places, expected local folders, or one URI prefix or one table")
-        return _prefix(spark, given[0], exclude)
-    return _folders(spark, given, exclude)
+        return _table(spark, sources[0])
+    if any(places.is_uri(source) for source in sources):
+        if len(sources) > 1:
+            raise UserError(f"received {len(sources)} places, expected local folders, or one URI prefix or one table")
+        return _prefix(spark, sources[0], exclude)
+    return _folders(spark, sources, exclude)
 
 
 def _folders(spark: SparkSession, folders: Sequence[str], exclude: Sequence[str]) -> Listing:
     import pyarrow as pa
 
-    found = walk(folders, exclude=exclude)
+    walked = walk(folders, exclude=exclude)
     columns = {
-        "id": pa.array([photo.id for photo in found.found], pa.string()),
-        "uri": pa.array([to_text(photo.path) for photo in found.found], pa.string()),
-        "label": pa.array([photo.label for photo in found.found], pa.string()),
-        "size": pa.array([photo.size for photo in found.found], pa.int64()),
-        "modified": pa.array([photo.modified for photo in found.found], pa.int64()),
+        "id": pa.array([photo.id for photo in walked.files], pa.string()),
+        "uri": pa.array([to_text(photo.path) for photo in walked.files], pa.string()),
+        "label": pa.array([photo.label for photo in walked.files], pa.string()),
+        "size": pa.array([photo.size for photo in walked.files], pa.int64()),
+        "modified": pa.array([photo.modified for photo in walked.files], pa.int64()),
     }
-    problems = [(to_text(problem.path), problem.reason) for problem in found.problems]
+    problems = [(to_text(problem.path), problem.reason) for problem in walked.problems]
     photos = spark.createDataFrame(pa.table(columns), LISTED)
-    scope = Scope(found.prefixes, [problem.id for problem in found.problems])
-    return Listing(photos, {"kind": "folders", "sources": as_manifest(found.sources)}, scope, problems)
+    scope = Scope(walked.prefixes, [problem.id for problem in walked.problems])
+    return Listing(photos, {"kind": "folders", "sources": as_manifest(walked.sources)}, scope, problems)
 
 
 def _prefix(spark: SparkSession, uri: str, exclude: Sequence[str]) -> Listing:
@@ -249,7 +249,9 @@ def _judged(batches: Iterator[Any], scope: Scope) -> Iterator[Any]:
     for batch in batches:
         rows = []
         for row in batch.to_pylist():
-            here, there = (row[side] and Found(*(row[side][name] for name in _COLUMNS)) for side in ("here", "there"))
+            here, there = (
+                row[side] and PhotoFile(*(row[side][name] for name in _COLUMNS)) for side in ("here", "there")
+            )
             again = there is not None and not row["there"]["final"]
             verdict = judge(here, there, scope, again)
             rows.append((*(here or there), there and row["there"]["file"], verdict, scope.covering(row["id"])))
@@ -314,10 +316,10 @@ def _write_part(batches: Iterator[Any], uri: str, run: str, folder: str) -> Iter
     context = TaskContext.get()
     assert context is not None
     part = context.partitionId()
-    found = [batch for batch in batches if batch.num_rows]
-    if not found:
+    batches_with_rows = [batch for batch in batches if batch.num_rows]
+    if not batches_with_rows:
         return
-    table = pa.Table.from_batches(found)
+    table = pa.Table.from_batches(batches_with_rows)
     buffer = io.BytesIO()
     parquet.write_table(table, buffer, compression="zstd")
     places.write_whole(Dataset(uri).at(RUNS, run, folder, f"part-{part:06d}.parquet"), buffer.getvalue())

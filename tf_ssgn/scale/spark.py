@@ -89,26 +89,26 @@ def session(master: str | None, **settings: str) -> Iterator[SparkSession]:
     if master is not None:
         conf.setMaster(master)
     with explained():
-        made = SparkSession.builder.config(conf=conf).getOrCreate()
+        spark = SparkSession.builder.config(conf=conf).getOrCreate()
     try:
-        _wait_for_executor(made)
-        yield made
+        _wait_for_executor(spark)
+        yield spark
     finally:
-        made.stop()
+        spark.stop()
 
 
 def _answers(master: str) -> None:
-    found = [(host.strip("[]"), int(port)) for host, port in _MASTER.findall(master)]
-    if not found and not master.startswith(("local", "yarn", "k8s://")):
+    drivers = [(host.strip("[]"), int(port)) for host, port in _MASTER.findall(master)]
+    if not drivers and not master.startswith(("local", "yarn", "k8s://")):
         raise UserError(f"--master: received {master!r}, expected spark://HOST:PORT, yarn, k8s://HOST:PORT or local[N]")
     said = ""
-    for host, port in found:
+    for host, port in drivers:
         try:
             socket.create_connection((host, port), ANSWER_SECONDS).close()
             return
         except OSError as error:
             said = error.strerror or str(error)
-    if found:
+    if drivers:
         raise UserError(f"no Spark master answers at {master} ({said}); start it, or name another with --master")
 
 
@@ -148,7 +148,7 @@ def explained() -> Iterator[None]:
 
 def embed(
     spark: SparkSession,
-    given: Sequence[str],
+    sources: Sequence[str],
     card: Card,
     to: str,
     *,
@@ -177,7 +177,7 @@ def embed(
         archive = _sent(spark, card, load)
         job = worker.Job(dataset.uri, "", card.path, card.fingerprint, card.dimension, runtime, archive=archive,
                          load=load, read=read)  # fmt: skip
-        return _run(spark, given, exclude, card, dataset, current, job)
+        return _run(spark, sources, exclude, card, dataset, current, job)
 
 
 def _refuse_foreign(dataset: Dataset) -> None:
@@ -212,7 +212,7 @@ def _sent(spark: SparkSession, card: Card, load: Any) -> str:
 
 def _run(
     spark: SparkSession,
-    given: Sequence[str],
+    sources: Sequence[str],
     exclude: Sequence[str],
     card: Card,
     dataset: Dataset,
@@ -220,14 +220,14 @@ def _run(
     job: Any,
 ) -> BulkReport:
     base = current["version"] if current else 0
-    asked = {"base": base, "fingerprint": card.fingerprint, "given": list(map(_absolute, given))}
+    asked = {"base": base, "fingerprint": card.fingerprint, "given": list(map(_absolute, sources))}
     asked["exclude"] = sorted(exclude)
     state = _unfinished(dataset, asked)
     problems: list[tuple[str, str]] = []
     if state is None:
         run = f"{base + 1:06d}-{secrets.token_hex(4)}"
         log("listing the photos")
-        listing = list_photos(spark, given, exclude)
+        listing = list_photos(spark, sources, exclude)
         try:
             plan = make_plan(spark, dataset, current, run, listing)
         except UserError:
@@ -239,7 +239,7 @@ def _run(
         if not plan.parts and not plan.gone:
             places.remove(dataset.at(RUNS, run))
             if current is None:
-                raise UserError(f"no photos ({READ}) in {', '.join(map(places.shown, given))}")
+                raise UserError(f"no photos ({READ}) in {', '.join(map(places.shown, sources))}")
             return BulkReport(current["count"], current["rows_bad"], base, unchanged=current["count"], skipped=problems)
         places.write_whole(dataset.at(RUNS, run, "run.json"), json.dumps(state, ensure_ascii=False).encode())
     job = _with(job, run=state["run"], base=base)
@@ -290,28 +290,28 @@ def _absolute(source: str) -> str:
 
 def _unfinished(dataset: Dataset, asked: dict[str, Any]) -> dict[str, Any] | None:
     """The planned run of the same photos, model and version, to be finished; all others are dropped."""
-    found = None
+    newest = None
     for about in dataset.listing(RUNS):
         where = dataset.at(RUNS, about.base_name, "run.json")
         state: dict[str, Any] = {}
         with suppress(OSError, ValueError):
             state = json.loads(places.read(where))
-        if found is None and asked.items() <= state.items():
-            found = state
+        if newest is None and asked.items() <= state.items():
+            newest = state
         else:
             places.remove(dataset.at(RUNS, about.base_name))
-    return found
+    return newest
 
 
 def _done(dataset: Dataset, state: dict[str, Any]) -> dict[int, dict[str, Any]]:
     """Reports of an unfinished run whose files are there."""
-    found = {}
+    done = {}
     for about in dataset.listing(RUNS, state["run"], "done"):
         with suppress(OSError, ValueError, KeyError):
             report = json.loads(places.read(dataset.at(RUNS, state["run"], "done", about.base_name)))
             if report["part"] in state["parts"]:
-                found[report["part"]] = report
-    return found
+                done[report["part"]] = report
+    return done
 
 
 def _rows(report: dict[str, Any], *kinds: str) -> int:
@@ -391,8 +391,8 @@ def _manifest(
 
 
 def _first_bad(dataset: Dataset, reports: dict[int, dict[str, Any]], most: int = 100) -> list[tuple[str, str]]:
-    found: list[tuple[str, str]] = []
+    rows: list[tuple[str, str]] = []
     for report in reports.values():
-        if report[BAD] and len(found) < most:
-            found += [(row["uri"], row["reason"]) for row in dataset.read(report[BAD], check=True).to_pylist()]
-    return found[:most]
+        if report[BAD] and len(rows) < most:
+            rows += [(row["uri"], row["reason"]) for row in dataset.read(report[BAD], check=True).to_pylist()]
+    return rows[:most]

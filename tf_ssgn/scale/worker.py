@@ -24,7 +24,7 @@ from tf_ssgn.common.status import MEANING, Status
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval import photos
 from tf_ssgn.retrieval.embedding import embed_images, read_ahead
-from tf_ssgn.retrieval.files import Found, to_file
+from tf_ssgn.retrieval.files import PhotoFile, to_file
 from tf_ssgn.retrieval.photos import Photo, Skipped
 from tf_ssgn.scale import places
 from tf_ssgn.scale.dataset import BAD, DATA, RUNS, Dataset, schemas
@@ -42,14 +42,14 @@ def load_model(path: str, runtime: str) -> Any:
     return load(path, runtime=runtime)
 
 
-def read_photo(found: Found) -> Photo:
+def read_photo(file: PhotoFile) -> Photo:
     """One photo by its path or URI; raises Skipped with the reason."""
-    if not places.is_uri(found.path):
-        return photos.read(found._replace(path=to_file(found.path)))
-    content, size, modified = places.read_photo(found.path)
+    if not places.is_uri(file.path):
+        return photos.read(file._replace(path=to_file(file.path)))
+    content, size, modified = places.read_photo(file.path)
     width, height, image = photos.as_query(content)
-    found = found._replace(size=size, modified=modified or 0)
-    return Photo(found, image, hashlib.sha256(content).hexdigest(), width, height)
+    file = file._replace(size=size, modified=modified or 0)
+    return Photo(file, image, hashlib.sha256(content).hexdigest(), width, height)
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Job:
     base: int = 0
     archive: str = ""
     load: Callable[[str, str], Any] = load_model
-    read: Callable[[Found], Photo] = read_photo
+    read: Callable[[PhotoFile], Photo] = read_photo
 
     @functools.cached_property
     def folder(self) -> Dataset:
@@ -112,13 +112,13 @@ def model_of(job: Job) -> Any:
             from pyspark import SparkFiles
 
             path = SparkFiles.get(job.archive)
-        found = job.load(path, job.runtime)
-        if found.fingerprint != job.fingerprint:
+        model = job.load(path, job.runtime)
+        if model.fingerprint != job.fingerprint:
             raise UserError(
-                f"the model on this executor has the fingerprint {found.fingerprint}, expected {job.fingerprint}"
+                f"the model on this executor has the fingerprint {model.fingerprint}, expected {job.fingerprint}"
             )
         _MODELS.clear()
-        _MODELS[key] = found
+        _MODELS[key] = model
         gc.freeze()  # Spark collects garbage after every task: 0.15 s each with all that TensorFlow holds
     return _MODELS[key]
 
@@ -136,7 +136,7 @@ def embed_part(job: Job, part: int, attempt: int) -> dict[str, Any]:
 
     plan = job.folder.at(RUNS, job.run, "plan", f"part-{part:06d}.parquet")
     rows = parquet.read_table(plan.path, filesystem=plan.system).to_pylist()
-    todo = [Found(row["id"], row["uri"], row["label"], row["size"] or 0, row["modified"] or 0) for row in rows]
+    todo = [PhotoFile(row["id"], row["uri"], row["label"], row["size"] or 0, row["modified"] or 0) for row in rows]
     model = model_of(job)
     begun = time.perf_counter()
     result = _Result(job, part)
@@ -157,7 +157,7 @@ class _Result:
         self._job, self._part = job, part
         self.photos: list[Photo] = []
         self.vectors: list[np.ndarray] = []
-        self.bad: list[tuple[Found, str, bool]] = []
+        self.bad: list[tuple[PhotoFile, str, bool]] = []
 
     def write(self, model: Any) -> dict[str, Any]:
         import pyarrow as pa
@@ -166,13 +166,13 @@ class _Result:
         kinds = schemas(job.dimension)
         report: dict[str, Any] = {"part": self._part, "runtime": model.runtime, DATA: None, BAD: None}
         if self.photos:
-            rows = [(*photo.found, photo.sha256, photo.width, photo.height, int(Status.OK)) for photo in self.photos]
+            rows = [(*photo.file, photo.sha256, photo.width, photo.height, int(Status.OK)) for photo in self.photos]
             columns = _columns(rows, kinds[DATA])
             flat = pa.array(np.stack(self.vectors).astype(np.float32).reshape(-1))
             columns.append(pa.FixedSizeListArray.from_arrays(flat, job.dimension))
             report[DATA] = job.folder.write(DATA, job.run, name, pa.Table.from_arrays(columns, schema=kinds[DATA]))
         if self.bad:
-            faults = [(*found, _STATUS.get(why, NO_PHOTO), why, final) for found, why, final in self.bad]
+            faults = [(*file, _STATUS.get(why, NO_PHOTO), why, final) for file, why, final in self.bad]
             table = pa.Table.from_arrays(_columns(faults, kinds[BAD]), schema=kinds[BAD])
             report[BAD] = job.folder.write(BAD, job.run, name, table)
         return report
@@ -185,34 +185,34 @@ def _columns(rows: list[Any], schema: Any) -> list[Any]:
     return [pa.array(column, schema.field(place).type) for place, column in enumerate(columns)]
 
 
-def _embed(todo: list[Found], model: Any, job: Job, result: _Result) -> None:
+def _embed(todo: list[PhotoFile], model: Any, job: Job, result: _Result) -> None:
     batch: list[Photo] = []
-    for found, outcome in read_ahead(todo, job.read):
-        _sort_out(found, outcome, batch, result)
+    for file, outcome in read_ahead(todo, job.read):
+        _sort_out(file, outcome, batch, result)
         if len(batch) == SERVING.batch:
             _append(batch, model, result)
             batch = []
     _append(batch, model, result)
 
 
-def _sort_out(found: Found, outcome: Photo | Skipped, batch: list[Photo], result: _Result) -> None:
+def _sort_out(file: PhotoFile, outcome: Photo | Skipped, batch: list[Photo], result: _Result) -> None:
     if isinstance(outcome, Skipped):
-        result.bad.append((found, outcome.reason, outcome.lost))
+        result.bad.append((file, outcome.reason, outcome.lost))
     else:
-        batch.append(outcome._replace(found=outcome.found._replace(path=found.path)))
+        batch.append(outcome._replace(file=outcome.file._replace(path=file.path)))
 
 
 def _append(batch: list[Photo], model: Any, result: _Result) -> None:
     vectors, faults = embed_images(model, {photo.sha256: photo.image for photo in batch})
     for photo in batch:
         if photo.sha256 in faults:
-            result.bad.append((photo.found, faults[photo.sha256], True))
+            result.bad.append((photo.file, faults[photo.sha256], True))
         else:
             result.photos.append(photo)
             result.vectors.append(vectors[photo.sha256])
 
 
-def _embed_carefully(todo: list[Found], model: Any, job: Job, result: _Result) -> None:
+def _embed_carefully(todo: list[PhotoFile], model: Any, job: Job, result: _Result) -> None:
     """One photo at a time, each noted before it is touched, since something killed the attempts before.
 
     What was noted last when an attempt died is to blame; twice, and it is left out, to be tried again by the next run.
@@ -222,17 +222,17 @@ def _embed_carefully(todo: list[Found], model: Any, job: Job, result: _Result) -
     deaths: dict[str, int] = noted["deaths"]
     if noted["trying"] is not None:
         deaths[noted["trying"]] = deaths.get(noted["trying"], 0) + 1
-    for found in todo:
-        if deaths.get(found.id, 0) >= DEATHS:
-            result.bad.append((found, f"the process that read it died, {DEATHS} times", False))
+    for file in todo:
+        if deaths.get(file.id, 0) >= DEATHS:
+            result.bad.append((file, f"the process that read it died, {DEATHS} times", False))
             continue
-        places.write_whole(notes, json.dumps({"trying": found.id, "deaths": deaths}).encode())
+        places.write_whole(notes, json.dumps({"trying": file.id, "deaths": deaths}).encode())
         try:
-            outcome: Photo | Skipped = job.read(found)
+            outcome: Photo | Skipped = job.read(file)
         except Skipped as skipped:
             outcome = skipped
         batch: list[Photo] = []
-        _sort_out(found, outcome, batch, result)
+        _sort_out(file, outcome, batch, result)
         _append(batch, model, result)
     places.write_whole(notes, json.dumps({"trying": None, "deaths": deaths}).encode())
 

@@ -14,10 +14,10 @@ def require_extra(packages: tuple[str, ...]) -> None:
     """Raises UserError that names the `serve` extra unless all `packages` can be imported; imports none of them."""
     for package in packages:
         try:
-            found = importlib.util.find_spec(package) is not None
+            installed = importlib.util.find_spec(package) is not None
         except ModuleNotFoundError:  # the parent of a dotted name
-            found = False
-        if not found:
+            installed = False
+        if not installed:
             raise UserError(
                 f"the package {package!r} is not installed, expected the serve extra; pip install 'tf_ssgn[serve]'"
             )

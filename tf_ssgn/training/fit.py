@@ -62,9 +62,9 @@ def train_run(run: Run, sketches: Images, photos: Images, devices: Devices = ONE
     Args:
         sketches, photos: of the run's seen and validation classes; a run that is resumed wants the same ones.
     """
-    found, arrays = load_state(run, with_arrays=True)
+    saved, arrays = load_state(run, with_arrays=True)
     begun: State = {"phase": SELECT, "epoch": 0, "step": 0, "best": NOTHING_YET, "best_epoch": 0, "weights": ""}
-    state = begun | found
+    state = begun | saved
     items = _digest(sketches, photos)
     if state.setdefault("items", items) != items:
         raise UserError(
@@ -201,8 +201,8 @@ def state_variables(trainer: Trainer) -> tuple[list, list]:
     """All that training changes (a frozen backbone does not), and those of them that every epoch resets."""
     frozen = set() if trainer.finetuned else {id(variable) for variable in trainer.backbone.variables}
     metrics = trainer.metrics_variables
-    found = {id(v): v for v in [*trainer.variables, *trainer.optimizer.variables, *metrics] if id(v) not in frozen}
-    return list(found.values()), metrics
+    by_id = {id(v): v for v in [*trainer.variables, *trainer.optimizer.variables, *metrics] if id(v) not in frozen}
+    return list(by_id.values()), metrics
 
 
 def untrained_features(run: Run, trainer: Trainer, images: Images) -> np.ndarray:

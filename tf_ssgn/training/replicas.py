@@ -64,5 +64,5 @@ def context() -> Any:
         return None
     import tensorflow as tf
 
-    found = tf.distribute.get_replica_context()
-    return found if found and found.num_replicas_in_sync > 1 else None
+    replica = tf.distribute.get_replica_context()
+    return replica if replica and replica.num_replicas_in_sync > 1 else None

@@ -35,9 +35,9 @@ class Teacher:
         file, classes = config.losses.teacher, config.losses.teacher_classes
         if not file:
             raise UserError("--losses.preservation needs the classifier of the backbone: name it with --losses.teacher")
-        found = read_npz(file, ("kernel", "bias"), _LARGEST)
-        shapes = {name: list(array.shape) for name, array in found.items()}
-        kernel, bias = (found.get(name, np.empty(0)) for name in ("kernel", "bias"))
+        arrays = read_npz(file, ("kernel", "bias"), _LARGEST)
+        shapes = {name: list(array.shape) for name, array in arrays.items()}
+        kernel, bias = (arrays.get(name, np.empty(0)) for name in ("kernel", "bias"))
         fits = (
             kernel.ndim == 2 and len(kernel) <= taps and shapes == {"kernel": [len(kernel), classes], "bias": [classes]}
         )

@@ -118,9 +118,9 @@ def test_a_folder_that_vanishes_between_steps_takes_nothing_away(photo: Path, tm
 def test_a_walk_of_some_photos_ends_early_and_tells_how_far_it_is(photo: Path) -> None:
     told: list[tuple[int, int]] = []
     some = walk([photo], most=30, tell=lambda looked, photos: told.append((looked, photos)))
-    assert 30 <= len(some.found) < 200
-    assert told[-1] == (len(told), len(some.found)) and len(told) < 11
-    assert len(walk([photo]).found) == 200
+    assert 30 <= len(some.files) < 200
+    assert told[-1] == (len(told), len(some.files)) and len(told) < 11
+    assert len(walk([photo]).files) == 200
 
 
 def test_links_in_a_circle_end(photo: Path, tmp_path: Path) -> None:

@@ -56,15 +56,15 @@ def read_lines(path: str) -> Iterator[tuple[int, str, int]]:
 
 def find_lists(folder: str) -> dict[str, list[str]]:
     """`{"sketch": [...], "photo": [...]}`: the lists in `folder` by modality; both empty when it holds none."""
-    found: dict[str, list[str]] = {"sketch": [], "photo": []}
+    lists: dict[str, list[str]] = {"sketch": [], "photo": []}
     for name in sorted(os.listdir(folder)):
         if name.startswith(".") or not name.lower().endswith(".txt") or "cname" in name.lower():
             continue
-        for modality, paths in found.items():
+        for modality, paths in lists.items():
             if modality in name.lower():
                 paths.append(os.path.join(folder, name))
                 break
-    return found
+    return lists
 
 
 def read_file_lists(folder: str) -> Lists | None:
@@ -77,13 +77,13 @@ def read_file_lists(folder: str) -> Lists | None:
         UserError: a malformed line, a label without a name, a label that contradicts the image's folder, or images
             that lie neither beside the lists nor above them.
     """
-    found = find_lists(folder)
-    if not all(found.values()):
+    by_side = find_lists(folder)
+    if not all(by_side.values()):
         return None
     lists = Lists()
     root = ""
     known = _Folders()
-    for modality, paths in found.items():
+    for modality, paths in by_side.items():
         files = lists.sketches if modality == "sketch" else lists.photos
         listed_already: set[str] = set()
         for path in paths:

@@ -76,36 +76,36 @@ def open_dataset(folder: str | os.PathLike[str], *, duplicates: bool = False, st
         raise UserError(
             f"dataset folder {printable(root)} {what}; expected a folder laid out as {PLAIN}, or as a published one"
         )
-    found = recognise(root, duplicates)
-    if found is None:
+    files = recognise(root, duplicates)
+    if files is None:
         raise UserError(unrecognised(root))
-    where = f"dataset {printable(root)} ({found.layout})"
-    sketches, photos = sum(map(len, found.sketches.values())), sum(map(len, found.photos.values()))
+    where = f"dataset {printable(root)} ({files.layout})"
+    sketches, photos = sum(map(len, files.sketches.values())), sum(map(len, files.photos.values()))
     if not sketches or not photos:
         raise UserError(
-            f"{where}: {'; '.join([f'found {sketches:,} sketches and {photos:,} photos', *found.problems])}; "
+            f"{where}: {'; '.join([f'found {sketches:,} sketches and {photos:,} photos', *files.problems])}; "
             f"expected both, one folder for each class, as {', '.join(EXTENSIONS)} files"
         )
-    respelled = _join_spellings(found)
-    problems = found.problems + _problems(respelled, found.photos)
+    respelled = _join_spellings(files)
+    problems = files.problems + _problems(respelled, files.photos)
     if problems and strict:
         raise UserError(f"{where}: {'; '.join(problems)}; add these images, or remove what should have them")
-    notes = found.notes + problems
-    undrawn = sorted(name for name, paths in found.photos.items() if paths and not respelled.get(name))
+    notes = files.notes + problems
+    undrawn = sorted(name for name, paths in files.photos.items() if paths and not respelled.get(name))
     if undrawn:
         notes.append(f"{len(undrawn)} classes have photos only; they enlarge the gallery: {listed(undrawn)}")
-    return _items(found, root, respelled, notes)
+    return _items(files, root, respelled, notes)
 
 
-def _join_spellings(found: FolderFiles) -> Files:
+def _join_spellings(files: FolderFiles) -> Files:
     """The sketches under their photo folders' names: `sketches/palm_tree` goes with `images/palm tree`."""
-    spelled, _ = match(found.sketches, list(found.photos))
-    keys = Counter(normalise(name) for name in found.photos)
+    spelled, _ = match(files.sketches, list(files.photos))
+    keys = Counter(normalise(name) for name in files.photos)
     respelled: Files = {}
-    for name, paths in found.sketches.items():
+    for name, paths in files.sketches.items():
         if name not in spelled and keys[normalise(name)] > 1:
-            same = sorted(other for other in found.photos if normalise(other) == normalise(name))
-            found.problems.append(f"the sketches of {printable(name)} fit several photo folders: {listed(same)}")
+            same = sorted(other for other in files.photos if normalise(other) == normalise(name))
+            files.problems.append(f"the sketches of {printable(name)} fit several photo folders: {listed(same)}")
         respelled.setdefault(spelled.get(name, name), []).extend(paths)
     return respelled
 
@@ -116,21 +116,21 @@ def _problems(sketches: Files, photos: Files) -> list[str]:
     unanswered = [name for name in names if sketches.get(name) and not photos.get(name)]
     emptied = [name for name in names if photos.get(name) and name in sketches and not sketches[name]]
     return [
-        f"{len(found)} classes {what}: {listed(found)}"
-        for found, what in (
+        f"{len(rows)} classes {what}: {listed(rows)}"
+        for rows, what in (
             (empty, "have no images"),
             (unanswered, "have sketches but no photos"),
             (emptied, "have photos but an empty sketch folder"),
         )
-        if found
+        if rows
     ]
 
 
-def _items(found: FolderFiles, root: str, sketches: Files, notes: list[str]) -> Dataset:
+def _items(files: FolderFiles, root: str, sketches: Files, notes: list[str]) -> Dataset:
     photo_items: list[Item] = []
     sketch_items: list[Item] = []
-    for name in sorted(set(sketches) | set(found.photos)):
-        photos = found.photos.get(name, [])
+    for name in sorted(set(sketches) | set(files.photos)):
+        photos = files.photos.get(name, [])
         if sketches.get(name) and not photos:
             continue  # a query without a possible answer; `_problems` has named it
         label = printable(name)
@@ -143,7 +143,7 @@ def _items(found: FolderFiles, root: str, sketches: Files, notes: list[str]) -> 
     paired = sum(1 for item in sketch_items if item.instance)
     notes.append(f"{paired:,} of {len(sketch_items):,} sketches name the photo that they were drawn from")
     classes = sorted({item.label for item in photo_items})
-    return Dataset(found.name, root, sketch_items, photo_items, classes, notes, found.layout)
+    return Dataset(files.name, root, sketch_items, photo_items, classes, notes, files.layout)
 
 
 def _stem(path: str) -> str:

@@ -50,8 +50,8 @@ class FolderFiles:
 def recognise(root: str, duplicates: bool) -> FolderFiles | None:
     """The first layout that fits, or None. Sketchy precedes the plain one, which `256x256` would pass for."""
     for read in (_sketchy, _tuberlin, _quickdraw, _plain, _parts, _file_lists):
-        if found := read(root, duplicates):
-            return found
+        if files := read(root, duplicates):
+            return files
     return None
 
 
@@ -110,14 +110,16 @@ def _parts(root: str, duplicates: bool) -> FolderFiles | None:
     parts = [part for part in ("train", "val", "test") if _have(root, part, "sketch") and _have(root, part, "photo")]
     if not parts:
         return None
-    found = FolderFiles(_own_name(root), PARTS, {}, {}, [])
+    folder_files = FolderFiles(_own_name(root), PARTS, {}, {}, [])
     for part in parts:
-        for files, modality in ((found.sketches, "sketch"), (found.photos, "photo")):
-            for name, paths in class_files(os.path.join(root, part, modality), found.notes).items():
+        for files, modality in ((folder_files.sketches, "sketch"), (folder_files.photos, "photo")):
+            for name, paths in class_files(os.path.join(root, part, modality), folder_files.notes).items():
                 files.setdefault(name, []).extend(paths)
     if len(parts) > 1:
-        found.notes.append(f"the images of {' and '.join(parts)} are taken together; the split says what is trained on")
-    return found
+        folder_files.notes.append(
+            f"the images of {' and '.join(parts)} are taken together; the split says what is trained on"
+        )
+    return folder_files
 
 
 def _sketchy(root: str, duplicates: bool) -> FolderFiles | None:
@@ -156,10 +158,10 @@ def _file_lists(root: str, duplicates: bool) -> FolderFiles | None:
     photos = join_photos(originals, extended, duplicates, notes) if originals else extended
     first = next(iter(lists.sketches.values()), [""])[0].split(os.sep)
     name = next((dataset for folder, dataset in _LISTED.items() if folder in first), _own_name(root))
-    found = FolderFiles(name, FILE_LISTS, lists.sketches, photos, notes)
+    files = FolderFiles(name, FILE_LISTS, lists.sketches, photos, notes)
     if lists.missing:
-        found.problems.append(f"{len(lists.missing):,} listed images are not there: {listed(lists.missing, 3)}")
-    return found
+        files.problems.append(f"{len(lists.missing):,} listed images are not there: {listed(lists.missing, 3)}")
+    return files
 
 
 def join_photos(originals: Files, extended: Files, duplicates: bool, notes: list[str]) -> Files:

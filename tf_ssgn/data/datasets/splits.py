@@ -82,7 +82,7 @@ def load_split(name_or_file: str, classes: Sequence[str], *, need_seen: bool = T
     refuse_text(classes, "classes")
     source = read_split(name_or_file)
     seen, unseen, validation = source.seen, source.unseen, source.validation
-    found, missing = match((*seen, *validation, *unseen), classes)
+    matched, missing = match((*seen, *validation, *unseen), classes)
     refused = [name for name in missing if need_seen or name in unseen]
     if refused:
         raise UserError(
@@ -90,18 +90,18 @@ def load_split(name_or_file: str, classes: Sequence[str], *, need_seen: bool = T
             f"{len(classes)} classes: {listed(sorted(classes), 6)}; get the missing ones, or choose a split made for "
             f"this dataset (`python -m tf_ssgn.prepare list` shows them, a JSON file with seen and unseen works too)"
         )
-    twice = _twice(list(found.values()))
+    twice = _twice(list(matched.values()))
     if twice:
         raise UserError(f"split {source.name}: several of its names mean one class of the dataset: {listed(twice)}")
     notes = list(source.notes)
     if missing:
         notes.append(f"{len(missing)} seen classes of the split are not in this dataset: {listed(missing)}")
-    left_out = sorted(set(classes) - set(found.values()))
+    left_out = sorted(set(classes) - set(matched.values()))
     if left_out:
         notes.append(f"{len(left_out)} classes of the dataset are in neither part and left out: {listed(left_out)}")
 
     def own(names: Iterable[str]) -> tuple[str, ...]:
-        return tuple(sorted(found[name] for name in names if name in found))
+        return tuple(sorted(matched[name] for name in names if name in matched))
 
     return Split(source.name, own(seen), own(unseen), own(validation), source.checksum, tuple(notes))
 

@@ -176,8 +176,8 @@ def _unless_blank(image: tf.Tensor, status: tf.Tensor, limits: Limits) -> Decode
 
     def all_rows() -> Decoded:
         blank = tf.equal(status, Status.OK) & ~_has_contrast(image, limits)
-        found = tf.where(blank, tf.constant(Status.BLANK, tf.int32), status)
-        return _unless(found, lambda: (image, found))
+        state = tf.where(blank, tf.constant(Status.BLANK, tf.int32), status)
+        return _unless(state, lambda: (image, state))
 
     return tf.cond(plainly_drawn(image, limits), lambda: (image, status), all_rows)
 

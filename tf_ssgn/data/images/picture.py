@@ -150,11 +150,11 @@ def eight_bits(image: Image.Image) -> Image.Image:
         white = next((full for full in ((1.0,) if image.mode == "F" else ()) + (255.0, 65535.0) if high <= full), None)
         low, high = (0.0, white) if low >= 0 and white else (low, high)
         grey = (values - low) * (255 / max(high - low, 1e-12))
-    made = Image.fromarray(np.clip(np.round(grey), 0, 255).astype(np.uint8))
+    scaled = Image.fromarray(np.clip(np.round(grey), 0, 255).astype(np.uint8))
     key = image.info.get("transparency")
     if isinstance(key, int):  # a grey of 16 bits that stands for nothing
-        made.putalpha(Image.fromarray(np.where(values == key, 0, 255).astype(np.uint8)))
-    return made
+        scaled.putalpha(Image.fromarray(np.where(values == key, 0, 255).astype(np.uint8)))
+    return scaled
 
 
 def thumbnail(source: bytes | str | os.PathLike, side: int) -> Image.Image | None:

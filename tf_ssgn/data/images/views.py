@@ -66,7 +66,7 @@ def sketch_views(image: tf.Tensor, size: int, views: int) -> tf.Tensor:
     if views == 0:
         return plain[tf.newaxis]
     bases = tf.stack([plain, _square(image, *_ink_box(image), size)])
-    found = [bases, _mirrored(bases)]
+    variants = [bases, _mirrored(bases)]
     if views > 3:
         table = SKETCH_WARPS[: (views - 2) // 2]
         warped = _warp(tf.gather(bases, [int(row[0]) for row in table]), [_affine(size, *row[1:5]) for row in table])
@@ -74,8 +74,8 @@ def sketch_views(image: tf.Tensor, size: int, views: int) -> tf.Tensor:
             [STROKES[row[5]](one[tf.newaxis])[0] for row, one in zip(table, tf.unstack(warped), strict=True)]
         )
         pairs = tf.stack([drawn, _mirrored(drawn)], axis=1)
-        found.append(tf.reshape(pairs, [-1, size, size, 3]))
-    return tf.concat(found, axis=0)[: 1 + views]
+        variants.append(tf.reshape(pairs, [-1, size, size, 3]))
+    return tf.concat(variants, axis=0)[: 1 + views]
 
 
 @tf.autograph.experimental.do_not_convert
@@ -87,7 +87,7 @@ def photo_views(image: tf.Tensor, size: int, views: int) -> tf.Tensor:
     """
     _check(views)
     plain = _squash(image, size)
-    found = [plain, _mirrored(plain[tf.newaxis])[0]][: 1 + views]
+    variants = [plain, _mirrored(plain[tf.newaxis])[0]][: 1 + views]
     if views > 1:
         # Crops of one larger square need no further resampling.
         room = round(size / PHOTO_CROP) - size
@@ -97,8 +97,8 @@ def photo_views(image: tf.Tensor, size: int, views: int) -> tf.Tensor:
             source, y, x = larger, round(top * room), round(left * room)
             if is_mirrored:
                 source, x = mirrored, room - x
-            found.append(source[y : y + size, x : x + size])
-    return tf.stack(found)
+            variants.append(source[y : y + size, x : x + size])
+    return tf.stack(variants)
 
 
 def _mirrored(images: tf.Tensor) -> tf.Tensor:

@@ -49,24 +49,24 @@ def class_vectors(classes: Sequence[str], source: str) -> np.ndarray:
         table = vector_files.read_npz(source)
         same, _ = match(classes, list(table))
         lower = {name.lower(): vector for name, vector in table.items()}
-        found = [table[same[name]] if name in same else None for name in classes]
+        rows = [table[same[name]] if name in same else None for name in classes]
     else:
         lower = vector_files.read_words(source, {key for name in classes for key in _keys(name)})
-        found = [None] * len(classes)
+        rows = [None] * len(classes)
     in_one_piece: dict[str, str] = {}
     for word in lower:
         in_one_piece.setdefault(vector_files.compact(word), word)
-    found = [
+    rows = [
         _compose(name, lower, in_one_piece) if vector is None else vector
-        for name, vector in zip(classes, found, strict=True)
+        for name, vector in zip(classes, rows, strict=True)
     ]
-    missing = [name for name, vector in zip(classes, found, strict=True) if vector is None]
+    missing = [name for name, vector in zip(classes, rows, strict=True) if vector is None]
     if missing:
         raise UserError(
             f"{printable(source)}: no vector for {len(missing)} of {len(classes)} classes: {listed(missing, 40)}; "
             f"rename these folders to words it has, add vectors for these names, or leave the classes out of the split"
         )
-    return _checked(np.stack([vector for vector in found if vector is not None]), classes, source)
+    return _checked(np.stack([vector for vector in rows if vector is not None]), classes, source)
 
 
 def refuse_wordnet(source: str) -> None:

@@ -75,19 +75,19 @@ SECTIONS = (
 def section(metrics: dict[str, Any], key: str, title: str, text: str) -> str:
     """A table of one family, one row per named variant."""
     family = leading(metrics)[0]
-    found = {}
+    parts = {}
     for name, entry in (metrics.get(key) or {}).items():
         values = entry.get(family)
         if isinstance(values, dict):
-            found[name] = values
-    if not found:
+            parts[name] = values
+    if not parts:
         return ""
-    names = metric_names(found, metrics)
+    names = metric_names(parts, metrics)
     rows = [
         f"<tr><td>{escaped(str(name))}</td>"
         + "".join(f"<td>{charts.number(values.get(n))}</td>" for n in names)
         + "</tr>"
-        for name, values in found.items()
+        for name, values in parts.items()
     ]
     table = _table([family, *(heading(name) for name in names)], rows)
     return f"<h2>{title}</h2><p>{text} By the {escaped(family)} definition.</p>{table}"

@@ -67,10 +67,10 @@ def variants(metrics: Mapping[str, Any], family: str) -> str:
         if family in entry
     ]
     own = metrics.get("fine_grained") or {}
-    found = [f"acc@{key.rsplit('_', 1)[1]} {number(value)}" for key, value in own.items() if key.startswith("acc_at")]
+    words = [f"acc@{key.rsplit('_', 1)[1]} {number(value)}" for key, value in own.items() if key.startswith("acc_at")]
     lines = [aligned(["part", "", *shown.values()], rows)] if rows else []
     return "\n".join(
-        lines + ([f"fine-grained, {own['queries']:,} sketches: {', '.join(found)}"] if own.get("queries") else [])
+        lines + ([f"fine-grained, {own['queries']:,} sketches: {', '.join(words)}"] if own.get("queries") else [])
     )
 
 

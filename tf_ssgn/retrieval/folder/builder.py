@@ -13,7 +13,7 @@ import numpy as np
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval import update
 from tf_ssgn.retrieval.embedding import Embedder
-from tf_ssgn.retrieval.files import Found, Walk, as_manifest, sources_of, to_text, walk_one
+from tf_ssgn.retrieval.files import PhotoFile, Walk, as_manifest, sources_of, to_text, walk_one
 from tf_ssgn.retrieval.folder import changes, verify
 from tf_ssgn.retrieval.folder.compaction import add_part, advice, compact, merge, tidied
 from tf_ssgn.retrieval.folder.gallery import Gallery
@@ -64,7 +64,7 @@ class FolderChange(Change):
         rows = self._gallery.rows_of_ids(list(ids))
         return dict(zip(self._gallery.ids_of(rows), self._gallery.extra(rows), strict=True))
 
-    def resume(self, files: Mapping[str, Found]) -> set[str]:
+    def resume(self, files: Mapping[str, PhotoFile]) -> set[str]:
         for row, item in self._writer.items():
             file = files.get(item.id)
             if file and (item.size, item.modified, item.path) == (file.size, file.modified, to_text(file.path)):
@@ -93,9 +93,9 @@ class FolderChange(Change):
         for row, item in enumerate(items, start):
             self._take(item.id, row)
 
-    def commit(self, found: Walk, gone: Collection[str] = (), last: bool = True) -> None:
+    def commit(self, walked: Walk, gone: Collection[str] = (), last: bool = True) -> None:
         store, before = self._store, self._manifest
-        manifest = {**before, "sources": as_manifest(found.sources), "exclude": found.exclude}
+        manifest = {**before, "sources": as_manifest(walked.sources), "exclude": walked.exclude}
         dead = [store.dead_rows(before)]
         if self._gallery is not None:
             dead.append(self._gallery.rows_of_ids([*gone, *self._living]))
@@ -182,8 +182,8 @@ class FolderWriter(Writer):
     def add_photo(self, folder: str | os.PathLike, path: str | os.PathLike, model: Embedder) -> tuple[str, Report]:
         """`add` of one photo file below a folder, whatever else is there: (its id, the report)."""
         with self.change(model) as change:
-            found = walk_one(folder, path, change.sources, change.exclude)
-            return found.found[0].id, update.last(update.steps(change, found, model))
+            walked = walk_one(folder, path, change.sources, change.exclude)
+            return walked.files[0].id, update.last(update.steps(change, walked, model))
 
     def exists(self) -> bool:
         return self._store.exists()

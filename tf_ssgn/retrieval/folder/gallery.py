@@ -98,12 +98,12 @@ class Gallery(Rows):
     # -- searching ---------------------------------------------------------------------------------------------------
 
     def nearest(self, queries: np.ndarray, k: int, method: str, options: Options, whole: bool = False) -> list[Near]:
-        found = self.rows(queries, k, method, self._kept(options))
-        every = np.unique(np.concatenate([rows for rows, _ in found])) if found else np.empty(0, np.int64)
+        ranked = self.rows(queries, k, method, self._kept(options))
+        every = np.unique(np.concatenate([rows for rows, _ in ranked])) if ranked else np.empty(0, np.int64)
         items = self.items_of(every, whole)
         return [
             Near(scores, [items[row] for row in rows.tolist()], self.vectors_of(rows) if whole else None)
-            for rows, scores in found
+            for rows, scores in ranked
         ]
 
     def rows(
@@ -116,13 +116,13 @@ class Gallery(Rows):
         if k == 0 or len(queries) == 0:
             return [(np.empty(0, np.int64), np.empty(0, np.float32)) for _ in queries]
         if kept is not None and method != "scann" and count < GALLERY.exact_below:
-            found = self._among(queries, k, np.flatnonzero(kept.mask) if kept.rows is None else kept.rows)
+            ranked = self._among(queries, k, np.flatnonzero(kept.mask) if kept.rows is None else kept.rows)
         elif self._use_scann(method):
-            found = self._approximate(queries, k, alive, count)
+            ranked = self._approximate(queries, k, alive, count)
         else:
-            found = exact.candidates([segment.vectors for segment in self._segments], queries, k, alive)
+            ranked = exact.candidates([segment.vectors for segment in self._segments], queries, k, alive)
         answers = []
-        for query, rows in zip(queries, found, strict=True):
+        for query, rows in zip(queries, ranked, strict=True):
             scores = exact.rescored(self.vectors_of(rows), query)
             best = exact.order(rows, scores, k, None if self._in_id_order else self.ids_of)
             answers.append((rows[best], scores[best]))
@@ -189,14 +189,14 @@ class Gallery(Rows):
         """ScaNN's rows of the first segment, and the exact ones of what was added since."""
         rows = self._segments[0].rows
         if alive is None:
-            found = self._scann.candidates(queries, k)
+            ranked = self._scann.candidates(queries, k)
         else:
             here = int(np.count_nonzero(alive[:rows]))
             widen = rows / max(here, 1)  # so that enough are left if what is left out is spread evenly
             while True:
                 every = self._scann.candidates(queries, k, widen)
-                found = [row[alive[row]] for row in every]
-                if min(map(len, found)) >= min(k, here) or min(map(len, every)) == rows:
+                ranked = [row[alive[row]] for row in every]
+                if min(map(len, ranked)) >= min(k, here) or min(map(len, every)) == rows:
                     break
                 if widen > rows:  # every leaf was searched: what is missing is padding
                     break
@@ -205,8 +205,8 @@ class Gallery(Rows):
             recent = exact.candidates(
                 [segment.vectors for segment in self._segments[1:]], queries, k, None if alive is None else alive[rows:]
             )
-            found = [np.concatenate([old, new + rows]) for old, new in zip(found, recent, strict=True)]
-        return found
+            ranked = [np.concatenate([old, new + rows]) for old, new in zip(ranked, recent, strict=True)]
+        return ranked
 
     def _among(self, queries: np.ndarray, k: int, rows: np.ndarray) -> list[np.ndarray]:
         """Exact search among a few rows."""

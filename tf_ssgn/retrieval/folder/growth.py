@@ -36,13 +36,13 @@ def grow(
     if not writer.exists():
         yield _first(writer, folders, model)
     with writer.change(model) as change:
-        found = walk(folders, change.sources, change.exclude, tell=_teller())
-        for report in update.steps(change, found, model, expect=expect):
+        walked = walk(folders, change.sources, change.exclude, tell=_teller())
+        for report in update.steps(change, walked, model, expect=expect):
             if report.embedded or report.reused or report.resumed:
                 yield report
     with writer.change(model) as change:  # what changed meanwhile, or vanished with its disk
-        found = walk(folders, change.sources, change.exclude, tell=_teller())
-        report = update.last(update.steps(change, found, model, remove=True))
+        walked = walk(folders, change.sources, change.exclude, tell=_teller())
+        report = update.last(update.steps(change, walked, model, remove=True))
     if writer.advice():
         report.version = writer.compact().version
     yield report
@@ -51,11 +51,11 @@ def grow(
 def _first(writer: FolderWriter, folders: Folders, model: Embedder) -> Report:
     most = GALLERY.first_step
     while True:
-        found = walk(folders, most=most, tell=_teller())
+        walked = walk(folders, most=most, tell=_teller())
         try:
-            return update.build(writer, folders, model, found=replace(found, found=found.found[:most]))
+            return update.build(writer, folders, model, walked=replace(walked, files=walked.files[:most]))
         except update.NothingEmbedded:
-            if len(found.found) < most:
+            if len(walked.files) < most:
                 raise
             most *= 8  # there are more, and some of them may be sound
 

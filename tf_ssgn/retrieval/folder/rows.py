@@ -62,11 +62,11 @@ class Rows(Searcher):
 
     def items_of(self, rows: np.ndarray, whole: bool = True) -> dict[int, Item]:
         """Items by row; unless `whole` only with id, path and label, in half the time."""
-        found: dict[int, Item] = {}
+        items: dict[int, Item] = {}
         for segment, _, local in self._locate(rows):
             start = int(self._starts[segment])
-            found |= {row + start: item for row, item in self._segments[segment].items(local.tolist(), whole).items()}
-        return found
+            items |= {row + start: item for row, item in self._segments[segment].items(local.tolist(), whole).items()}
+        return items
 
     def ids_of(self, rows: np.ndarray) -> list[str]:
         items = self.items_of(np.unique(rows), whole=False)
@@ -90,39 +90,39 @@ class Rows(Searcher):
 
     def where(self, condition: str, values: Sequence = ()) -> list[tuple[int, Item]]:
         """Living (row, item) of which an SQL condition on the columns of `items` is true."""
-        found = []
+        parts = []
         for start, segment in zip(self._starts.tolist(), self._segments, strict=False):
             query = f"SELECT row, id, path, label, size, modified, sha256, width, height FROM items WHERE {condition}"
             for row, *rest in segment.sql(query, values):
                 if self._alive is None or self._alive[row + start]:
-                    found.append((row + start, Item(*rest)))
-        return found
+                    parts.append((row + start, Item(*rest)))
+        return parts
 
     def select(self, expression: str) -> np.ndarray:
         """Living rows, int64 ascending, of which a user's SQL expression is true; UserError where it is not one."""
         return self._matching(f"({condition.check(expression)}\n)", (), expression)
 
     def _matching(self, condition: str, values: Sequence, expression: str) -> np.ndarray:
-        found = [np.empty(0, np.int64)]
+        parts = [np.empty(0, np.int64)]
         try:
             for start, segment in zip(self._starts.tolist(), self._segments, strict=False):
                 rows = np.array(segment.matching(condition, values, self.columns), np.int64) + start
-                found.append(np.sort(rows if self._alive is None else rows[self._alive[rows]]))
+                parts.append(np.sort(rows if self._alive is None else rows[self._alive[rows]]))
         except (sqlite3.Error, sqlite3.Warning, ValueError, UnicodeEncodeError) as error:
             columns = ", ".join((*Item._fields, *self.columns))
             reason = "it took too long" if str(error) == "interrupted" else error
             raise UserError(f"received the condition {expression!r} ({reason}); expected SQL over {columns}") from None
-        return np.concatenate(found)
+        return np.concatenate(parts)
 
     def rows_of_ids(self, ids: Sequence[str]) -> np.ndarray:
         """Living rows of ids; an id that is not there is left out."""
-        found: list[int] = []
+        numbers: list[int] = []
         for low in range(0, len(ids), BLOCK):
             part = ids[low : low + BLOCK]
             marks = ",".join("?" * len(part))
             for start, segment in zip(self._starts.tolist(), self._segments, strict=False):
-                found += [row + start for (row,) in segment.sql(f"SELECT row FROM items WHERE id IN ({marks})", part)]
-        rows = np.array(found, np.int64)
+                numbers += [row + start for (row,) in segment.sql(f"SELECT row FROM items WHERE id IN ({marks})", part)]
+        rows = np.array(numbers, np.int64)
         return rows if self._alive is None else rows[self._alive[rows]]
 
     @functools.cached_property
@@ -135,7 +135,7 @@ class Rows(Searcher):
 
     def counts(self, column: str, most: int) -> dict[Any, int] | None:
         """How many living items have each value of a column, nulls left out; None where there are more than `most`."""
-        found: Counter[Any] = Counter()
+        totals: Counter[Any] = Counter()
         for number, segment in enumerate(self._segments):
             if column != "label" and spelled(column, segment.columns) not in segment.columns:
                 continue
@@ -144,22 +144,22 @@ class Rows(Searcher):
             if sum(1 for _ in segment.sql(distinct)) > most:
                 return None
             counted = f"SELECT {name}, count(*) FROM items WHERE {name} IS NOT NULL"
-            found.update(dict(segment.sql(f"{counted} GROUP BY 1")))
+            totals.update(dict(segment.sql(f"{counted} GROUP BY 1")))
             start, end = self._starts[number : number + 2].tolist()
             dead = (self._dead[(self._dead >= start) & (self._dead < end)] - start).tolist()
             for low in range(0, len(dead), BLOCK):
                 rows = ",".join(map(str, dead[low : low + BLOCK]))
-                found.subtract(dict(segment.sql(f"{counted} AND row IN ({rows}) GROUP BY 1")))
-        living = {value: number for value, number in found.items() if number > 0}
+                totals.subtract(dict(segment.sql(f"{counted} AND row IN ({rows}) GROUP BY 1")))
+        living = {value: number for value, number in totals.items() if number > 0}
         return living if len(living) <= most else None
 
     def extra(self, rows: np.ndarray) -> list[dict[str, Any]]:
         """The values of these columns for some rows, counted over all segments; null ones left out."""
-        found: list[dict[str, Any]] = [{}] * len(rows)
+        extras: list[dict[str, Any]] = [{}] * len(rows)
         for segment, places, local in self._locate(rows):
             for place, values in zip(places.tolist(), self._segments[segment].extra(local.tolist()), strict=True):
-                found[place] = {spelled(name, self.columns): value for name, value in values.items()}
-        return found
+                extras[place] = {spelled(name, self.columns): value for name, value in values.items()}
+        return extras
 
     def sample(self, number: int) -> list[str]:
         """Ids of some living items, spread over the gallery."""

@@ -114,10 +114,10 @@ class SegmentWriter:
 
     def vector_of(self, sha256: str) -> np.ndarray | None:
         """float32 [d] of a row with that content hash."""
-        found = self._database.execute("SELECT row FROM items WHERE sha256 = ? LIMIT 1", (sha256,)).fetchone()
-        if found is None:
+        row = self._database.execute("SELECT row FROM items WHERE sha256 = ? LIMIT 1", (sha256,)).fetchone()
+        if row is None:
             return None
-        raw = os.pread(self._vectors.fileno(), self.dimension * 4, HEADER_BYTES + found[0] * self.dimension * 4)
+        raw = os.pread(self._vectors.fileno(), self.dimension * 4, HEADER_BYTES + row[0] * self.dimension * 4)
         return np.frombuffer(raw, dtype="<f4")
 
     def finish(self) -> None:
@@ -200,11 +200,11 @@ class Segment:
         """The values of the user's columns for some rows, in their order."""
         if not self.columns:
             return [{} for _ in rows]
-        found: dict[int, dict[str, Any]] = {}
+        extras: dict[int, dict[str, Any]] = {}
         names = ", ".join(map(quoted, self.columns))
         for row, *values in self._select(names, rows):
-            found[row] = {key: value for key, value in zip(self.columns, values, strict=True) if value is not None}
-        return [found[int(row)] for row in rows]
+            extras[row] = {key: value for key, value in zip(self.columns, values, strict=True) if value is not None}
+        return [extras[int(row)] for row in rows]
 
     def items(self, rows: Sequence[int], whole: bool = True) -> dict[int, Item]:
         """The items of some rows; unless `whole` only id, path and label are read, in half the time."""

@@ -106,16 +106,16 @@ class Store:
 
     def damaged(self, entry: dict[str, Any], hash_up_to: float) -> list[str]:
         """Names of files of a segment that are missing, of another size or, up to a size, of another content."""
-        found = []
+        faults = []
         for name, about in entry["files"].items():
             path = self.folder / PARTS / entry["folder"] / name
             if not path.is_file():
-                found.append(f"{path} is missing")
+                faults.append(f"{path} is missing")
             elif path.stat().st_size != about["bytes"]:
-                found.append(f"{path} has {path.stat().st_size:,} bytes, expected {about['bytes']:,}")
+                faults.append(f"{path} has {path.stat().st_size:,} bytes, expected {about['bytes']:,}")
             elif (about["bytes"] <= hash_up_to or name.endswith(".sqlite")) and file_sha256(path) != about["sha256"]:
-                found.append(f"{path} has changed: its SHA-256 is not the manifest's")
-        return found
+                faults.append(f"{path} has changed: its SHA-256 is not the manifest's")
+        return faults
 
     @contextmanager
     def writing(self, create: bool = False) -> Iterator[None]:

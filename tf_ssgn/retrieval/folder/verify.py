@@ -86,10 +86,10 @@ def self_recall(gallery: Gallery) -> float | None:
     chosen = np.unique(np.linspace(0, len(gallery) - 1, SELF_QUERIES).astype(np.int64))
     queries = np.ascontiguousarray(gallery.vectors[chosen])
     truth = gallery.rows(queries, SELF_K, "exact")
-    found = gallery.rows(queries, SELF_K, "auto")
+    ranked = gallery.rows(queries, SELF_K, "auto")
     hits = [
         np.mean(scores >= exact[-1] - 1e-6) * len(scores) / len(exact)
-        for (_, exact), (_, scores) in zip(truth, found, strict=True)
+        for (_, exact), (_, scores) in zip(truth, ranked, strict=True)
     ]
     return float(np.mean(hits))
 

@@ -44,8 +44,8 @@ def _self_recall(gallery: MilvusGallery) -> float | None:
     if not ids:
         return None
     vectors = np.stack([vector for id in ids if (vector := gallery.vector(id)) is not None])
-    found, scores, _ = gallery.search_batch(vectors, SELF_K)
-    hits = [id in row or np.nanmin(near) >= 1 - 1e-4 for id, row, near in zip(ids, found, scores, strict=True)]
+    neighbours, scores, _ = gallery.search_batch(vectors, SELF_K)
+    hits = [id in row or np.nanmin(near) >= 1 - 1e-4 for id, row, near in zip(ids, neighbours, scores, strict=True)]
     return float(np.mean(hits))
 
 

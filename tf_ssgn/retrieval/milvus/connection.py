@@ -46,22 +46,22 @@ class Address:
 
 def address(text: str) -> Address:
     """UserError where it is none."""
-    if found := _FILE.fullmatch(text):
-        made = Address(text, os.path.abspath(found[1]), found[2])
-    elif found := _REMOTE.fullmatch(text):
-        kind, host, name = found.groups()
+    if parts := _FILE.fullmatch(text):
+        parsed = Address(text, os.path.abspath(parts[1]), parts[2])
+    elif parts := _REMOTE.fullmatch(text):
+        kind, host, name = parts.groups()
         port = "" if re.search(r":\d+$", host) else f":{PORT if kind == 'milvus' else 443}"
-        made = Address(text, f"{'http' if kind == 'milvus' else 'https'}://{host}{port}", name)
+        parsed = Address(text, f"{'http' if kind == 'milvus' else 'https'}://{host}{port}", name)
     else:
         with_token = " (a token belongs into the environment, not into an address)" if {"@", "?"} & set(text) else ""
         shown = text.rpartition("@")[2].partition("?")[0]  # without what may be a secret
         raise UserError(f"received the gallery {shown!r}{with_token}; {_EXPECTED}")
-    if not _NAME.fullmatch(made.collection):
+    if not _NAME.fullmatch(parsed.collection):
         raise UserError(
-            f"received the collection {made.collection!r}; expected up to 200 letters, digits and underscores, the "
+            f"received the collection {parsed.collection!r}; expected up to 200 letters, digits and underscores, the "
             "first one no digit"
         )
-    return made
+    return parsed
 
 
 def _token() -> str:
@@ -177,22 +177,22 @@ class Connection:
         import grpc
         from pymilvus.exceptions import MilvusException
 
-        told = ""
+        causes = ""
         for cause in (error, error.__cause__):  # pymilvus calls whatever happens at connecting a failure to connect
             status = cause.code().name if isinstance(cause, grpc.RpcError) and hasattr(cause, "code") else ""
-            told += f"{status} {cause} ".lower()
+            causes += f"{status} {cause} ".lower()
         server = self.where.server
         if not isinstance(error, (MilvusException, grpc.RpcError, OSError, ValueError, RuntimeError)):
             raise error
-        if any(word in told for word in ("unauthenticated", "auth check", "permission_denied", "permission denied")):
+        if any(word in causes for word in ("unauthenticated", "auth check", "permission_denied", "permission denied")):
             return UserError(
                 f"{server} refuses the token; expected the right one in {TOKEN}, or in the file {TOKEN_FILE}"
             )
-        if any(word in told for word in ("certificate", "ssl", "handshake")):
+        if any(word in causes for word in ("certificate", "ssl", "handshake")):
             return UserError(f"{server}: TLS failed ({reason(error)}); name the authority's certificate in {AUTHORITY}")
-        if "lock" in told and self.where.local:
+        if "lock" in causes and self.where.local:
             return UserError(f"{server} is open in another process; end that one, or run a server and name its address")
         silent = ("unavailable", "deadline", "fail connecting", "timeout", "timed out", "channel closed", "retry")
-        if any(word in told for word in silent) or "closed channel" in told:
+        if any(word in causes for word in silent) or "closed channel" in causes:
             return Unreachable(f"{server} does not answer ({method}); see that it runs and is reached, then try again")
         return UserError(f"{server} refused {method}: {reason(error)}")

@@ -54,11 +54,11 @@ class MilvusGallery(Searcher):
         Raises:
             UserError: no such collection, one that tf_ssgn did not make, or a server that refuses or does not answer.
         """
-        found = address(where) if isinstance(where, str) else where
-        connection = Connection(found)
+        place = address(where) if isinstance(where, str) else where
+        connection = Connection(place)
         try:
             gallery = cls(connection, read_about(connection), identity(connection))
-            connection.call("load_collection", found.collection)
+            connection.call("load_collection", place.collection)
             gallery._counted = gallery.count()
             return gallery
         except BaseException:
@@ -108,7 +108,7 @@ class MilvusGallery(Searcher):
     def nearest(self, queries: np.ndarray, k: int, method: str, options: Options, whole: bool = False) -> list[Near]:
         limit = min(k + _SPARE, MILVUS.most)
         params = {} if self._lite else {"nprobe": MILVUS.searched, "reorder_k": 4 * limit}
-        found = self.connection.call_soon(
+        reply = self.connection.call_soon(
             "search",
             self.address.collection,
             data=list(queries),
@@ -119,7 +119,7 @@ class MilvusGallery(Searcher):
             search_params={"metric_type": "IP", "params": params},
         )
         answers = []
-        for hits in found:
+        for hits in reply:
             pairs = [(float(np.clip(np.float32(hit["distance"]), -1, 1)), dict(hit["entity"])) for hit in hits]
             pairs = sorted(pairs, key=lambda pair: (-pair[0], pair[1]["id"]))[:k]
             scores = np.array([score for score, _ in pairs], np.float32)
@@ -195,8 +195,8 @@ def item_of(row: dict[str, Any]) -> Item:
 
 def identity(connection: Connection) -> tuple:
     """What tells a collection from one of the same name that was made later."""
-    found = connection.call("describe_collection", connection.where.collection, seconds=MILVUS.connect_seconds)
-    return found.get("collection_id"), found.get("created_timestamp")
+    described = connection.call("describe_collection", connection.where.collection, seconds=MILVUS.connect_seconds)
+    return described.get("collection_id"), described.get("created_timestamp")
 
 
 def read_about(connection: Connection) -> dict[str, Any]:

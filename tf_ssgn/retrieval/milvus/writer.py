@@ -18,7 +18,7 @@ import numpy as np
 from tf_ssgn.common.progress import Progress
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.embedding import Embedder
-from tf_ssgn.retrieval.files import Found, Walk, as_manifest, sources_of, to_text
+from tf_ssgn.retrieval.files import PhotoFile, Walk, as_manifest, sources_of, to_text
 from tf_ssgn.retrieval.items import Item, spelled, unit
 from tf_ssgn.retrieval.milvus import check
 from tf_ssgn.retrieval.milvus.connection import Address, Connection, address
@@ -38,11 +38,11 @@ def create(where: str | Address, model: Embedder, expected: int = 0, **about: An
 
     `expected` items set the number of leaves. UserError where the collection is there already.
     """
-    found = address(where) if isinstance(where, str) else where
-    connection = Connection(found)
+    place = address(where) if isinstance(where, str) else where
+    connection = Connection(place)
     try:
-        if connection.call("has_collection", found.collection):
-            raise UserError(f"{found.text} already is a collection; use `index add` or `index sync`, or another name")
+        if connection.call("has_collection", place.collection):
+            raise UserError(f"{place.text} already is a collection; use `index add` or `index sync`, or another name")
         server = str(connection.call("get_server_version"))
         manifest = {key: value for key, value in first_manifest(model).items() if key not in ("segments", "dead")}
         manifest |= {"format": FORMAT, "server": server, "columns": [], **about}
@@ -51,7 +51,7 @@ def create(where: str | Address, model: Embedder, expected: int = 0, **about: An
         _create_items(connection, model.dimension, "lite" in server, expected)
     finally:
         connection.close()
-    return MilvusGallery.open(found)
+    return MilvusGallery.open(place)
 
 
 def _schema(connection: Connection, dynamic: bool) -> Any:
@@ -193,7 +193,7 @@ class MilvusChange(Change):
     def extra(self, ids: Collection[str]) -> dict[str, Mapping[str, Any]]:
         return {id: self._extra[id] for id in ids if id in self._extra}
 
-    def resume(self, files: Mapping[str, Found]) -> set[str]:
+    def resume(self, files: Mapping[str, PhotoFile]) -> set[str]:
         return set()  # what was taken is there already
 
     def vectors_of(self, contents: Collection[str]) -> dict[str, np.ndarray]:
@@ -225,15 +225,15 @@ class MilvusChange(Change):
         self._gallery.about |= about
         write_about(self._gallery.connection, self._gallery.about)
 
-    def commit(self, found: Walk, gone: Collection[str] = (), last: bool = True) -> None:
+    def commit(self, walked: Walk, gone: Collection[str] = (), last: bool = True) -> None:
         self._flush()
         if not last:
             return
         delete_ids(self._gallery, sorted(gone))
-        about, sources = self._gallery.about, as_manifest(found.sources)
-        if (sources, found.exclude) != (about["sources"], about.get("exclude", [])) or "building" in about:
+        about, sources = self._gallery.about, as_manifest(walked.sources)
+        if (sources, walked.exclude) != (about["sources"], about.get("exclude", [])) or "building" in about:
             about.pop("building", None)
-            self._note(sources=sources, exclude=found.exclude)
+            self._note(sources=sources, exclude=walked.exclude)
         self.count = self._gallery.count()
 
 

@@ -39,8 +39,8 @@ def check(expression: str) -> str:
     wrong = ""
     if not expression.strip():
         wrong = "it is empty"
-    elif found := _REFUSED.search(bare):
-        wrong = f"it has {found.group()!r} outside quotes"
+    elif refused := _REFUSED.search(bare):
+        wrong = f"it has {refused.group()!r} outside quotes"
     elif not _balanced(bare):
         wrong = "its parentheses do not match"
     if wrong:

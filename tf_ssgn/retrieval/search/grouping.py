@@ -22,13 +22,13 @@ def groups(vectors: np.ndarray, contents: Sequence[str | None], k: int, least: f
     number = {content: place for place, content in enumerate(dict.fromkeys(contents)) if content is not None}
     content = np.array([number.get(text, -1) if text is not None else -1 for text in contents], np.int64)
     free = np.ones(len(vectors), bool)
-    found: list[list[int]] = []
-    while len(found) < k and free.any():
+    rows: list[list[int]] = []
+    while len(rows) < k and free.any():
         first = int(np.argmax(free))
         near = vectors @ vectors[first] >= least - exact.MARGIN
         if content[first] >= 0:
             near |= content == content[first]
         near[first] = True
-        found.append(np.flatnonzero(near & free).tolist())
+        rows.append(np.flatnonzero(near & free).tolist())
         free &= ~near
-    return found
+    return rows

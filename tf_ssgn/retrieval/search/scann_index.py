@@ -169,15 +169,15 @@ def tune(index: ScannIndex, vectors: np.ndarray, k: int = 10) -> None:
         least.append(np.sort(exact.rescored(vectors[others], query))[-k] - exact.MARGIN)
     parameters, most = index.parameters, 8  # times the candidates: the most that is tried
     while True:
-        found = np.zeros((len(asked), most))
+        shares = np.zeros((len(asked), most))
         for i, (row, query, rows, limit) in enumerate(
             zip(chosen, asked, index.candidates(asked, k + 1, rescore=most), least, strict=True)
         ):
             good = (exact.rescored(vectors[rows], query) >= limit) & (rows != row)
             for times in range(most):
                 few = reorder(index.items, k + 1, GALLERY.reorder * (times + 1))
-                found[i, times] = min(k, int(np.sum(good[:few]))) / k
-        recalls = found.mean(axis=0)
+                shares[i, times] = min(k, int(np.sum(good[:few]))) / k
+        recalls = shares.mean(axis=0)
         enough = int(np.argmax(recalls >= recalls[-1] - 0.005))  # where more candidates stop to help
         search, leaves = parameters.get("search", 0), parameters.get("leaves", 0)
         if recalls[enough] >= GALLERY.recall or search == leaves:

@@ -90,13 +90,13 @@ def search(model: str, signature: str, pictures: Sequence[Any], k: int) -> Gener
 def embed(model: str, signature: str, pictures: Any) -> Generator[Any, Any, np.ndarray]:
     single = not isinstance(pictures, (list, tuple))
     batch = [pictures] if single else list(pictures)
-    found: list[np.ndarray] = []
+    vectors: list[np.ndarray] = []
     for out in (yield from _predict(model, signature, [image_bytes(picture) for picture in batch])):
-        _raise_for(out["status"], batch[sum(len(part) for part in found) :])
-        found.append(out["embedding"])
-    if not found:
+        _raise_for(out["status"], batch[sum(len(part) for part in vectors) :])
+        vectors.append(out["embedding"])
+    if not vectors:
         raise UserError("received an empty list of pictures, expected at least one")
-    return found[0][0] if single else np.concatenate(found)
+    return vectors[0][0] if single else np.concatenate(vectors)
 
 
 def explain(model: str, sketch: Any) -> Generator[Any, Any, Explanation]:
@@ -136,7 +136,7 @@ def _predict(
     model: str, signature: str, images: list[bytes], k: int | None = None
 ) -> Generator[Any, Any, list[Outputs]]:
     """The outputs of as many requests as the limits of one request make necessary."""
-    found = []
+    replies = []
     for batch in _split(images):
         request = wire.PredictRequest()
         request.model_spec.name = model
@@ -148,10 +148,12 @@ def _predict(
             tensors.encode(np.full(len(batch), k, np.int32), request.inputs["k"])
         response = yield wire.PREDICT, request
         try:
-            found.append({name: tensors.decode(item, SERVING.message_bytes) for name, item in response.outputs.items()})
+            replies.append(
+                {name: tensors.decode(item, SERVING.message_bytes) for name, item in response.outputs.items()}
+            )
         except tensors.TensorFault as fault:
             raise RequestError("DATA_LOSS", f"the answer is not readable: {fault}") from None
-    return found
+    return replies
 
 
 def label_of(item: str) -> str:

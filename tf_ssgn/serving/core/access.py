@@ -110,14 +110,14 @@ class Access:
         kind, _, token = (authorization or "").partition(" ")
         if kind.lower() != "bearer" or not token.strip():
             raise Fault("UNAUTHENTICATED", "expected the header Authorization: Bearer TOKEN")
-        given = _digest(token.strip())
-        found: frozenset[str] | None = None
+        digest = _digest(token.strip())
+        granted: frozenset[str] | None = None
         for known, scopes in self._scopes.items():  # all of them, so that the time says nothing
-            if hmac.compare_digest(given, known):
-                found = scopes
-        if found is None:
+            if hmac.compare_digest(digest, known):
+                granted = scopes
+        if granted is None:
             raise Fault("UNAUTHENTICATED", "the token is not known here")
-        if scope not in found:
+        if scope not in granted:
             raise Fault("PERMISSION_DENIED", f"the token has not the scope {scope!r}")
 
 

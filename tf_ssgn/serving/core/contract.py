@@ -38,7 +38,7 @@ def signatures(dimension: int, semantic_dimension: int, with_gallery: bool) -> d
     images = {"image_bytes": Spec("string", batch)}
     status = {"status": Spec("int32", batch)}
     embed = Signature(images, {"embedding": Spec("float32", (ANY, dimension)), **status})
-    found = {
+    names = {
         "embed_sketch": embed,
         "embed_photo": embed,
         "explain": Signature(
@@ -64,8 +64,8 @@ def signatures(dimension: int, semantic_dimension: int, with_gallery: bool) -> d
             },
             {"labels": Spec("string", table)},
         )
-        found |= {"search": search, "search_photo": search, DEFAULT: search}
-    return found
+        names |= {"search": search, "search_photo": search, DEFAULT: search}
+    return names
 
 
 def check(name: str, signature: Signature, inputs: Mapping[str, Pending], wanted: Sequence[str], batch: int) -> None:

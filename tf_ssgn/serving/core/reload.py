@@ -121,21 +121,21 @@ class Reloader:
             service.states[version] = State("LOADING")
         try:
             model = self._load(folder) if current is None or new else current.model
-            made = served(model, self._open(pointer, current), version)
+            pair = served(model, self._open(pointer, current), version)
             if new:
-                warm_up(made, service.settings)
-            if made.gallery is not None and (current is None or made.gallery is not current.gallery):
-                check_gallery(made.gallery)
+                warm_up(pair, service.settings)
+            if pair.gallery is not None and (current is None or pair.gallery is not current.gallery):
+                check_gallery(pair.gallery)
         except Exception as error:  # whatever it was, the status tells it; `refresh` decides what follows
             if new:
                 service.states[version] = State("END", _reason(error))
             raise
-        service.publish(made)
+        service.publish(pair)
         self._folder, self._pointer = folder, pointer
-        self._ready(made)
+        self._ready(pair)
         del current  # the old version goes when its last request is answered
         gc.collect()
-        return made
+        return pair
 
     def _open(self, pointer: Any, current: Served | None) -> Any:
         if self._gallery_path is None:
@@ -156,8 +156,8 @@ def check_gallery(gallery: Any) -> None:
     if not ids:
         return
     vectors = np.stack([gallery.vector(id) for id in ids])
-    found, scores, _ = gallery.search_batch(vectors, np.full(len(ids), CHECKED_K, np.int32))
-    hits = [id in row or np.nanmin(near) >= SAME for id, row, near in zip(ids, found, scores, strict=True)]
+    neighbours, scores, _ = gallery.search_batch(vectors, np.full(len(ids), CHECKED_K, np.int32))
+    hits = [id in row or np.nanmin(near) >= SAME for id, row, near in zip(ids, neighbours, scores, strict=True)]
     if np.mean(hits) < LOWEST_RECALL:
         raise UserError(
             f"the gallery {gallery.path} does not find its own items ({sum(hits)} of {len(hits)}); "

@@ -34,9 +34,9 @@ REQUESTS = logging.getLogger("tf_ssgn.requests")
 REQUEST_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
 
 
-def request_id(given: str | None) -> str:
+def request_id(wanted: str | None) -> str:
     """The client's own id of a request, if it is short and plain, else a new one."""
-    return given if given is not None and REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+    return wanted if wanted is not None and REQUEST_ID.fullmatch(wanted) else secrets.token_hex(8)
 
 
 class Model(Protocol):
@@ -182,12 +182,12 @@ class Service:
     def status(self, target: Target) -> dict[int, State]:
         """The states of the versions that a request means, newest first; Fault NOT_FOUND where there is none."""
         self.check_name(target)
-        found = dict(sorted(self.states.items(), reverse=True))
+        states = dict(sorted(self.states.items(), reverse=True))
         if target.version is not None:
-            found = {version: state for version, state in found.items() if version == target.version}
-            if not found:
+            states = {version: state for version, state in states.items() if version == target.version}
+            if not states:
                 raise not_found(f"servable not found: version {target.version} of model {self.settings.name!r}")
-        return found
+        return states
 
     def predict(
         self, target: Target, inputs: Mapping[str, Pending], wanted: Sequence[str], call: Call, more: bool = False
@@ -305,7 +305,7 @@ def _search(gallery: Any, searches: list[_Search]) -> None:
     if not searches:
         return
     try:
-        found = gallery.search_batch(
+        answers = gallery.search_batch(
             np.concatenate([search.vectors for search in searches]), np.concatenate([search.k for search in searches])
         )
     except Unreachable:  # the log says which server; clients need not know
@@ -313,7 +313,7 @@ def _search(gallery: Any, searches: list[_Search]) -> None:
     start = 0
     for search in searches:
         end = start + len(search.rows)
-        ids, scores, count = (part[start:end] for part in found)
+        ids, scores, count = (part[start:end] for part in answers)
         start = end
         columns = min(ids.shape[1], search.answer["ids"].shape[1])  # another request may have asked for more
         search.answer["ids"][search.rows, :columns] = ids[:, :columns]

@@ -139,11 +139,11 @@ def split_strings(content: bytes, count: int) -> list[bytes]:
         lengths.append(length)
     if position + sum(lengths) != len(content):
         raise TensorFault(f"tensor_content has {len(content)} bytes, expected {position + sum(lengths)}")
-    found = []
+    strings = []
     for length in lengths:
-        found.append(content[position : position + length])
+        strings.append(content[position : position + length])
         position += length
-    return found
+    return strings
 
 
 def _from_field(kind: Kind, field: Any, count: int, largest: int) -> np.ndarray:

@@ -49,11 +49,11 @@ class _Newest(ssl.SSLContext):
 
     newest: Callable[[], ssl.SSLContext]
 
-    def wrap_bio(self, *given: Any, **named: Any) -> Any:
-        return self.newest().wrap_bio(*given, **named)
+    def wrap_bio(self, *args: Any, **kwargs: Any) -> Any:
+        return self.newest().wrap_bio(*args, **kwargs)
 
-    def wrap_socket(self, *given: Any, **named: Any) -> Any:
-        return self.newest().wrap_socket(*given, **named)
+    def wrap_socket(self, *args: Any, **kwargs: Any) -> Any:
+        return self.newest().wrap_socket(*args, **kwargs)
 
 
 class Certificates:
@@ -86,9 +86,9 @@ class Certificates:
             self.changed()
             return self._newest
 
-        made = _Newest(ssl.PROTOCOL_TLS_SERVER)
-        made.newest = newest
-        return made
+        context = _Newest(ssl.PROTOCOL_TLS_SERVER)
+        context.newest = newest
+        return context
 
     def for_grpc(self) -> Any:
         """gRPC server credentials that look for new files at every handshake."""

@@ -83,13 +83,15 @@ class Traces:
         self._provider.shutdown()
 
 
-def from_environment(given: Mapping[str, str] = os.environ) -> Traces | None:
+def from_environment(environment: Mapping[str, str] = os.environ) -> Traces | None:
     """What the OTEL_ variables ask for; None if that is nothing, or a line says why it cannot be done."""
-    wanted = given.get("OTEL_TRACES_EXPORTER", "otlp" if any(given.get(name) for name in ENDPOINTS) else "none")
-    if given.get("OTEL_SDK_DISABLED", "").lower() == "true" or wanted == "none":
+    wanted = environment.get(
+        "OTEL_TRACES_EXPORTER", "otlp" if any(environment.get(name) for name in ENDPOINTS) else "none"
+    )
+    if environment.get("OTEL_SDK_DISABLED", "").lower() == "true" or wanted == "none":
         return None
     try:
-        return Traces(_provider(wanted, given))
+        return Traces(_provider(wanted, environment))
     except ImportError as error:
         log(f"no traces: {error.name} is not installed; pip install 'tf_ssgn[otel]'")
     except ValueError as error:
@@ -97,7 +99,7 @@ def from_environment(given: Mapping[str, str] = os.environ) -> Traces | None:
     return None
 
 
-def _provider(wanted: str, given: Mapping[str, str]) -> Any:
+def _provider(wanted: str, environment: Mapping[str, str]) -> Any:
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter
@@ -108,7 +110,9 @@ def _provider(wanted: str, given: Mapping[str, str]) -> Any:
 
         exporter = ConsoleSpanExporter(out=sys.stderr)  # stdout has the line that says ready
     elif wanted == "otlp":
-        protocol = given.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or given.get("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+        protocol = environment.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or environment.get(
+            "OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"
+        )
         if protocol != "grpc":
             raise ValueError(f"received the protocol {protocol!r}, expected grpc")
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
@@ -116,7 +120,7 @@ def _provider(wanted: str, given: Mapping[str, str]) -> Any:
         exporter = OTLPSpanExporter()
     else:
         raise ValueError(f"received OTEL_TRACES_EXPORTER {wanted!r}, expected otlp, console or none")
-    named = {} if given.get("OTEL_SERVICE_NAME") else {"service.name": "tf_ssgn"}
+    named = {} if environment.get("OTEL_SERVICE_NAME") else {"service.name": "tf_ssgn"}
     provider = TracerProvider(resource=Resource.create(named))
     provider.add_span_processor(BatchSpanProcessor(exporter))
     return provider

@@ -110,11 +110,11 @@ def search(service: Service, query: Query, call: Call) -> dict[str, Any]:
         vector = _one(service, version, KINDS[query.kind], query.image, call)["embedding"][0]
 
     def answer() -> list[dict[str, Any]]:
-        found = gallery.vector(query.id) if query.id is not None else vector
-        if found is None:
+        query_vector = gallery.vector(query.id) if query.id is not None else vector
+        if query_vector is None:
             raise not_found("there is no photo of that id")
         with tracing.stage("search"):
-            return _hits(gallery, found, query.k, options)
+            return _hits(gallery, query_vector, query.k, options)
 
     hits = _on_current(service, gallery, answer)
     if hits is None:

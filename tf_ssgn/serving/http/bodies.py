@@ -33,18 +33,18 @@ def unpacked(body: bytes, encoding: str, largest: int) -> bytes:
     if names not in (["gzip"], ["x-gzip"], ["deflate"]):
         raise HTTPException(UNSUPPORTED, f"Content-Encoding: received {encoding[:64]!r}, expected gzip or deflate")
     window = GZIP if names != ["deflate"] else ZLIB if _has_zlib_header(body) else RAW
-    made = b""
+    content = b""
     try:
         for _ in range(MEMBERS):
             unpacker = zlib.decompressobj(window)
-            made += unpacker.decompress(body, largest + 1 - len(made))
-            if len(made) > largest:
+            content += unpacker.decompress(body, largest + 1 - len(content))
+            if len(content) > largest:
                 raise too_large(largest)
             if not unpacker.eof:
                 raise zlib.error("cut short")
             body = unpacker.unused_data
             if not body:
-                return made
+                return content
             if window != GZIP:
                 break
     except zlib.error:

@@ -354,15 +354,15 @@ def _content_type(request: Request) -> str:
 
 def _listen(address: tuple[str, int]) -> socket.socket:
     family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-    made = socket.socket(family, socket.SOCK_STREAM)
+    listener = socket.socket(family, socket.SOCK_STREAM)
     try:
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.bind(address)
-        made.listen(CONNECTIONS)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(CONNECTIONS)
     except OSError as error:
-        made.close()
+        listener.close()
         raise UserError(
             f"cannot listen for HTTP on {address[0]} port {address[1]}: {error.strerror or error}; "
             "choose another with --http-port, 0 for any free one, or -1 for none"
         ) from None
-    return made
+    return listener

@@ -65,13 +65,13 @@ def item(gallery: Any, id: str) -> dict[str, Any]:
 
     The id is the photo's path below the folder that was indexed. Where that folder is, stays on the server.
     """
-    found = gallery.find(id)
-    if found is None:
+    photo = gallery.find(id)
+    if photo is None:
         raise not_found("there is no photo of that id")
-    sizes = {"width": found.width, "height": found.height, "bytes": found.size}
+    sizes = {"width": photo.width, "height": photo.height, "bytes": photo.size}
     values = gallery.extra(gallery.rows_of_ids([id]))[0] if isinstance(gallery, Rows) else {}
     columns = {name: value for name, value in values.items() if _plain(value)}
-    return {"id": found.id, "label": found.label, **sizes, "columns": columns}
+    return {"id": photo.id, "label": photo.label, **sizes, "columns": columns}
 
 
 def _listed(counts: dict[Any, int] | None) -> list[tuple[Any, int]] | None:

@@ -38,10 +38,10 @@ def resolve(host: str, insecure: bool) -> str:
         UserError: an unknown host, or one that other machines can reach without `insecure`.
     """
     try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        infos = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError):
         raise UserError(f"--host: received {host!r}, expected a name or address of this machine") from None
-    addresses = sorted({str(entry[4][0]) for entry in found}, key=lambda address: (":" in address, address))
+    addresses = sorted({str(entry[4][0]) for entry in infos}, key=lambda address: (":" in address, address))
     if not insecure and not all(ipaddress.ip_address(item.split("%")[0]).is_loopback for item in addresses):
         raise UserError(
             f"--host {host} can be reached from other machines, without encryption; expected a loopback address such "
