@@ -58,9 +58,9 @@ def _guarded(call: Any) -> Any:
 
 def _resolved(host: Any, *given: Any, **named: Any) -> Any:
     numeric = isinstance(host, str) and host.replace(".", "").isdecimal() or ":" in str(host)
-    if str(host).endswith(".invalid"):  # reserved for names that nobody has
+    if str(host).endswith(".invalid") and len(str(host)) < 254:  # reserved for names that nobody has
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-    if not numeric and elsewhere(host):
+    if not numeric and len(str(host)) < 254 and elsewhere(host):  # a longer one is no name
         refuse(host)
     return _getaddrinfo(host, *given, **named)
 
