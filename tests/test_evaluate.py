@@ -206,14 +206,14 @@ def test_a_target_that_cannot_be_a_folder_is_refused_before_the_work(tmp_path: P
 def test_an_ensemble_ranks_by_the_mean_of_the_cosines(runs: list[Path], cache: str, tmp_path: Path) -> None:
     from tf_ssgn.evaluation import score_rankings
     from tf_ssgn.runs.ensemble import evaluate_ensemble
-    from tf_ssgn.runs.evaluate import Encoder
+    from tf_ssgn.runs.evaluate import RunEncoder
     from tf_ssgn.training.run_folder import open_run
 
     scores = []
     for folder in runs:
         made = open_run(folder)
         dataset = open_dataset(made.data)
-        encoder = Encoder(made, 0, cache)
+        encoder = RunEncoder(made, 0, cache)
         sketches, photos = (encoder.images(items, made.split.unseen) for items in (dataset.sketches, dataset.photos))
         scores.append(encoder.codes(sketches)["code"] @ encoder.codes(photos)["code"].T)
         relevant = np.array(sketches.labels)[:, None] == np.array(photos.labels)

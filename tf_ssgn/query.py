@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tf_ssgn.common import cli
+from tf_ssgn.common.markup import visible
 from tf_ssgn.errors import UserError
 from tf_ssgn.settings import SERVING
 
@@ -117,17 +118,14 @@ def table(hits: Sequence[Hit]) -> str:
     """Rank, score, label and id in aligned columns."""
     if not hits:
         return "no answers: the gallery is empty"
-    rows = [(str(rank), f"{hit.score:.4f}", shown(hit.label), shown(hit.id)) for rank, hit in enumerate(hits, start=1)]
+    rows = [
+        (str(rank), f"{hit.score:.4f}", visible(hit.label), visible(hit.id)) for rank, hit in enumerate(hits, start=1)
+    ]
     rows.insert(0, ("rank", "score", "label", "id"))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     return "\n".join(
         f"{rank:>{widths[0]}}  {score:>{widths[1]}}  {label:<{widths[2]}}  {item}" for rank, score, label, item in rows
     )
-
-
-def shown(text: str) -> str:
-    """Text of the server without what a terminal would obey."""
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
 def find_photos(hits: Sequence[Hit], args) -> dict[str, str]:

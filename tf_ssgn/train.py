@@ -227,7 +227,7 @@ def _semantics(split, config: Config, cache: str | None):
     """Unit class vectors, centred on the seen ones: word vectors share a large common part that tells nothing."""
     from tf_ssgn.common.folders import cache_folder
     from tf_ssgn.data.semantics.vector_cache import cached_vectors
-    from tf_ssgn.training.run_folder import Semantics
+    from tf_ssgn.training.run_folder import ClassVectors
 
     seen, source = split.all_seen, config.semantics.vectors
     folder = Path(cache) if cache else cache_folder()
@@ -242,7 +242,7 @@ def _semantics(split, config: Config, cache: str | None):
     vectors = vectors - vectors[: len(seen)].mean(axis=0)
     if len(seen) > 1 and np.abs(vectors[: len(seen)]).max() < 1e-6:
         raise UserError(f"{source}: all {len(seen)} classes have the same vector; use vectors that tell them apart")
-    return Semantics(names, unit(vectors).astype(np.float32))
+    return ClassVectors(names, unit(vectors).astype(np.float32))
 
 
 def _refuse_other(run, config: Config, split) -> None:

@@ -13,7 +13,7 @@ from tf_ssgn.common import cli
 from tf_ssgn.errors import UserError
 from tf_ssgn.scale import places, spark
 from tf_ssgn.scale.card import read_card
-from tf_ssgn.scale.dataset import Dataset, is_dataset, open_dataset
+from tf_ssgn.scale.dataset import EmbeddedDataset, is_dataset, open_dataset
 
 
 def call(capsys: pytest.CaptureFixture, *arguments: str) -> tuple[int, str]:
@@ -60,17 +60,17 @@ def test_what_is_no_model_and_no_dataset(tmp_path: Path) -> None:
     (tmp_path / "manifests").mkdir()
     (tmp_path / "manifests" / "000001.json").write_text('{"version": 1')
     with pytest.raises(UserError, match="is damaged"):
-        Dataset(str(tmp_path)).manifest()
+        EmbeddedDataset(str(tmp_path)).manifest()
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="is a file"):
-        Dataset(str(tmp_path / "file" / "x")).listing("y") or Dataset(str(tmp_path / "file")).listing()
+        EmbeddedDataset(str(tmp_path / "file" / "x")).listing("y") or EmbeddedDataset(str(tmp_path / "file")).listing()
 
 
 def test_of_two_commits_at_once_none_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def job(name: str) -> dict[str, Any]:
         return {"count": 0, "dimension": 1, "model": {}, "source": {}, "data": [], "bad": [], "run": name}
 
-    dataset, other = Dataset(str(tmp_path)), Dataset(str(tmp_path))
+    dataset, other = EmbeddedDataset(str(tmp_path)), EmbeddedDataset(str(tmp_path))
     write, rivals = places.write_whole, ["second", "third"]
 
     def meanwhile(where: places.Place, content: bytes) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.training.test_trainer import TAPS, trainer_of
-from tf_ssgn.data.datasets.items import Item
+from tf_ssgn.data.datasets.items import Example
 from tf_ssgn.training.guides import guided, set_guides, solve_guides
 from tf_ssgn.training.images import Images
 
@@ -17,7 +17,7 @@ VIEWS = 2
 
 def images(modality: str, instances: list[str], width: int, seed: int) -> Images:
     taps = np.random.default_rng(seed).standard_normal((len(LABELS), VIEWS, width)).astype("float32")
-    items = [Item(f"{label}{row}", label, modality, instances[row]) for row, label in enumerate(LABELS)]
+    items = [Example(f"{label}{row}", label, modality, instances[row]) for row, label in enumerate(LABELS)]
     return Images(items, taps)
 
 

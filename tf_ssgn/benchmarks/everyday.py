@@ -19,7 +19,7 @@ import numpy as np
 
 from tf_ssgn import config as configuration
 from tf_ssgn.common import atomic, cli
-from tf_ssgn.data.datasets.items import Dataset, Item, open_dataset
+from tf_ssgn.data.datasets.items import Dataset, Example, open_dataset
 from tf_ssgn.data.datasets.splits import Split, checksum, load_split
 from tf_ssgn.data.drawing.dataset import write_dataset
 from tf_ssgn.errors import UserError
@@ -88,7 +88,7 @@ class Material:
         self.sketchy = open_dataset(str(folder / MATERIAL[0]))
         self.caltech = _renamed(open_dataset(str(folder / MATERIAL[2])))
         drawn = sorted((folder / MATERIAL[1] / "sketch").glob("*/*.png"))
-        self.quickdraw = [Item(str(path.absolute()), path.parent.name, "sketch", "") for path in drawn]
+        self.quickdraw = [Example(str(path.absolute()), path.parent.name, "sketch", "") for path in drawn]
 
     def without(self, classes: Iterable[str]) -> Dataset:
         """All drawings and photos together, but for those of some classes."""
@@ -108,7 +108,7 @@ class Material:
 
 
 def _renamed(dataset: Dataset) -> Dataset:
-    def items(side: Sequence[Item]) -> list[Item]:
+    def items(side: Sequence[Example]) -> list[Example]:
         return [dataclasses.replace(item, label=SAME.get(item.label, item.label)) for item in side]
 
     return dataclasses.replace(dataset, sketches=items(dataset.sketches), photos=items(dataset.photos))
@@ -129,15 +129,15 @@ class Scores:
     """Figures of a run: several views of a drawing, one of a photo, as the shipped model has them."""
 
     def __init__(self, run: Path):
-        from tf_ssgn.runs.evaluate import Encoder
+        from tf_ssgn.runs.evaluate import RunEncoder
         from tf_ssgn.training.run_folder import open_run
 
         self.run = open_run(run)
         evaluation = self.run.config.evaluation
-        self.encoder = Encoder(self.run, evaluation.views, evaluation.photo_views, None)
+        self.encoder = RunEncoder(self.run, evaluation.views, evaluation.photo_views, None)
 
     def of(
-        self, name: str, sketches: Sequence[Item], photos: Sequence[Item], classes: Sequence[str]
+        self, name: str, sketches: Sequence[Example], photos: Sequence[Example], classes: Sequence[str]
     ) -> dict[str, float]:
         """mAP@all of the sketches of some classes that have photos, among the photos of all of them.
 

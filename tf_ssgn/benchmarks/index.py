@@ -48,7 +48,7 @@ _CHUNK = 2000
 
 
 @dataclass
-class Model:
+class NoModel:
     """What a gallery wants to know of the model that made its vectors; these come from no model."""
 
     dimension: int
@@ -192,7 +192,7 @@ def build_ours(size: Size, work: Path) -> dict[str, Any]:
     labels = [f"label {row % LABELS}" for row in range(size.items)]
     vectors = np.load(work / "vectors.npy", mmap_mode="r")
     start, worked = time.perf_counter(), time.process_time()
-    changes.import_columns(work / "g", Model(size.dimension), "bench", vectors, labels=labels)
+    changes.import_columns(work / "g", NoModel(size.dimension), "bench", vectors, labels=labels)
     seconds, cpu = time.perf_counter() - start, time.process_time() - worked
     stored = sum(path.stat().st_size for path in (work / "g").rglob("*") if path.is_file())
     return {"seconds": seconds, "cpu_seconds": cpu, "disk_mb": stored / 2**20}

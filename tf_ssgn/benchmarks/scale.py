@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from tf_ssgn.benchmarks.index import Model, _apart
+from tf_ssgn.benchmarks.index import NoModel, _apart
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.photos import Photo
 from tf_ssgn.scale import sizing
@@ -160,11 +160,11 @@ def milvus(size: Size, work: Path) -> dict[str, Any]:
     vectors = random.standard_normal((size.vectors, size.dimension), np.float32)
     labels = [f"label {row % 50}" for row in range(size.vectors)]
     ids = [f"item/{row:07d}" for row in range(size.vectors)]
-    changes.import_columns(work / "exact", Model(size.dimension), "bench", vectors, ids, labels)
+    changes.import_columns(work / "exact", NoModel(size.dimension), "bench", vectors, ids, labels)
     items = [Item(id, f"/{id}", label, width=row) for row, (id, label) in enumerate(zip(ids, labels, strict=True))]
     start = time.perf_counter()
     where = f"milvus:{work}/lite.db/bench"
-    MilvusWriter(where).import_items(Model(size.dimension), "bench", items, vectors)
+    MilvusWriter(where).import_items(NoModel(size.dimension), "bench", items, vectors)
     inserted = time.perf_counter() - start
     from tf_ssgn.retrieval.milvus.gallery import MilvusGallery
 

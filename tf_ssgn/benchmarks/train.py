@@ -22,7 +22,7 @@ from tf_ssgn import config as configuration
 from tf_ssgn.common.cli import prepare_tensorflow
 from tf_ssgn.common.progress import track
 from tf_ssgn.config import Config
-from tf_ssgn.data.datasets.items import Item
+from tf_ssgn.data.datasets.items import Example
 from tf_ssgn.errors import UserError
 
 SIDES = (500, 375)  # of the JPEG that the input pipeline is measured on
@@ -115,7 +115,7 @@ def _extraction(paths: Sequence[str], folder: Path, rounds: int) -> dict[str, An
     from tf_ssgn.runtime.features import FeatureCache
 
     backbone = build_backbone("mobilenet_v2", SIZE)
-    items = [Item(path, "x", "photo", "") for path in paths]
+    items = [Example(path, "x", "photo", "") for path in paths]
     images = np.random.default_rng(0).uniform(0, 255, (BATCH, SIZE, SIZE, 3)).astype(np.float32)
     turn = iter(range(10**6))
     floor = _bare(paths)

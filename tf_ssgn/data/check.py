@@ -15,7 +15,7 @@ from PIL import Image
 
 from tf_ssgn.common.names import listed, match, printable
 from tf_ssgn.common.progress import track
-from tf_ssgn.data.datasets.items import Dataset, Item, open_dataset
+from tf_ssgn.data.datasets.items import Dataset, Example, open_dataset
 from tf_ssgn.data.datasets.published import DATASETS, SPLIT_COUNTS, Published, classes_of
 from tf_ssgn.data.datasets.splits import Split, load_split, read_split
 from tf_ssgn.data.images.picture import formats
@@ -143,16 +143,16 @@ def _count(report: Findings, dataset: Dataset, public: Published | None, duplica
             )
 
 
-def _per_class(items: Iterable[Item]) -> dict[str, int]:
+def _per_class(items: Iterable[Example]) -> dict[str, int]:
     counts: dict[str, int] = defaultdict(int)
     for item in items:
         counts[item.label] += 1
     return counts
 
 
-def _read_all(report: Findings, items: Sequence[Item]) -> dict[bytes, list[Item]]:
+def _read_all(report: Findings, items: Sequence[Example]) -> dict[bytes, list[Example]]:
     """Reads each file once; fills in what is unreadable or there twice, and returns the items by content."""
-    by_content: dict[bytes, list[Item]] = defaultdict(list)
+    by_content: dict[bytes, list[Example]] = defaultdict(list)
     for item in track(items, len(items), "files checked"):
         fault, digest = read_image(item.path)
         if fault:
@@ -199,7 +199,7 @@ def read_image(path: str) -> tuple[str, bytes]:
 
 
 def _check_split(
-    report: Findings, dataset: Dataset, name: str, by_content: dict[bytes, list[Item]], duplicates: bool
+    report: Findings, dataset: Dataset, name: str, by_content: dict[bytes, list[Example]], duplicates: bool
 ) -> None:
     try:
         split = load_split(name, dataset.classes)
@@ -220,7 +220,7 @@ def _check_split(
     _overlap(report, dataset, split, by_content)
 
 
-def _overlap(report: Findings, dataset: Dataset, split: Split, by_content: dict[bytes, list[Item]]) -> None:
+def _overlap(report: Findings, dataset: Dataset, split: Split, by_content: dict[bytes, list[Example]]) -> None:
     seen, unseen = set(split.all_seen), set(split.unseen)
     both = [
         group

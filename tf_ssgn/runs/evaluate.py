@@ -63,7 +63,7 @@ def evaluate_run(
     other = per_query.load(_beside(target, run.path, against)) if against else None
     views = run.config.evaluation.views if views is None else views
     photo_views = run.config.evaluation.photo_views if photo_views is None else photo_views
-    encoder = Encoder(run, views, photo_views, cache)
+    encoder = RunEncoder(run, views, photo_views, cache)
 
     cut = tuple(k or run.config.evaluation.k)
     queries, gallery = (encoder.images(items, chosen.unseen) for items in (dataset.sketches, dataset.photos))
@@ -181,7 +181,7 @@ def _beside(target: Path, run: Path, other: str) -> Path:
     return Path(other) / target.relative_to(run)
 
 
-class Encoder:
+class RunEncoder:
     """Images of a dataset to the codes of a run's model."""
 
     def __init__(self, run: Run, views: int, photo_views: int, cache: str | None):

@@ -26,7 +26,7 @@ from tf_ssgn.common.cli import log
 from tf_ssgn.common.hashes import file_sha256
 from tf_ssgn.common.progress import Progress
 from tf_ssgn.common.status import Status
-from tf_ssgn.data.datasets.items import Item
+from tf_ssgn.data.datasets.items import Example
 from tf_ssgn.errors import DAMAGED_ARCHIVE, UserError, reason
 
 BATCH = 32
@@ -69,7 +69,7 @@ class FeatureCache:
         self._frozen = dtypes == ["float32"]
         self._name = self.folder.name
 
-    def taps(self, items: Sequence[Item], views: int) -> tuple[np.ndarray, np.ndarray]:
+    def taps(self, items: Sequence[Example], views: int) -> tuple[np.ndarray, np.ndarray]:
         """The taps of all items, from disk where known.
 
         Returns:
@@ -123,7 +123,7 @@ class FeatureCache:
         self,
         modality: str,
         rows: list[int],
-        items: Sequence[Item],
+        items: Sequence[Example],
         hashes: Sequence[str],
         stamps: Sequence[tuple[int, int] | None],
         taps: np.ndarray,

@@ -73,10 +73,10 @@ def openvino_functions(module: Any, fingerprint: str) -> dict[str, Function]:
         UserError: OpenVINO cannot convert it, or answers differently from TensorFlow.
     """
     try:
-        encoders = {kind: Encoder(_sound(module, kind, fingerprint)) for kind in ("sketch", "photo")}
+        encoders = {kind: CompiledEncoder(_sound(module, kind, fingerprint)) for kind in ("sketch", "photo")}
     except RuntimeError as error:
         raise UserError(f"OpenVINO cannot compute this model ({error}); use the TensorFlow runtime") from None
-    rows = Rows()
+    rows = RowByRow()
     names, vectors = (part.numpy() for part in module.classes())
 
     def embed(kind: str) -> Function:
@@ -98,7 +98,7 @@ def openvino_functions(module: Any, fingerprint: str) -> dict[str, Function]:
     return {"embed_sketch": embed("sketch"), "embed_photo": embed("photo"), "explain": explain}
 
 
-class Encoder:
+class CompiledEncoder:
     """Pixels of one image float32 `[1, 1 + views, S, S, 3]` to its codes; safe to call from several threads.
 
     It is compiled twice: all cores on one image, for a single query, and one core for each image, for many.
@@ -188,13 +188,15 @@ class _Requests:
             self._free.put(request)
 
 
-class Rows:
+class RowByRow:
     """Images to codes, row by row on all cores; a faulty image is not computed at all."""
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(cores(), thread_name_prefix="openvino")
 
-    def __call__(self, images: list[bytes], decode: Any, encoder: Encoder) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    def __call__(
+        self, images: list[bytes], decode: Any, encoder: CompiledEncoder
+    ) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Codes float32 `[B, d]` by name, and status int32 `[B]`; a faulty row is zero."""
         import tensorflow as tf
 
@@ -217,7 +219,7 @@ class Rows:
         return codes, status
 
 
-def _check(encoder: Encoder, encode: Any) -> None:
+def _check(encoder: CompiledEncoder, encode: Any) -> None:
     """Raises UserError unless the codes of some picture are TensorFlow's: a conversion is not taken on trust."""
     import tensorflow as tf
 
@@ -244,7 +246,7 @@ def _sound(module: Any, kind: str, fingerprint: str) -> Any:
     if (model := _kept(folder)) is None:
         encode = encode or getattr(module, f"encode_{kind}")
         model = _convert(_concrete(encode))
-        _check(Encoder(model.clone()), encode)
+        _check(CompiledEncoder(model.clone()), encode)
         _keep(model, folder)
     return model
 

@@ -43,7 +43,7 @@ def schemas(dimension: int) -> dict[str, Any]:
     return {DATA: pa.schema([*data, ("vector", pa.list_(pa.float32(), dimension))]), BAD: pa.schema(bad)}
 
 
-class Dataset:
+class EmbeddedDataset:
     """The folder at a path or URI."""
 
     def __init__(self, uri: str):
@@ -171,12 +171,12 @@ def is_dataset(uri: str) -> bool:
     """Whether a path or URI is such a folder."""
     if not places.is_uri(uri) and not os.path.isdir(uri):
         return False
-    return bool(Dataset(uri).versions())
+    return bool(EmbeddedDataset(uri).versions())
 
 
-def open_dataset(uri: str) -> tuple[Dataset, dict[str, Any]]:
+def open_dataset(uri: str) -> tuple[EmbeddedDataset, dict[str, Any]]:
     """The folder and its current manifest; UserError where nothing was committed there."""
-    dataset = Dataset(uri)
+    dataset = EmbeddedDataset(uri)
     manifest = dataset.manifest()
     if manifest is None:
         started = " (a job was begun and not finished; run it again)" if dataset.listing(RUNS) else ""

@@ -12,10 +12,10 @@ from tf_ssgn.retrieval.items import Item
 from tf_ssgn.retrieval.writer import Report, Writer
 from tf_ssgn.scale import places
 from tf_ssgn.scale.card import Card
-from tf_ssgn.scale.dataset import DATA, Dataset, open_dataset, schemas
+from tf_ssgn.scale.dataset import DATA, EmbeddedDataset, open_dataset, schemas
 
 
-def opened(uri: str, card: Card) -> tuple[Dataset, dict[str, Any], Card]:
+def opened(uri: str, card: Card) -> tuple[EmbeddedDataset, dict[str, Any], Card]:
     """The dataset, its manifest, and the model's card with the runtime noted that computed the vectors.
 
     Raises:
@@ -32,7 +32,7 @@ def opened(uri: str, card: Card) -> tuple[Dataset, dict[str, Any], Card]:
     return dataset, manifest, Card(card.path, card.fingerprint, card.dimension, model["views"], model["runtime"])
 
 
-def blocks(dataset: Dataset, manifest: dict[str, Any]) -> Iterator[tuple[list[Item], np.ndarray]]:
+def blocks(dataset: EmbeddedDataset, manifest: dict[str, Any]) -> Iterator[tuple[list[Item], np.ndarray]]:
     """Items and their vectors float32 [n, d], file by file, each file checked."""
     expected = schemas(manifest["dimension"])[DATA]
     for table in dataset.tables(manifest):

@@ -18,7 +18,7 @@ from tf_ssgn.errors import UserError, reason
 from tf_ssgn.retrieval.files import PhotoFile, as_manifest, to_text, walk
 from tf_ssgn.retrieval.plan import Scope, judge, refuse_unmounted
 from tf_ssgn.scale import places
-from tf_ssgn.scale.dataset import BAD, DATA, RUNS, Dataset
+from tf_ssgn.scale.dataset import BAD, DATA, RUNS, EmbeddedDataset
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -204,7 +204,7 @@ class Plan:
 
 
 def make_plan(
-    spark: SparkSession, dataset: Dataset, current: dict[str, Any] | None, run: str, listing: Listing
+    spark: SparkSession, dataset: EmbeddedDataset, current: dict[str, Any] | None, run: str, listing: Listing
 ) -> Plan:
     """Writes the photos to embed to `runs/<run>/plan/`, the current version's rows that go to `runs/<run>/gone/`.
 
@@ -261,7 +261,7 @@ def _judged(batches: Iterator[Any], scope: Scope) -> Iterator[Any]:
         yield pa.RecordBatch.from_arrays(arrays, names)
 
 
-def _write(todo: DataFrame, dataset: Dataset, run: str) -> tuple[list[int], int]:
+def _write(todo: DataFrame, dataset: EmbeddedDataset, run: str) -> tuple[list[int], int]:
     """Parts of like size, the same photo in the same part however often it is written: (their numbers, photos)."""
     todo = todo.persist()
     try:
@@ -275,13 +275,13 @@ def _write(todo: DataFrame, dataset: Dataset, run: str) -> tuple[list[int], int]
         todo.unpersist()
 
 
-def _write_parts(rows: DataFrame, dataset: Dataset, run: str, folder: str) -> tuple[list[int], int]:
+def _write_parts(rows: DataFrame, dataset: EmbeddedDataset, run: str, folder: str) -> tuple[list[int], int]:
     uri = dataset.uri
     written = rows.mapInArrow(lambda batches: _write_part(batches, uri, run, folder), "part int, rows long").collect()
     return sorted(row["part"] for row in written), sum(row["rows"] for row in written)
 
 
-def _known(spark: SparkSession, dataset: Dataset, current: dict[str, Any]) -> DataFrame:
+def _known(spark: SparkSession, dataset: EmbeddedDataset, current: dict[str, Any]) -> DataFrame:
     """The rows of a version, each with the file it is in."""
     entries = [(kind, json.dumps(entry)) for kind in (DATA, BAD) for entry in current[kind]]
     if not entries:
@@ -292,7 +292,7 @@ def _known(spark: SparkSession, dataset: Dataset, current: dict[str, Any]) -> Da
     def rows(batches: Iterator[Any]) -> Iterator[Any]:
         import pyarrow as pa
 
-        folder = Dataset(uri)
+        folder = EmbeddedDataset(uri)
         for batch in batches:
             for kind, text in zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True):
                 entry = json.loads(text)
@@ -322,5 +322,5 @@ def _write_part(batches: Iterator[Any], uri: str, run: str, folder: str) -> Iter
     table = pa.Table.from_batches(batches_with_rows)
     buffer = io.BytesIO()
     parquet.write_table(table, buffer, compression="zstd")
-    places.write_whole(Dataset(uri).at(RUNS, run, folder, f"part-{part:06d}.parquet"), buffer.getvalue())
+    places.write_whole(EmbeddedDataset(uri).at(RUNS, run, folder, f"part-{part:06d}.parquet"), buffer.getvalue())
     yield pa.RecordBatch.from_pydict({"part": pa.array([part], pa.int32()), "rows": [table.num_rows]})

@@ -29,7 +29,7 @@ from tf_ssgn.data.folders import READ
 from tf_ssgn.errors import UserError, reason
 from tf_ssgn.scale import places, worker
 from tf_ssgn.scale.card import Card
-from tf_ssgn.scale.dataset import BAD, DATA, RUNS, Dataset
+from tf_ssgn.scale.dataset import BAD, DATA, RUNS, EmbeddedDataset
 from tf_ssgn.scale.plan import list_photos, make_plan
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def embed(
     Raises:
         UserError: a source or model that cannot be used, vectors of another model at `to`, or no photo at all.
     """
-    dataset = Dataset(to)
+    dataset = EmbeddedDataset(to)
     current = dataset.manifest()
     if current is not None and current["model"]["fingerprint"] != card.fingerprint:
         raise UserError(
@@ -180,7 +180,7 @@ def embed(
         return _run(spark, sources, exclude, card, dataset, current, job)
 
 
-def _refuse_foreign(dataset: Dataset) -> None:
+def _refuse_foreign(dataset: EmbeddedDataset) -> None:
     foreign = {about.base_name for about in dataset.listing()} - {"manifests", DATA, BAD, RUNS}
     if foreign:
         raise UserError(
@@ -215,7 +215,7 @@ def _run(
     sources: Sequence[str],
     exclude: Sequence[str],
     card: Card,
-    dataset: Dataset,
+    dataset: EmbeddedDataset,
     current: dict[str, Any] | None,
     job: Any,
 ) -> BulkReport:
@@ -288,7 +288,7 @@ def _absolute(source: str) -> str:
     return source if places.is_uri(source) else os.path.abspath(source)
 
 
-def _unfinished(dataset: Dataset, asked: dict[str, Any]) -> dict[str, Any] | None:
+def _unfinished(dataset: EmbeddedDataset, asked: dict[str, Any]) -> dict[str, Any] | None:
     """The planned run of the same photos, model and version, to be finished; all others are dropped."""
     newest = None
     for about in dataset.listing(RUNS):
@@ -303,7 +303,7 @@ def _unfinished(dataset: Dataset, asked: dict[str, Any]) -> dict[str, Any] | Non
     return newest
 
 
-def _done(dataset: Dataset, state: dict[str, Any]) -> dict[int, dict[str, Any]]:
+def _done(dataset: EmbeddedDataset, state: dict[str, Any]) -> dict[int, dict[str, Any]]:
     """Reports of an unfinished run whose files are there."""
     done = {}
     for about in dataset.listing(RUNS, state["run"], "done"):
@@ -365,7 +365,7 @@ def _on_executors(
 
 def _manifest(
     card: Card,
-    dataset: Dataset,
+    dataset: EmbeddedDataset,
     current: dict[str, Any] | None,
     state: dict[str, Any],
     reports: list[dict[str, Any]],
@@ -390,7 +390,7 @@ def _manifest(
     }
 
 
-def _first_bad(dataset: Dataset, reports: dict[int, dict[str, Any]], most: int = 100) -> list[tuple[str, str]]:
+def _first_bad(dataset: EmbeddedDataset, reports: dict[int, dict[str, Any]], most: int = 100) -> list[tuple[str, str]]:
     rows: list[tuple[str, str]] = []
     for report in reports.values():
         if report[BAD] and len(rows) < most:

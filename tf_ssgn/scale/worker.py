@@ -27,7 +27,7 @@ from tf_ssgn.retrieval.embedding import embed_images, read_ahead
 from tf_ssgn.retrieval.files import PhotoFile, to_file
 from tf_ssgn.retrieval.photos import Photo, Skipped
 from tf_ssgn.scale import places
-from tf_ssgn.scale.dataset import BAD, DATA, RUNS, Dataset, schemas
+from tf_ssgn.scale.dataset import BAD, DATA, RUNS, EmbeddedDataset, schemas
 from tf_ssgn.settings import SERVING
 
 CAREFUL_FROM = 2  # attempts of a part after which the next ones note each photo before they touch it
@@ -74,8 +74,8 @@ class Job:
     read: Callable[[PhotoFile], Photo] = read_photo
 
     @functools.cached_property
-    def folder(self) -> Dataset:
-        return Dataset(self.dataset)
+    def folder(self) -> EmbeddedDataset:
+        return EmbeddedDataset(self.dataset)
 
 
 def embed_parts(batches: Iterator[Any], job: Job) -> Iterator[Any]:

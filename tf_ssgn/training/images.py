@@ -10,7 +10,7 @@ import numpy as np
 
 from tf_ssgn.common.cli import log
 from tf_ssgn.common.status import Status
-from tf_ssgn.data.datasets.items import Item
+from tf_ssgn.data.datasets.items import Example
 from tf_ssgn.data.images.reading import refuse_bad_files
 from tf_ssgn.runtime.features import FeatureCache
 
@@ -24,7 +24,7 @@ class Images:
         taps: float32 `[N, 1 + views, D]`; photos with contours have their contours' taps after them, `[.., 2 D]`.
     """
 
-    items: Sequence[Item]
+    items: Sequence[Example]
     taps: np.ndarray
 
     @property
@@ -48,7 +48,9 @@ class Images:
         return Images([self.items[index] for index in keep], self.taps[keep])
 
 
-def read_taps(cache: FeatureCache, items: Sequence[Item], views: int, contours: bool) -> tuple[np.ndarray, np.ndarray]:
+def read_taps(
+    cache: FeatureCache, items: Sequence[Example], views: int, contours: bool
+) -> tuple[np.ndarray, np.ndarray]:
     """Taps of items of one modality, as `Images` holds them, and int32 `[N]` status."""
     taps, status = cache.taps(items, views)
     if contours and items and items[0].modality == "photo":
@@ -59,7 +61,7 @@ def read_taps(cache: FeatureCache, items: Sequence[Item], views: int, contours: 
 
 
 def read_images(
-    cache: FeatureCache, items: Sequence[Item], views: int, max_bad: float, contours: bool = False
+    cache: FeatureCache, items: Sequence[Example], views: int, max_bad: float, contours: bool = False
 ) -> Images:
     """The taps of all readable items; too many unreadable ones are refused, a few are named and left out."""
     taps, status = read_taps(cache, items, views, contours)

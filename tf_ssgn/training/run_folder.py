@@ -33,7 +33,7 @@ STATE = {"epoch": int, "step": int, "best_epoch": int, "best": float, "weights":
 
 
 @dataclass(frozen=True)
-class Semantics:
+class ClassVectors:
     """Class vectors as the model sees them: centred on the seen classes' mean and of unit length.
 
     Attributes:
@@ -61,7 +61,7 @@ class Run:
     config: configuration.Config
     data: str
     split: Split
-    semantics: Semantics
+    semantics: ClassVectors
     versions: dict[str, str]
 
     @property
@@ -130,7 +130,7 @@ def open_run(path: str | os.PathLike) -> Run:
     try:
         content = json.loads((path / "config.json").read_text(encoding="utf-8"))
         with np.load(path / "semantics.npz", allow_pickle=False) as stored:
-            semantics = Semantics(tuple(stored["names"].tolist()), stored["vectors"])
+            semantics = ClassVectors(tuple(stored["names"].tolist()), stored["vectors"])
         if semantics.vectors.ndim != 2 or len(semantics.names) != len(semantics.vectors):
             raise ValueError(f"semantics.npz has {len(semantics.names)} names for {semantics.vectors.shape} vectors")
         if semantics.vectors.dtype != np.float32 or not np.isfinite(semantics.vectors).all():

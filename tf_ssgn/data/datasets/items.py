@@ -19,7 +19,7 @@ _DRAWN_FROM = re.compile(r"(.+)-\d+", re.DOTALL)  # Sketchy: <photo stem>-<numbe
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class Example:
     """One image file.
 
     Attributes:
@@ -40,8 +40,8 @@ class Dataset:
 
     name: str
     root: str
-    sketches: list[Item]
-    photos: list[Item]
+    sketches: list[Example]
+    photos: list[Example]
     classes: list[str]
     notes: list[str]
     layout: str = PLAIN
@@ -127,19 +127,19 @@ def _problems(sketches: Files, photos: Files) -> list[str]:
 
 
 def _items(files: FolderFiles, root: str, sketches: Files, notes: list[str]) -> Dataset:
-    photo_items: list[Item] = []
-    sketch_items: list[Item] = []
+    photo_items: list[Example] = []
+    sketch_items: list[Example] = []
     for name in sorted(set(sketches) | set(files.photos)):
         photos = files.photos.get(name, [])
         if sketches.get(name) and not photos:
             continue  # a query without a possible answer; `_problems` has named it
         label = printable(name)
-        drawn = [Item(path, label, "photo", _stem(path)) for path in sorted(photos)]
+        drawn = [Example(path, label, "photo", _stem(path)) for path in sorted(photos)]
         stems = {item.instance for item in drawn}
         photo_items += drawn
         for path in sorted(sketches.get(name, ())):
             shape = _DRAWN_FROM.fullmatch(_stem(path))
-            sketch_items.append(Item(path, label, "sketch", shape[1] if shape and shape[1] in stems else ""))
+            sketch_items.append(Example(path, label, "sketch", shape[1] if shape and shape[1] in stems else ""))
     paired = sum(1 for item in sketch_items if item.instance)
     notes.append(f"{paired:,} of {len(sketch_items):,} sketches name the photo that they were drawn from")
     classes = sorted({item.label for item in photo_items})

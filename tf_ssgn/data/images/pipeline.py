@@ -11,7 +11,7 @@ import numpy as np
 
 from tf_ssgn import config as configuration
 from tf_ssgn.common.status import Status
-from tf_ssgn.data.datasets.items import Item
+from tf_ssgn.data.datasets.items import Example
 from tf_ssgn.data.images.reading import UNREADABLE, loader, path_bytes
 from tf_ssgn.errors import UserError
 
@@ -76,7 +76,7 @@ def _endless(values: np.ndarray, rng: np.random.Generator) -> Iterator:
         yield from rng.permutation(values)
 
 
-def require_both(sketches: Sequence[Item], photos: Sequence[Item], classes: Sequence[str]) -> None:
+def require_both(sketches: Sequence[Example], photos: Sequence[Example], classes: Sequence[str]) -> None:
     """Raises UserError unless each class, trained on or held out, has sketches and photos."""
     for what, items in (("photos", photos), ("sketches", sketches)):
         present = {item.label for item in items}
@@ -88,8 +88,8 @@ def require_both(sketches: Sequence[Item], photos: Sequence[Item], classes: Sequ
 
 
 def pair_sampler(
-    sketches: Sequence[Item],
-    photos: Sequence[Item],
+    sketches: Sequence[Example],
+    photos: Sequence[Example],
     classes: Sequence[str],
     pairs: str,
     training: configuration.Training,
@@ -110,7 +110,7 @@ def pair_sampler(
     if len(classes) < 2:
         raise UserError(f"received {len(classes)} seen class(es), but telling classes apart needs at least 2")
 
-    def candidates(sketch: Item) -> np.ndarray:
+    def candidates(sketch: Example) -> np.ndarray:
         own = of_instance.get((sketch.label, sketch.instance), []) if pairs == "instance" and sketch.instance else []
         return np.array(own or of_class[sketch.label])
 
@@ -125,8 +125,8 @@ def pair_sampler(
 
 def pair_batches(
     sampler: PairSampler,
-    sketches: Sequence[Item],
-    photos: Sequence[Item],
+    sketches: Sequence[Example],
+    photos: Sequence[Example],
     image_size: int,
     first_epoch: int = 0,
     first_step: int = 0,

@@ -13,7 +13,7 @@ import numpy as np
 
 from tf_ssgn import settings
 from tf_ssgn.common.status import MEANING, Status
-from tf_ssgn.data.datasets.items import Item
+from tf_ssgn.data.datasets.items import Example
 from tf_ssgn.data.images.picture import Unusable, as_query
 from tf_ssgn.errors import UserError
 
@@ -132,7 +132,7 @@ def lost_files(paths: Sequence[str]) -> Iterator[None]:
         raise
 
 
-def refuse_lost(items: Sequence[Item], status: np.ndarray) -> None:
+def refuse_lost(items: Sequence[Example], status: np.ndarray) -> None:
     """Raises UserError where a file that was good before no longer is."""
     for row in np.flatnonzero(status != Status.OK)[:1]:
         raise _lost(items[row].path, MEANING[Status(int(status[row]))])
@@ -196,7 +196,7 @@ def _prepare(modality: str) -> Callable[[tf.Tensor, int, int], tf.Tensor]:
     return sketch_views if modality == "sketch" else photo_views
 
 
-def refuse_bad_files(items: Sequence[Item], status: np.ndarray, most: float) -> None:
+def refuse_bad_files(items: Sequence[Example], status: np.ndarray, most: float) -> None:
     """Raises UserError when more than the share `most` of the files could not be used; names the first ones."""
     bad = np.flatnonzero(status != Status.OK)
     if len(bad) > most * len(items):

@@ -26,7 +26,7 @@ _CLASS = re.compile(r"[^\W_][^/\\\x00-\x1f\x7f]{0,120}")  # the same for a class
 _FILE = re.compile(r"(?:full_)?(?:simplified_|raw_|binary_)?(.+?)\.ndjson(?:\.gz)?", re.IGNORECASE)
 
 
-class Source(NamedTuple):
+class DrawingSource(NamedTuple):
     """One drawing: its class, a name for its file, and what makes its picture."""
 
     label: str
@@ -49,7 +49,9 @@ class Written:
     unrecognized: int = 0
 
 
-def find_drawings(source: str | os.PathLike[str], written: Written, recognized: bool = False) -> Iterator[Source]:
+def find_drawings(
+    source: str | os.PathLike[str], written: Written, recognized: bool = False
+) -> Iterator[DrawingSource]:
     """The drawings of `*.ndjson`, `*.ndjson.gz` and `<class>/*.svg` files, or of one such file; files in order.
 
     The class of a QuickDraw drawing is the `word` of its line, and the file's name where the line has none.
@@ -67,7 +69,7 @@ def find_drawings(source: str | os.PathLike[str], written: Written, recognized: 
         raise UserError(f"{printable(os.fspath(source))}: no drawings; expected *.ndjson or <class>/*.svg files")
     for path in files:
         if not (named := _FILE.fullmatch(path.name)):
-            yield Source(path.absolute().parent.name, path.stem, partial(render_svg, path))
+            yield DrawingSource(path.absolute().parent.name, path.stem, partial(render_svg, path))
             continue
         for drawing in read_ndjson(path, written.faults.append):
             label = drawing.word.strip() or named[1]
@@ -76,7 +78,7 @@ def find_drawings(source: str | os.PathLike[str], written: Written, recognized: 
             elif recognized and not drawing.recognized:
                 written.unrecognized += 1
             else:
-                yield Source(label, drawing.key, partial(render, drawing))
+                yield DrawingSource(label, drawing.key, partial(render, drawing))
 
 
 def _below(root: Path) -> Iterator[Path]:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from tf_ssgn.evaluation.report.text import escaped
+from tf_ssgn.common.markup import escaped
 
 STYLE = """
 svg.chart { width: 100%; height: auto; font: 12px system-ui, -apple-system, "Segoe UI", sans-serif; }

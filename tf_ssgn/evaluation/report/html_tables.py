@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from tf_ssgn.common.markup import escaped
 from tf_ssgn.evaluation.metrics import FAMILIES
 from tf_ssgn.evaluation.report import charts
 from tf_ssgn.evaluation.report.facts import beyond, fact_pairs, heading, leading, left_out, metric_names
 from tf_ssgn.evaluation.report.tables import chance, direction, signed
-from tf_ssgn.evaluation.report.text import escaped
 
 
 def facts(metrics: dict[str, Any]) -> str:

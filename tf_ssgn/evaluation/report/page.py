@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from tf_ssgn.common import atomic
+from tf_ssgn.common.markup import escaped
 from tf_ssgn.evaluation.report import charts
 from tf_ssgn.evaluation.report import html_tables as report_tables
 from tf_ssgn.evaluation.report.facts import leading
 from tf_ssgn.evaluation.report.figures import figures
 from tf_ssgn.evaluation.report.pictures import Grid, grid_html
-from tf_ssgn.evaluation.report.text import escaped
 
 PAGE_STYLE = """
 :root { color-scheme: light dark; --paper: #fff; --card: #f6f8fa; --ink: #1f2328; --soft: #57606a; --line: #d8dee4;

@@ -6,8 +6,8 @@ import base64
 from dataclasses import dataclass
 from pathlib import Path
 
+from tf_ssgn.common.markup import escaped
 from tf_ssgn.data.images.picture import thumbnail_jpeg
-from tf_ssgn.evaluation.report.text import escaped
 
 SIDE = 112  # pixels; twenty rows of ten stay well below 2 MB
 UNREADABLE = (

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
-import html
 import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from tf_ssgn.common import atomic
+from tf_ssgn.common.markup import escaped
 from tf_ssgn.data.images.picture import thumbnail_jpeg
 
 THUMBNAIL_SIDE = 256
@@ -69,28 +69,23 @@ def write(
 def render(title: str, query: str | os.PathLike | bytes, tiles: Sequence[Tile], notes: Sequence[str] = ()) -> str:
     """The page as text."""
     return PAGE.format(
-        title=_escape(title),
+        title=escaped(title),
         style=STYLE,
         query=_picture(query, "the query", "the query"),
-        notes="".join(f"<p>{_escape(note)}</p>" for note in notes),
+        notes="".join(f"<p>{escaped(note)}</p>" for note in notes),
         tiles="\n".join(_tile(rank, tile) for rank, tile in enumerate(tiles, start=1)),
     )
 
 
 def _tile(rank: int, tile: Tile) -> str:
     picture = _picture(tile.picture, f"answer {rank}: {tile.label}", tile.id)
-    text = f"<b>{rank}. {_escape(tile.label)}</b>{tile.score:.4f}<p>{_escape(tile.id)}</p>"
+    text = f"<b>{rank}. {escaped(tile.label)}</b>{tile.score:.4f}<p>{escaped(tile.id)}</p>"
     return f'<li><div class="picture">{picture}</div><div class="text">{text}</div></li>'
 
 
 def _picture(source: str | os.PathLike | bytes | None, caption: str, instead: str) -> str:
     content = None if source is None else thumbnail_jpeg(source, THUMBNAIL_SIDE)
     if content is None:
-        return f"<span>{_escape(instead)}</span>"
+        return f"<span>{escaped(instead)}</span>"
     data = base64.b64encode(content).decode("ascii")
-    return f'<img alt="{_escape(caption)}" src="data:image/jpeg;base64,{data}">'
-
-
-def _escape(text: str) -> str:
-    """Text that HTML cannot take for markup, with control characters and lone surrogates made visible."""
-    return html.escape("".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text))
+    return f'<img alt="{escaped(caption)}" src="data:image/jpeg;base64,{data}">'
