@@ -26,6 +26,7 @@ from tf_ssgn import settings
 from tf_ssgn.common import cli
 from tf_ssgn.config import MODEL
 from tf_ssgn.errors import UserError
+from tf_ssgn.settings import START_SECONDS
 
 DEFAULT = "demo"
 ANSWERS = 8  # photos per sketch in the picture
@@ -33,7 +34,6 @@ PHOTOS, SKETCHES = 30, 20  # of each class: what two cores index and train on in
 ASKED = 2  # sketches of each class that the share of right answers is counted on
 LAST = "answers.png"  # of what the demo makes
 CELL = 96  # pixels of one picture there
-START_SECONDS = 120  # a server that is not ready by then has failed
 
 
 def main(argv: list[str] | None = None) -> int | None:

@@ -91,7 +91,7 @@ def _cuts(text: str) -> tuple[int, ...]:
 
 
 def _neighbours(text: str) -> int:
-    from tf_ssgn.evaluation.expansion import MOST_NEIGHBOURS
+    from tf_ssgn.settings import MOST_NEIGHBOURS
 
     if not text.isdecimal() or not 1 <= int(text) <= MOST_NEIGHBOURS:
         raise argparse.ArgumentTypeError(f"received {text!r:.80}, expected 1 to {MOST_NEIGHBOURS:,} neighbours")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tf_ssgn.common import cli
 from tf_ssgn.common.markup import visible
 from tf_ssgn.errors import UserError
-from tf_ssgn.settings import SERVING
+from tf_ssgn.settings import PAUSE_SECONDS, SERVING
 
 if TYPE_CHECKING:
     from tf_ssgn.serving.client.client import Client, Hit
@@ -20,7 +20,6 @@ EXAMPLES = (
     "query giraffe.png --html out.html --gallery galleries/s21",
     "query photo.jpg --photo --json",
 )
-PAUSE = 0.3  # seconds before a server that is not there yet is asked again
 
 
 def parser() -> cli.Parser:
@@ -90,13 +89,13 @@ def _patiently(search: Callable[..., list[Hit]], args, client: Client) -> list[H
         try:
             return search(args.sketch, k=args.k)
         except RequestError as error:
-            client.timeout = end - time.monotonic() - PAUSE
+            client.timeout = end - time.monotonic() - PAUSE_SECONDS
             if error.code != "UNAVAILABLE" or client.timeout <= 0:
                 raise
             if not told:
                 cli.log(f"no answer from {args.server} yet; trying until {args.timeout:g} s are over")
                 told = True
-            time.sleep(PAUSE)
+            time.sleep(PAUSE_SECONDS)
 
 
 def _token(path: str | None) -> str | None:

@@ -164,3 +164,85 @@ class MilvusSettings:
 
 
 MILVUS = MilvusSettings()
+
+# Files of a dataset and images
+FILE_LIST_LINE_BYTES = 16384  # a path has 4096 bytes at most
+SPLIT_FILE_BYTES = 16 * 2**20  # a split file is a list of names; anything bigger is the wrong file
+PNG_CHUNKS = 10_000  # walked at most; 64 MB in the usual 8 KB pieces are 8,000
+JPEG_SCANS = 64  # the usual progressive file has 10
+JPEG_SEGMENTS = 256  # of a JPEG that are looked at; a 4 MiB colour profile takes 64
+EXIF_ENTRIES = 128  # directory entries looked at; cameras write about 12, sorted by tag
+MOST_VIEWS = 15  # of an image beside the plain one
+
+# Evaluation and training
+SIMILARITY_BYTES = 64 * 2**20  # similarities held at a time
+MOST_NEIGHBOURS = 1000  # of query and database expansion
+# Scores and ranks of one block. It does not depend on the machine, so that products round alike on all of them.
+RANKING_BYTES = 64 * 2**20
+RANKING_WORKERS = 8  # blocks in work at a time, whatever the cores: it bounds the memory
+CHECKPOINT_SHARE = 0.05  # of the time at most goes into checkpoints
+STEP_CHECKPOINT_SECONDS = 60.0  # within an epoch not more often than this
+KEEP_DECODED = 2**30  # bytes; a small set of images is decoded once, not in every epoch
+TEACHER_BYTES = 2**30  # bytes of kernel and bias
+
+# Weights, features and runtimes
+PACKAGE_WEIGHTS_BYTES = 128 * 2**20  # of a package's file
+HEAD_BYTES = 64 * 2**20  # unpacked, of a head's arrays
+FEATURE_BATCH = 32  # images in one pass of a frozen backbone
+PACK_IMAGES = 1024  # what an interrupted extraction loses at most
+LOWEST_COSINE = 0.9999  # that a code may have with TensorFlow's
+FURTHEST_TAP = 1e-4  # that a tap may be from TensorFlow's, as a share of the largest
+DECODED_TOGETHER = 4  # images of one request, on one core
+
+# Galleries
+IMPORTED_BYTES = 64 * 2**30  # bytes of the arrays of an .npz, which are read as a whole; a .npy of any size is mapped
+ROWS_TOGETHER = 8192  # rows gathered at a time; 16 MiB at d = 512
+TELL_SECONDS = 5.0  # between two lines about a long walk
+SECOND_STEP_SECONDS = 4.0  # of the second step
+UNIT_TOLERANCE = 1e-5  # of the length of a stored vector
+SELF_QUERIES, SELF_K, SELF_RECALL = 32, 10, 0.9  # of `verify`: items that must be found by their own vectors
+WIDEST_ANSWER = 10_000  # answers of a batch that are padded to where the gallery has fewer
+MILVUS_TEXT_BYTES = 65_535  # bytes, the most that Milvus takes
+
+# Spark
+KEPT_VERSIONS = 2  # whose files stay, for readers of the one before
+READ_TRIES = 3  # of a read that the network broke
+READ_WAIT_SECONDS = 0.5  # seconds before the second one, then twice as long
+PART_LEAST, PART_MOST, PARTS = 256, 20_000, 10_000  # photos of a part, and how many parts there should be
+PART_FAILURES = 12  # attempts of a part: lost executors count, and so does each death that finds a poisonous photo
+MASTER_SECONDS = 5.0  # for the master's port to open
+EXECUTOR_SECONDS = 120.0  # for the first executor to come
+CAREFUL_FROM = 2  # attempts of a part after which the next ones note each photo before they touch it
+DEATHS = 2  # of careful attempts on the same photo until it is left out
+
+# The service, its page and its client
+SHORTEST_TOKEN = 16  # characters
+BURST_SECONDS = 2.0  # seconds of its rate that a client may use at once
+REMEMBERED_CLIENTS = 10_000  # whose rate is remembered
+STORM_SECONDS = 1.0  # after the last refusal the queue stays short this long
+CHECKED_ITEMS = 32  # of a gallery that is to be served
+CHECKED_K = 10  # of their neighbours
+LOWEST_RECALL = 0.9  # of stored vectors among their own neighbours
+SAME_COSINE = 0.9999  # cosine of what is as good as the item itself: a copy of it
+HIGHEST_RANK = 8  # of a tensor in a request
+MOST_COLUMNS = 8  # asked for in one search
+GZIP_MEMBERS = 16  # of a gzip file; each costs a copy of what is left, and the usual number is one
+CONNECTIONS = 256  # of HTTP at a time
+HEAD_SECONDS = 10.0  # for the head of a request to arrive
+ANSWER_SECONDS = 60.0  # for a client to take its answer
+HTTP_HEADER_BYTES = 16 * 2**10  # of one request
+REQUEST_LINE_BYTES = 8 * 2**10
+THUMBNAIL_SIDES = (64, 128, 256, 512, 1024)  # pixels
+KEPT_THUMBNAILS = 512  # about 20 KB each
+LISTED_LABELS = 1000  # different ones that are listed; a gallery with more gets a field to type one into
+LISTED_VALUES = 100  # the same of a column of the users' tables
+LISTED_COLUMNS = 20  # of those tables
+# Threads beyond those that wait for an answer: they refuse what does not fit, and answer status and health.
+SPARE_THREADS = 16
+METADATA_BYTES = 8 * 2**10  # of a gRPC call
+# Room that the rest of a request takes beside the pictures.
+OVERHEAD_BYTES = 64 * 2**10
+# Seconds before the second, third, ... attempt at a server that is not there (yet); each is stretched at random.
+BACKOFF = (0.1, 0.2, 0.4)
+START_SECONDS = 120  # a server that is not ready by then has failed
+PAUSE_SECONDS = 0.3  # seconds before a server that is not there yet is asked again

@@ -20,7 +20,7 @@ def nearest(row, rows, k):
 
 @pytest.mark.parametrize("k", [1, 4, 10_000])
 def test_means_of_neighbours_block_by_block(arrays: Arrays, k, monkeypatch):
-    monkeypatch.setattr(expansion, "BLOCK_BYTES", 4 * 7 * len(arrays.gallery))  # 7 rows at a time
+    monkeypatch.setattr(expansion, "SIMILARITY_BYTES", 4 * 7 * len(arrays.gallery))  # 7 rows at a time
     if k > expansion.MOST_NEIGHBOURS:
         with pytest.raises(UserError, match="neighbours, expected 1 to"):
             expansion.expand(arrays.queries, arrays.gallery, k)

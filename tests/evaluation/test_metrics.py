@@ -78,14 +78,14 @@ def test_many_blocks_give_what_one_gives(monkeypatch, arrays: Arrays):
     relevant = arrays.query_labels[:, None] == arrays.gallery_labels
     whole, features = score_rankings(scores, relevant, (5, 50)), score_features(*arrays, (5, 50))
     naive.assert_same(whole, naive.families(scores, relevant, (5, 50)))
-    monkeypatch.setattr("tf_ssgn.evaluation.ranking.BLOCK_BYTES", 20_000)
+    monkeypatch.setattr("tf_ssgn.evaluation.ranking.RANKING_BYTES", 20_000)
     naive.assert_same(score_rankings(scores, relevant, (5, 50)), whole, 1e-15)
     naive.assert_same(score_features(*arrays, (5, 50)), features, 1e-15)
 
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_the_number_of_cores_changes_nothing(monkeypatch, arrays: Arrays, workers: int):
-    monkeypatch.setattr("tf_ssgn.evaluation.ranking.BLOCK_BYTES", 20_000)
+    monkeypatch.setattr("tf_ssgn.evaluation.ranking.RANKING_BYTES", 20_000)
     here = per_query_features(*arrays, (5, 50))
     monkeypatch.setattr("tf_ssgn.evaluation.ranking.cores", lambda: workers)
     there = per_query_features(*arrays, (5, 50))

@@ -25,8 +25,8 @@ from tf_ssgn.runtime import wire
 from tf_ssgn.serving.core import access
 from tf_ssgn.serving.core.service import Service, served
 from tf_ssgn.serving.http import connections, gateway, items
-from tf_ssgn.serving.rpc.server import METADATA_BYTES, Server
-from tf_ssgn.settings import GALLERY, PHOTO_LIMITS, SERVING
+from tf_ssgn.serving.rpc.server import Server
+from tf_ssgn.settings import GALLERY, METADATA_BYTES, PHOTO_LIMITS, SERVING
 
 
 @pytest.fixture(scope="module")

@@ -22,8 +22,8 @@ from tf_ssgn.runtime import wire
 from tf_ssgn.serving.core import access, tensors
 from tf_ssgn.serving.core.service import Service, served
 from tf_ssgn.serving.http import api, connections, gateway, items
-from tf_ssgn.serving.rpc.server import METADATA_BYTES, Server
-from tf_ssgn.settings import GALLERY, PHOTO_LIMITS, QUERY_LIMITS, SERVING
+from tf_ssgn.serving.rpc.server import Server
+from tf_ssgn.settings import GALLERY, METADATA_BYTES, PHOTO_LIMITS, QUERY_LIMITS, SERVING
 
 GOOD = tiny.drawing(4)
 LIMITS = Path(__file__).parent.parent.parent / "docs" / "limits.md"
@@ -182,7 +182,7 @@ def test_size_of_a_tensor(more: int) -> None:
 @pytest.mark.parametrize(("more", "code"), [(-1, 200), (0, 200), (1, 400)])
 def test_http_headers(both, more: int, code: int) -> None:
     head = b"Host: localhost\r\nConnection: close\r\nX-Large: "
-    large = b"x" * (gateway.HEADER_BYTES - len(head) - 2 + more)
+    large = b"x" * (gateway.HTTP_HEADER_BYTES - len(head) - 2 + more)
     with socket.create_connection(("127.0.0.1", both[1]), timeout=20) as raw:
         raw.sendall(b"GET /v1/models/ssgn HTTP/1.1\r\n" + head + large + b"\r\n\r\n")
         assert raw.recv(100).startswith(f"HTTP/1.1 {code}".encode())
@@ -211,7 +211,7 @@ def test_label_of_a_new_photo(length: int, fits: bool) -> None:
 @pytest.mark.parametrize("more", [-1, 0, 1])
 def test_clients_whose_rate_is_remembered(more: int) -> None:
     rate = access.Rate(0.5, clock=lambda: 0.0)
-    for client in range(access.CLIENTS + more):
+    for client in range(access.REMEMBERED_CLIENTS + more):
         rate.check(str(client))
     if more > 0:
         rate.check("0")  # the first one is forgotten, so it may ask again
@@ -256,14 +256,14 @@ def test_the_page_says_what_the_code_has() -> None:
         f"| message | {SERVING.message_bytes // 2**20} MiB",
         f"| waiting | {SERVING.queue} requests, {SERVING.queue_bytes // 2**20} MiB; {SERVING.storm_queue} requests",
         f"| draining | {SERVING.grace_seconds:g} s |",
-        f"| HTTP headers | {gateway.HEADER_BYTES // 2**10} KiB |",
+        f"| HTTP headers | {gateway.HTTP_HEADER_BYTES // 2**10} KiB |",
         f"| HTTP connections | {connections.CONNECTIONS} |",
         f"| the head of a request to arrive | {connections.HEAD_SECONDS:g} s |",
         f"| a client to take its answer | {connections.ANSWER_SECONDS:g} s |",
         f"{items.KEPT_THUMBNAILS} kept",
         f"at most {SERVING.deadline_seconds:g} s",
         f"| values in `columns` of a search | {api.MOST_COLUMNS} |",
-        f"| clients whose rate is remembered | {access.CLIENTS:,} |",
+        f"| clients whose rate is remembered | {access.REMEMBERED_CLIENTS:,} |",
         f"| length of a token | {access.SHORTEST_TOKEN} ",
         f"| ids or labels in one search | {GALLERY.listed:,} |",
         f"| gRPC metadata | {METADATA_BYTES // 2**10} KiB |",

@@ -25,6 +25,7 @@ from tf_ssgn.data.drawing.dataset import write_dataset
 from tf_ssgn.errors import UserError
 from tf_ssgn.evaluation import score_features
 from tf_ssgn.runtime import shipped
+from tf_ssgn.settings import HEAD_BYTES
 
 RUNS = Path("bench-everyday")
 MATERIAL = ("sketchy_mini", "quickdraw_for_sketchy", "quickdraw_caltech")
@@ -188,7 +189,7 @@ def ship(run: Path, target: Path | None = None) -> str:
         # The statistics span many orders of magnitude; all else is rounded, which moves a code by less than 1e-3.
         arrays[key] = value if value.ndim == 1 else value.astype(np.float16)
     config = dataclasses.replace(opened.config, semantics=configuration.Semantics())
-    source = npz.read_npz(opened.config.semantics.vectors, ("names", "vectors"), shipped.MAX_BYTES)
+    source = npz.read_npz(opened.config.semantics.vectors, ("names", "vectors"), HEAD_BYTES)
     known = class_vectors(opened.classes, opened.config.semantics.vectors)
     words = {
         **source,

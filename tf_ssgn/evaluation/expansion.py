@@ -13,9 +13,7 @@ import numpy as np
 from tf_ssgn.common.vectors import unit
 from tf_ssgn.errors import UserError
 from tf_ssgn.evaluation.inputs import unit_rows
-
-BLOCK_BYTES = 64 * 2**20  # similarities held at a time
-MOST_NEIGHBOURS = 1000
+from tf_ssgn.settings import MOST_NEIGHBOURS, SIMILARITY_BYTES
 
 
 def expand(queries: Any, gallery: Any, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -45,7 +43,7 @@ def _neighbours(rows: np.ndarray, gallery: np.ndarray, k: int) -> np.ndarray:
     """The sum of each row's k nearest of the gallery."""
     k = min(k, len(gallery))
     sums = np.empty_like(rows)
-    step = max(1, BLOCK_BYTES // (4 * len(gallery)))
+    step = max(1, SIMILARITY_BYTES // (4 * len(gallery)))
     for start in range(0, len(rows), step):
         scores = rows[start : start + step] @ gallery.T
         nearest = np.argpartition(scores, len(gallery) - k, axis=1)[:, len(gallery) - k :]

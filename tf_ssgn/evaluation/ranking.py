@@ -25,11 +25,9 @@ from tf_ssgn.common.cores import cores
 from tf_ssgn.errors import UserError
 from tf_ssgn.evaluation.inputs import Labels, matrix
 from tf_ssgn.evaluation.threads import one_blas_thread
+from tf_ssgn.settings import RANKING_BYTES, RANKING_WORKERS
 
-# Scores and ranks of one block. It does not depend on the machine, so that products round alike on all of them.
-BLOCK_BYTES = 64 * 2**20
 RANK_COPIES = 6  # float64 arrays of the size of `Block.ranks` alive while metrics are computed
-MOST_WORKERS = 8  # blocks in work at a time, whatever the cores: it bounds the memory
 
 
 class Block(NamedTuple):
@@ -170,7 +168,7 @@ def rank_by_label(
 
 def _in_order(work: Callable[[int], list[Block]], starts: Sequence[int]) -> Iterator[Block]:
     """What `work` makes of each start, in order; as many are in work as there are cores, and one more is waiting."""
-    workers = min(len(starts), cores(), MOST_WORKERS)
+    workers = min(len(starts), cores(), RANKING_WORKERS)
     if workers <= 1:
         for start in starts:
             yield from work(start)
@@ -221,7 +219,7 @@ def _at_least(values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 
 
 def _block_rows(items: int, itemsize: int, widest: int) -> int:
-    return max(1, BLOCK_BYTES // (items * itemsize + widest * 8 * RANK_COPIES))
+    return max(1, RANKING_BYTES // (items * itemsize + widest * 8 * RANK_COPIES))
 
 
 def _lowest(dtype: np.dtype) -> Any:

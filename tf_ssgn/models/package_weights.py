@@ -20,10 +20,10 @@ import keras
 import numpy as np
 
 from tf_ssgn.errors import UserError, reason
+from tf_ssgn.settings import PACKAGE_WEIGHTS_BYTES
 
 MAGIC = 0x1950A86A20F9469CFC6C
 STORAGES: dict[str, np.dtype] = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
-MAX_BYTES = 128 * 2**20
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def checked(path: Path, package: Package) -> bytes:
     """The file's bytes, if they are the pinned ones."""
     try:
         with open(path, "rb") as handle:
-            content = handle.read(MAX_BYTES)
+            content = handle.read(PACKAGE_WEIGHTS_BYTES)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror or error}; expected the backbone's weights") from None
     digest = hashlib.sha256(content).hexdigest()

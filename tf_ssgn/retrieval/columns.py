@@ -16,9 +16,9 @@ from tf_ssgn.common.npz import read_npz
 from tf_ssgn.errors import DAMAGED_ARCHIVE, UserError, reason
 from tf_ssgn.retrieval.items import Item
 from tf_ssgn.retrieval.searcher import Searcher
+from tf_ssgn.settings import IMPORTED_BYTES
 
 _TEXTS = ("ids", "labels", "paths")
-_LARGEST = 64 * 2**30  # bytes of the arrays of an .npz, which are read as a whole; a .npy of any size is mapped
 _BAD_HEADER = (SyntaxError, TypeError, OverflowError, MemoryError, RecursionError, TokenError)
 
 
@@ -32,7 +32,7 @@ def read_columns(file: Path) -> dict[str, Any]:
         except (*DAMAGED_ARCHIVE, *_BAD_HEADER) as error:
             raise UserError(f"{file} is not a readable .npy of a plain array ({reason(error)})") from None
     elif file.suffix == ".npz":
-        columns = dict(read_npz(file, ("vectors", *_TEXTS), _LARGEST))
+        columns = dict(read_npz(file, ("vectors", *_TEXTS), IMPORTED_BYTES))
     elif file.suffix == ".parquet":
         parquet = require_parquet()
         try:

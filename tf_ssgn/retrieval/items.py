@@ -8,9 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tf_ssgn.errors import UserError
-
-UNIT_TOLERANCE = 1e-5
-SELF_QUERIES, SELF_K, SELF_RECALL = 32, 10, 0.9  # of `verify`: items that must be found by their own vectors
+from tf_ssgn.settings import UNIT_TOLERANCE
 
 
 class Item(NamedTuple):

@@ -15,10 +15,9 @@ from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.items import Hit, Item, unit
 from tf_ssgn.retrieval.search import asked, grouping
 from tf_ssgn.retrieval.search.options import NO_OPTIONS, Options
-from tf_ssgn.settings import GALLERY
+from tf_ssgn.settings import GALLERY, WIDEST_ANSWER
 
 METHODS = ("auto", "exact", "scann")
-_WIDEST = 10_000  # answers of a batch that are padded to where the gallery has fewer
 _Self = TypeVar("_Self", bound="Searcher")
 
 
@@ -138,7 +137,7 @@ class Searcher(ABC):
         if vectors.ndim != 2 or vectors.shape[1] != self.dimension or wanted.shape != vectors.shape[:1]:
             shapes = f"{list(vectors.shape)} and {list(wanted.shape)}"
             raise UserError(f"vectors and k: received shapes {shapes}, expected [B, {self.dimension}] and [B]")
-        wanted = np.minimum(wanted, _WIDEST if self.most else max(len(self), _WIDEST))
+        wanted = np.minimum(wanted, WIDEST_ANSWER if self.most else max(len(self), WIDEST_ANSWER))
         width = max(int(wanted.max(initial=0)), 0)
         ids = np.full((len(vectors), width), "", object)
         scores = np.full((len(vectors), width), np.nan, np.float32)

@@ -25,10 +25,9 @@ from tf_ssgn.retrieval.metadata import Metadata, Table, read
 from tf_ssgn.retrieval.photos import Photo, Skipped
 from tf_ssgn.retrieval.plan import Scope, plan
 from tf_ssgn.retrieval.writer import Change, Report, Writer
-from tf_ssgn.settings import GALLERY, SERVING
+from tf_ssgn.settings import GALLERY, SECOND_STEP_SECONDS, SERVING
 
 Folders = Sequence[str | os.PathLike]
-_FIRST_SECONDS = 4.0  # of the second step
 
 
 class NothingEmbedded(UserError):
@@ -188,7 +187,7 @@ def _embed(
             yield enough
             if enough:  # the first photos soon, then in steps that are twice as long each time
                 waiting, since = 0, time.monotonic()
-                seconds = min(max(_FIRST_SECONDS, 2 * seconds), GALLERY.step_seconds)
+                seconds = min(max(SECOND_STEP_SECONDS, 2 * seconds), GALLERY.step_seconds)
 
 
 def _same_content(photo: Photo, item: Item | None) -> bool:

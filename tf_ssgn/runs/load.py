@@ -10,6 +10,7 @@ from tf_ssgn.common.cli import log, prepare_tensorflow
 from tf_ssgn.config import HUB, MODEL
 from tf_ssgn.errors import UserError
 from tf_ssgn.runtime.shipped import is_shipped, open_shipped, resolve
+from tf_ssgn.settings import MOST_VIEWS
 
 if TYPE_CHECKING:
     from tf_ssgn.runtime.saved_model import EmbeddingModel
@@ -64,7 +65,7 @@ def load(
 
 def from_run(path: str | os.PathLike, views: int, photo_views: int | None = None) -> tuple[Embedder, dict[str, Any]]:
     """A run's graph and its card; views as in `load`."""
-    from tf_ssgn.data.images.views import MOST_VIEWS, PREPROCESSING_VERSION
+    from tf_ssgn.data.images.views import PREPROCESSING_VERSION
     from tf_ssgn.runtime.publish import fingerprint
     from tf_ssgn.runtime.signatures import Embedder
     from tf_ssgn.training.fit import restore_trainer

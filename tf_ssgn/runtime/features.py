@@ -28,9 +28,7 @@ from tf_ssgn.common.progress import Progress
 from tf_ssgn.common.status import Status
 from tf_ssgn.data.datasets.items import Example
 from tf_ssgn.errors import DAMAGED_ARCHIVE, UserError, reason
-
-BATCH = 32
-PACK_IMAGES = 1024  # what an interrupted extraction loses at most
+from tf_ssgn.settings import FEATURE_BATCH, PACK_IMAGES
 
 
 class FeatureCache:
@@ -142,7 +140,7 @@ class FeatureCache:
         paths = [items[row].path for row in rows]
         forward = self._forward
         # A batch holds whole images with all their views, about BATCH pictures together.
-        batches = image_batches(paths, modality, self.image_size, views - 1, max(1, BATCH // views))
+        batches = image_batches(paths, modality, self.image_size, views - 1, max(1, FEATURE_BATCH // views))
         with Progress(len(rows), f"features of {modality} images") as bar, lost_files(paths):
             for images, codes in batches:
                 pictures = images.reshape(-1, *images.shape[2:])

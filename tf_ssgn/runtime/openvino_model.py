@@ -29,12 +29,10 @@ from tf_ssgn.common.hashes import file_sha256
 from tf_ssgn.common.status import Status
 from tf_ssgn.errors import UserError, reason
 from tf_ssgn.runtime.saved_model import Function
+from tf_ssgn.settings import DECODED_TOGETHER, FURTHEST_TAP, LOWEST_COSINE
 
 OPENVINO = "openvino f32"
 PRECISION = {"INFERENCE_PRECISION_HINT": "f32"}  # its own default on CPUs with AMX is bfloat16, cosine 0.987
-LOWEST_COSINE = 0.9999  # that a code may have with TensorFlow's
-FURTHEST_TAP = 1e-4  # that a tap may be from TensorFlow's, as a share of the largest
-DECODED_TOGETHER = 4
 SUMS = "checksums.json"
 HALVES = ("decode_sketch", "decode_photo", "encode_sketch", "encode_photo", "classes")
 

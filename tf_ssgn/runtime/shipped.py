@@ -25,6 +25,7 @@ from tf_ssgn.common.cli import log
 from tf_ssgn.common.vectors import unit
 from tf_ssgn.config import MODEL
 from tf_ssgn.errors import UserError
+from tf_ssgn.settings import HEAD_BYTES
 
 if TYPE_CHECKING:
     from tf_ssgn.models.ssgn import SSGN
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 HEADS = Path(__file__).parent
 CONFIG, HEAD, WORDS = FILES = ("config.json", "head.npz", "words.npz")
-MAX_BYTES = 64 * 2**20  # unpacked, of a head's arrays
 
 
 def names() -> list[str]:
@@ -90,7 +90,7 @@ def open_shipped(folder: Path) -> tuple[Decoder, dict[str, Any]]:
     config = configuration.from_dict(stated["config"])
     model, evaluation = config.model, config.evaluation
     extra = (evaluation.views, evaluation.photo_views)
-    stored = npz.read_npz(folder / WORDS, ("class_vectors",), MAX_BYTES)
+    stored = npz.read_npz(folder / WORDS, ("class_vectors",), HEAD_BYTES)
     classes = (stated["seen"], stored["class_vectors"].astype(np.float32))
     mark = fingerprint(folder)
 
@@ -131,7 +131,7 @@ def _networks(folder: Path, config: configuration.Config, classes: tuple[int, ..
     backbone = build_backbone(model.backbone, config.data.image_size, model.weights, model.taps, pooling=model.pooling)
     ssgn = SSGN(model, int(backbone.output_shape[-1]), classes[1], classes[0], config.training.seed)
     variables = head(ssgn)
-    arrays = npz.read_npz(folder / HEAD, variables, MAX_BYTES)
+    arrays = npz.read_npz(folder / HEAD, variables, HEAD_BYTES)
     for key, variable in variables.items():
         if key not in arrays or arrays[key].shape != tuple(variable.shape):
             raise UserError(f"{folder / HEAD} lacks {key} of shape {list(variable.shape)}; install tf_ssgn again")
@@ -141,7 +141,7 @@ def _networks(folder: Path, config: configuration.Config, classes: tuple[int, ..
 
 def words(folder: Path = HEADS / MODEL) -> tuple[list[str], np.ndarray]:
     """The vocabulary of a shipped model, and its unit vectors float32 `[N, s]`, centred as the classes' were."""
-    stored = npz.read_npz(folder / WORDS, ("names", "vectors", "centre"), MAX_BYTES)
+    stored = npz.read_npz(folder / WORDS, ("names", "vectors", "centre"), HEAD_BYTES)
     vectors = stored["vectors"].astype(np.float32) - stored["centre"]
     return stored["names"].tolist(), unit(vectors)
 

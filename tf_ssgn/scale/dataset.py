@@ -23,10 +23,10 @@ from typing import Any
 from tf_ssgn.errors import UserError, reason
 from tf_ssgn.scale import places
 from tf_ssgn.scale.places import Place
+from tf_ssgn.settings import KEPT_VERSIONS
 
 FORMAT = 1
 MANIFESTS, DATA, BAD, RUNS = "manifests", "data", "bad", "runs"
-KEPT_VERSIONS = 2  # whose files stay, for readers of the one before
 _NEEDED = ("version", "count", "dimension", "model", "source", "data", "bad")
 ITEM = ("id", "uri", "label", "size", "modified", "sha256", "width", "height", "status")
 PROBLEM = ("id", "uri", "label", "size", "modified", "status", "reason", "final")

@@ -19,12 +19,10 @@ from tf_ssgn.common.status import MEANING, Status
 from tf_ssgn.errors import UserError, reason
 from tf_ssgn.retrieval.files import to_text
 from tf_ssgn.retrieval.photos import Skipped
-from tf_ssgn.settings import PHOTO_LIMITS
+from tf_ssgn.settings import PHOTO_LIMITS, READ_TRIES, READ_WAIT_SECONDS
 
 _URI = re.compile(r"([a-z][a-z0-9+.-]*)://([^/?#]*)(/.*)?", re.IGNORECASE | re.DOTALL)
 _SAME = {"s3a": "s3", "s3n": "s3", "gcs": "gs", "abfss": "abfs"}  # Spark's and Hadoop's names
-_TRIES = 3  # of a read that the network broke
-_WAIT = 0.5  # seconds before the second one, then twice as long
 
 
 class Place(NamedTuple):
@@ -76,7 +74,7 @@ def read_photo(uri: str) -> tuple[bytes, int, int | None]:
         where = place(uri)
     except UserError as error:
         raise Skipped(str(error), lost=False) from None
-    for left in reversed(range(_TRIES)):
+    for left in reversed(range(READ_TRIES)):
         try:
             (about,) = where.system.get_file_info([where.path])
             if not about.is_file:
@@ -93,7 +91,7 @@ def read_photo(uri: str) -> tuple[bytes, int, int | None]:
         except OSError as error:
             if not left:
                 raise Skipped(reason(error), lost=False) from None
-            time.sleep(_WAIT * 2 ** (_TRIES - 1 - left))
+            time.sleep(READ_WAIT_SECONDS * 2 ** (READ_TRIES - 1 - left))
     raise AssertionError("the last try returns or raises")
 
 

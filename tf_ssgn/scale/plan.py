@@ -19,11 +19,11 @@ from tf_ssgn.retrieval.files import PhotoFile, as_manifest, to_text, walk
 from tf_ssgn.retrieval.plan import Scope, judge, refuse_unmounted
 from tf_ssgn.scale import places
 from tf_ssgn.scale.dataset import BAD, DATA, RUNS, EmbeddedDataset
+from tf_ssgn.settings import PART_LEAST, PART_MOST, PARTS
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-PART_LEAST, PART_MOST, PARTS = 256, 20_000, 10_000  # photos of a part, and how many parts there should be
 LISTED = "id string, uri string, label string, size long, modified long"
 _COLUMNS = PhotoFile._fields[:1] + ("uri",) + PhotoFile._fields[2:]  # of both, in this order
 _KNOWN = f"{LISTED}, file string, final boolean"

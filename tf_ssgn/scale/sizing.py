@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tf_ssgn.scale.plan import PART_LEAST, PART_MOST, PARTS
+from tf_ssgn.settings import PART_LEAST, PART_MOST, PARTS
 
 PHOTOS = (10_000_000, 100_000_000, 1_000_000_000, 10_000_000_000)
 DAY = 86_400.0

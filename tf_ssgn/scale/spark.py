@@ -31,13 +31,11 @@ from tf_ssgn.scale import places, worker
 from tf_ssgn.scale.card import Card
 from tf_ssgn.scale.dataset import BAD, DATA, RUNS, EmbeddedDataset
 from tf_ssgn.scale.plan import list_photos, make_plan
+from tf_ssgn.settings import EXECUTOR_SECONDS, MASTER_SECONDS, PART_FAILURES
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-FAILURES = 12  # attempts of a part: lost executors count, and so does each death that finds a poisonous photo
-ANSWER_SECONDS = 5.0  # for the master's port to open
-EXECUTOR_SECONDS = 120.0  # for the first executor to come
 ARCHIVE = "tf_ssgn_model"
 _SENT: set[tuple[str, str]] = set()  # applications and the archives that they have
 _OURS = re.compile(r"tf_ssgn\.errors\.UserError: (.+)")
@@ -82,7 +80,9 @@ def session(master: str | None, **settings: str) -> Iterator[SparkSession]:
             os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     conf = SparkConf().setIfMissing("spark.app.name", "tf_ssgn")
-    conf.setIfMissing("spark.task.maxFailures", str(FAILURES)).setIfMissing("spark.ui.showConsoleProgress", "false")
+    conf.setIfMissing("spark.task.maxFailures", str(PART_FAILURES)).setIfMissing(
+        "spark.ui.showConsoleProgress", "false"
+    )
     conf.setIfMissing("spark.log.level", "ERROR").setIfMissing("spark.driver.memory", "1g")
     for name, value in settings.items():
         conf.set(name.replace("__", "."), value)
@@ -104,7 +104,7 @@ def _answers(master: str) -> None:
     said = ""
     for host, port in drivers:
         try:
-            socket.create_connection((host, port), ANSWER_SECONDS).close()
+            socket.create_connection((host, port), MASTER_SECONDS).close()
             return
         except OSError as error:
             said = error.strerror or str(error)

@@ -28,10 +28,8 @@ from tf_ssgn.retrieval.files import PhotoFile, to_file
 from tf_ssgn.retrieval.photos import Photo, Skipped
 from tf_ssgn.scale import places
 from tf_ssgn.scale.dataset import BAD, DATA, RUNS, EmbeddedDataset, schemas
-from tf_ssgn.settings import SERVING
+from tf_ssgn.settings import CAREFUL_FROM, DEATHS, SERVING
 
-CAREFUL_FROM = 2  # attempts of a part after which the next ones note each photo before they touch it
-DEATHS = 2  # of careful attempts on the same photo until it is left out
 NO_PHOTO = -1  # status of what was not decoded at all
 _STATUS = {MEANING[status]: int(status) for status in Status}
 

@@ -15,13 +15,12 @@ import numpy as np
 
 from tf_ssgn.common.progress import Progress
 from tf_ssgn.errors import UserError
+from tf_ssgn.settings import CHECKPOINT_SHARE, STEP_CHECKPOINT_SECONDS
 from tf_ssgn.training.devices import Devices
 from tf_ssgn.training.run_folder import Run, append_history, save_state
 
 State = dict[str, Any]
 VALIDATION = "validation_map_all"  # its name in the history
-CHECKPOINT_SHARE = 0.05  # of the time at most goes into checkpoints
-STEP_CHECKPOINT_SECONDS = 60.0  # within an epoch not more often than this
 
 
 class EpochEnd(keras.callbacks.Callback):

@@ -13,12 +13,11 @@ import numpy as np
 
 from tf_ssgn.data.images.pipeline import PairSampler, pair_batches
 from tf_ssgn.data.images.reading import decoded_images
+from tf_ssgn.settings import KEEP_DECODED
 from tf_ssgn.training.images import Images
 
 if TYPE_CHECKING:
     import tensorflow as tf
-
-KEEP_DECODED = 2**30  # bytes; a small set of images is decoded once, not in every epoch
 
 
 @dataclass

@@ -12,8 +12,7 @@ from keras import ops
 from tf_ssgn.common.npz import read_npz
 from tf_ssgn.config import Config
 from tf_ssgn.errors import UserError
-
-_LARGEST = 2**30  # bytes of kernel and bias
+from tf_ssgn.settings import TEACHER_BYTES
 
 
 class Teacher:
@@ -35,7 +34,7 @@ class Teacher:
         file, classes = config.losses.teacher, config.losses.teacher_classes
         if not file:
             raise UserError("--losses.preservation needs the classifier of the backbone: name it with --losses.teacher")
-        arrays = read_npz(file, ("kernel", "bias"), _LARGEST)
+        arrays = read_npz(file, ("kernel", "bias"), TEACHER_BYTES)
         shapes = {name: list(array.shape) for name, array in arrays.items()}
         kernel, bias = (arrays.get(name, np.empty(0)) for name in ("kernel", "bias"))
         fits = (

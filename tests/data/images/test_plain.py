@@ -76,7 +76,7 @@ LEFT = {
     "GIF": corpus.encoded(corpus.photo(), "GIF"),
     "BMP": corpus.encoded(corpus.photo(), "BMP"),
     "WebP": corpus.encoded(corpus.photo(), "WEBP"),
-    "scans": corpus.jpeg_with_scans(images.SCANS + 1),
+    "scans": corpus.jpeg_with_scans(images.JPEG_SCANS + 1),
     "nothing": b"",
 }
 

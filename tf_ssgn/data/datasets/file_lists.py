@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from tf_ssgn.common.names import listed, normalise, printable
 from tf_ssgn.errors import UserError
+from tf_ssgn.settings import FILE_LIST_LINE_BYTES
 
-MAX_LINE_BYTES = 16384  # a path has 4096 bytes at most
 FORMAT = "lines of `<path> <class number>`; paths may hold spaces"
 PARENTS = 3  # how far above the lists their images may lie: published code keeps them in <dataset>/zeroshot1/
 
@@ -42,7 +42,7 @@ def read_lines(path: str) -> Iterator[tuple[int, str, int]]:
     number = 0
     try:
         with open(path, "rb") as handle:
-            while line := handle.readline(MAX_LINE_BYTES):
+            while line := handle.readline(FILE_LIST_LINE_BYTES):
                 number += 1
                 parsed = parse_line(line)
                 if parsed:

@@ -14,9 +14,9 @@ from typing import Any
 
 from tf_ssgn.common.names import listed, match, normalise, refuse_text
 from tf_ssgn.errors import UserError
+from tf_ssgn.settings import SPLIT_FILE_BYTES
 
 PUBLISHED_FILE = Path(__file__).with_name("splits.json")
-MAX_FILE_BYTES = 16 * 2**20  # a split file is a list of names; anything bigger is the wrong file
 
 
 @dataclass(frozen=True)
@@ -142,11 +142,11 @@ def _name_of(path: Path) -> str:
 def _read_file(path: Path) -> dict[str, list[str]]:
     try:
         with open(path, "rb") as handle:
-            raw = handle.read(MAX_FILE_BYTES + 1)
+            raw = handle.read(SPLIT_FILE_BYTES + 1)
     except OSError as error:
         raise UserError(f"split file {path}: {error.strerror or error}; expected a readable JSON file") from None
-    if len(raw) > MAX_FILE_BYTES:
-        raise UserError(f"split file {path}: more than {MAX_FILE_BYTES:,} bytes; expected a JSON list of class names")
+    if len(raw) > SPLIT_FILE_BYTES:
+        raise UserError(f"split file {path}: more than {SPLIT_FILE_BYTES:,} bytes; expected a JSON list of class names")
     try:
         value = json.loads(raw)
     except (ValueError, RecursionError) as error:

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from tf_ssgn.data.images.headers import big_endian, cut, equals, read, size
+from tf_ssgn.settings import PNG_CHUNKS
 
-CHUNKS = 10_000  # walked at most; 64 MB in the usual 8 KB pieces are 8,000
 PALETTE, TRANSPARENCY, PIXELS, EXIF, END, XMP, OTHER = range(7)
 NAMES = [int.from_bytes(name, "big") for name in (b"PLTE", b"tRNS", b"IDAT", b"eXIf", b"IEND")]
 PACKET = b"iTXtXML:com.adobe.xmp\0"
@@ -54,7 +54,7 @@ def parts(data: tf.Tensor) -> Parts:
         return after, tf.where(matches & tf.equal(starts, 0), at, starts), tf.where(continues, after, pixels_end)
 
     state = (tf.constant(FIRST_CHUNK, tf.int64), tf.zeros([OTHER + 1], tf.int64), tf.constant(0, tf.int64))
-    _, starts, pixels_end = tf.while_loop(more, step, state, maximum_iterations=CHUNKS, parallel_iterations=1)
+    _, starts, pixels_end = tf.while_loop(more, step, state, maximum_iterations=PNG_CHUNKS, parallel_iterations=1)
 
     def chunk(at: tf.Tensor) -> tf.Tensor:
         """All of the chunk that starts there; nothing for one that was not found."""

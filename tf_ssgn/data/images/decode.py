@@ -24,12 +24,11 @@ import tensorflow as tf
 from tf_ssgn.common.status import Status
 from tf_ssgn.data.images import chunks, exif, headers
 from tf_ssgn.data.images.views import photo_views, sketch_views
-from tf_ssgn.settings import Limits
+from tf_ssgn.settings import JPEG_SCANS, Limits
 
 __all__ = ["decode", "decode_batch", "photo_views", "sketch_views"]
 
 SCAN = b"\xff\xda\x00"  # with the high byte of its length, or the video behind a motion photo would look like scans
-SCANS = 64  # the usual progressive file has 10
 
 Decoded = tuple[tf.Tensor, tf.Tensor]
 
@@ -168,7 +167,7 @@ def jpeg_pixels(data: tf.Tensor) -> tf.Tensor:
 
 def too_many_scans(data: tf.Tensor) -> tf.Tensor:
     """Whether a JPEG may have more than `SCANS`: counted wherever they stand, so never fewer than there are."""
-    return tf.size(tf.strings.split(data, SCAN, maxsplit=SCANS + 1)) - 1 > SCANS
+    return tf.size(tf.strings.split(data, SCAN, maxsplit=JPEG_SCANS + 1)) - 1 > JPEG_SCANS
 
 
 def _unless_blank(image: tf.Tensor, status: tf.Tensor, limits: Limits) -> Decoded:

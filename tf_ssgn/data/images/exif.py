@@ -10,9 +10,8 @@ from __future__ import annotations
 import tensorflow as tf
 
 from tf_ssgn.data.images.headers import big_endian, cut, equals, read
+from tf_ssgn.settings import EXIF_ENTRIES, JPEG_SEGMENTS
 
-SEGMENTS = 256  # of a JPEG that are looked at; a 4 MiB colour profile takes 64
-ENTRIES = 128  # directory entries looked at; cameras write about 12, sorted by tag
 ORIENTATION = 0x0112
 SHORT, LONG, SIGNED_SHORT, SIGNED_LONG = 3, 4, 8, 9
 XMP = rb"(?s)^\C*?tiff:Orientation(?:=\"|>)([0-9])\C*$"  # \C is any byte
@@ -47,7 +46,7 @@ def jpeg_metadata(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
     start, none = tf.constant(2, tf.int64), tf.constant(0, tf.int64)
     state = (start, read(data, start, 40), none, none)
-    _, _, exif, xmp = tf.while_loop(more, step, state, maximum_iterations=SEGMENTS, parallel_iterations=1)
+    _, _, exif, xmp = tf.while_loop(more, step, state, maximum_iterations=JPEG_SEGMENTS, parallel_iterations=1)
     return content(exif, 10), content(xmp, 4 + len(XMP_SPACE))
 
 
@@ -62,8 +61,8 @@ def _tiff_orientation(tiff: tf.Tensor) -> tf.Tensor:
         return tf.reduce_sum(tf.where(motorola, tf.reverse(octets, [-1]), octets) * places, -1)
 
     directory = numbers(head[4:8])
-    entries = tf.reshape(read(tiff, directory + 2, 12 * ENTRIES), [ENTRIES, 12])
-    used = tf.range(ENTRIES, dtype=tf.int64) < numbers(read(tiff, directory, 2))
+    entries = tf.reshape(read(tiff, directory + 2, 12 * EXIF_ENTRIES), [EXIF_ENTRIES, 12])
+    used = tf.range(EXIF_ENTRIES, dtype=tf.int64) < numbers(read(tiff, directory, 2))
     matches = used & tf.equal(numbers(entries[:, :2]), ORIENTATION)
     entry = entries[tf.argmax(matches)]
     kind, one = numbers(entry[2:4]), tf.equal(numbers(entry[4:8]), 1)

@@ -24,8 +24,7 @@ from tf_ssgn.retrieval.folder.segment import SegmentWriter
 from tf_ssgn.retrieval.folder.store import Store
 from tf_ssgn.retrieval.items import Item, unit
 from tf_ssgn.retrieval.writer import Report, Sources, first_manifest
-
-_CHUNK = 8192
+from tf_ssgn.settings import ROWS_TOGETHER
 
 
 def delete(folder: str | os.PathLike, *, ids: Sequence[str] = (), paths: Sequence[str] = (), where: str = "") -> Report:
@@ -168,8 +167,8 @@ def _append(store: Store, journal: dict[str, Any], items: Sequence[Item], vector
     """Writes the journal's part in the order of ids."""
     writer = SegmentWriter(store.part(journal["part"]), vectors.shape[1])
     order = np.array(sorted(range(len(items)), key=lambda row: items[row].id), np.int64)
-    for low in range(0, len(items), _CHUNK):
-        rows = order[low : low + _CHUNK]
+    for low in range(0, len(items), ROWS_TOGETHER):
+        rows = order[low : low + ROWS_TOGETHER]
         writer.append([items[row] for row in rows.tolist()], unit(vectors[rows], writer.dimension, what, rows))
     writer.finish()
 

@@ -18,9 +18,7 @@ from tf_ssgn.retrieval.folder.segment import Segment, SegmentWriter
 from tf_ssgn.retrieval.folder.store import Store, describe_folder
 from tf_ssgn.retrieval.items import Item
 from tf_ssgn.retrieval.search import scann_index
-from tf_ssgn.settings import GALLERY
-
-_CHUNK = 8192
+from tf_ssgn.settings import GALLERY, ROWS_TOGETHER
 
 
 def index_segment(store: Store, name: str, rows: int, dimension: int, first: bool) -> dict[str, Any]:
@@ -73,7 +71,7 @@ def merge(store: Store, manifest: dict[str, Any], dead: np.ndarray, first: int) 
     total = int(starts[-1]) - start - len(gone)
     with Progress(total, "items") as bar:
         rows = _living_by_id(segments, starts.tolist(), gone)
-        while chunk := list(itertools.islice(rows, _CHUNK)):
+        while chunk := list(itertools.islice(rows, ROWS_TOGETHER)):
             which = np.array([number for number, _, _ in chunk])
             local = np.array([row for _, row, _ in chunk])
             vectors = np.empty((len(chunk), dimension), np.float32)

@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tf_ssgn.errors import UserError
-from tf_ssgn.retrieval.folder.rows import BLOCK, Rows
+from tf_ssgn.retrieval.folder.rows import Rows
 from tf_ssgn.retrieval.folder.segment import Segment
 from tf_ssgn.retrieval.folder.store import Store
 from tf_ssgn.retrieval.search import condition, exact, scann_index
 from tf_ssgn.retrieval.search.options import Options
 from tf_ssgn.retrieval.searcher import Near
-from tf_ssgn.settings import GALLERY
+from tf_ssgn.settings import GALLERY, ROWS_TOGETHER
 
 
 class _Kept(NamedTuple):
@@ -210,5 +210,5 @@ class Gallery(Rows):
 
     def _among(self, queries: np.ndarray, k: int, rows: np.ndarray) -> list[np.ndarray]:
         """Exact search among a few rows."""
-        blocks = [self.vectors_of(rows[low : low + BLOCK]) for low in range(0, len(rows), BLOCK)]
+        blocks = [self.vectors_of(rows[low : low + ROWS_TOGETHER]) for low in range(0, len(rows), ROWS_TOGETHER)]
         return [rows[places] for places in exact.candidates(blocks, queries, k)]

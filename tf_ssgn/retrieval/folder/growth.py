@@ -14,9 +14,7 @@ from tf_ssgn.retrieval.files import Walk, walk
 from tf_ssgn.retrieval.folder.builder import FolderWriter
 from tf_ssgn.retrieval.update import Folders
 from tf_ssgn.retrieval.writer import Report
-from tf_ssgn.settings import GALLERY
-
-_TELL_SECONDS = 5.0  # between two lines about a long walk
+from tf_ssgn.settings import GALLERY, TELL_SECONDS
 
 
 def grow(
@@ -70,7 +68,7 @@ def _teller() -> Callable[[int, int], None]:
 
     def tell(looked: int, photos: int) -> None:
         nonlocal last
-        if time.monotonic() - last >= _TELL_SECONDS:
+        if time.monotonic() - last >= TELL_SECONDS:
             last = time.monotonic()
             log(f"looking for photos: {looked:,} folders, {photos:,} photos so far")
 

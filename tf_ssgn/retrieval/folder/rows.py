@@ -16,8 +16,7 @@ from tf_ssgn.retrieval.folder.segment import Segment, quoted
 from tf_ssgn.retrieval.items import Item, spelled
 from tf_ssgn.retrieval.search import condition
 from tf_ssgn.retrieval.searcher import Searcher
-
-BLOCK = 8192  # rows gathered at a time; 16 MiB at d = 512
+from tf_ssgn.settings import ROWS_TOGETHER
 
 
 class Rows(Searcher):
@@ -117,8 +116,8 @@ class Rows(Searcher):
     def rows_of_ids(self, ids: Sequence[str]) -> np.ndarray:
         """Living rows of ids; an id that is not there is left out."""
         numbers: list[int] = []
-        for low in range(0, len(ids), BLOCK):
-            part = ids[low : low + BLOCK]
+        for low in range(0, len(ids), ROWS_TOGETHER):
+            part = ids[low : low + ROWS_TOGETHER]
             marks = ",".join("?" * len(part))
             for start, segment in zip(self._starts.tolist(), self._segments, strict=False):
                 numbers += [row + start for (row,) in segment.sql(f"SELECT row FROM items WHERE id IN ({marks})", part)]
@@ -147,8 +146,8 @@ class Rows(Searcher):
             totals.update(dict(segment.sql(f"{counted} GROUP BY 1")))
             start, end = self._starts[number : number + 2].tolist()
             dead = (self._dead[(self._dead >= start) & (self._dead < end)] - start).tolist()
-            for low in range(0, len(dead), BLOCK):
-                rows = ",".join(map(str, dead[low : low + BLOCK]))
+            for low in range(0, len(dead), ROWS_TOGETHER):
+                rows = ",".join(map(str, dead[low : low + ROWS_TOGETHER]))
                 totals.subtract(dict(segment.sql(f"{counted} AND row IN ({rows}) GROUP BY 1")))
         living = {value: number for value, number in totals.items() if number > 0}
         return living if len(living) <= most else None
@@ -175,8 +174,8 @@ class Rows(Searcher):
 
     def blocks(self) -> Iterator[tuple[list[Item], np.ndarray]]:
         items = self.items()
-        for low in range(0, len(self), BLOCK):
-            vectors = self.vectors[low : low + BLOCK]
+        for low in range(0, len(self), ROWS_TOGETHER):
+            vectors = self.vectors[low : low + ROWS_TOGETHER]
             yield list(itertools.islice(items, len(vectors))), vectors
 
     @functools.cached_property

@@ -19,11 +19,10 @@ import numpy as np
 
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.items import Item, spelled
-from tf_ssgn.settings import GALLERY
+from tf_ssgn.settings import GALLERY, ROWS_TOGETHER
 
 VECTORS, ITEMS = "vectors.npy", "items.sqlite"
 HEADER_BYTES = 128
-_CHUNK = 8192  # rows that are handled at a time; 16 MiB at d = 512
 _COLUMNS = "id, path, label, size, modified, sha256, width, height"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS items (
@@ -212,8 +211,8 @@ class Segment:
 
     def _select(self, columns: str, rows: Sequence[int]) -> Iterator[tuple]:
         """Row and columns of some rows, in no order."""
-        for start in range(0, len(rows), _CHUNK):
-            part = [int(row) for row in rows[start : start + _CHUNK]]
+        for start in range(0, len(rows), ROWS_TOGETHER):
+            part = [int(row) for row in rows[start : start + ROWS_TOGETHER]]
             marks = ",".join("?" * len(part))
             yield from self.sql(f"SELECT row, {columns} FROM items WHERE row IN ({marks})", part)
 
@@ -222,7 +221,9 @@ class Segment:
         last: tuple = (-1,) if order == "row" else ("", -1)
         keys, marks = ("row", "?") if order == "row" else ("id, row", "?, ?")
         while True:
-            query = f"SELECT row, {_COLUMNS} FROM items WHERE ({keys}) > ({marks}) ORDER BY {keys} LIMIT {_CHUNK}"
+            query = (
+                f"SELECT row, {_COLUMNS} FROM items WHERE ({keys}) > ({marks}) ORDER BY {keys} LIMIT {ROWS_TOGETHER}"
+            )
             chunk = self.sql(query, last)
             if not chunk:
                 return

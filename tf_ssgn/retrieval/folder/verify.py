@@ -14,9 +14,7 @@ from tf_ssgn.retrieval.folder import compaction
 from tf_ssgn.retrieval.folder.gallery import Gallery
 from tf_ssgn.retrieval.folder.segment import ITEMS, Segment
 from tf_ssgn.retrieval.folder.store import Store
-from tf_ssgn.retrieval.items import SELF_K, SELF_QUERIES, SELF_RECALL, UNIT_TOLERANCE
-
-_CHUNK = 8192
+from tf_ssgn.settings import ROWS_TOGETHER, SELF_K, SELF_QUERIES, SELF_RECALL, UNIT_TOLERANCE
 
 
 def verify(folder: str | os.PathLike) -> dict[str, Any]:
@@ -66,8 +64,8 @@ def _segment(segment: Segment) -> list[str]:
     answer = segment.sql("PRAGMA integrity_check")[0][0]
     if answer != "ok":
         damage.append(f"{segment.folder / ITEMS}: {answer}")
-    for low in range(0, segment.rows, _CHUNK):
-        lengths = np.linalg.norm(segment.vectors[low : low + _CHUNK].astype(np.float64), axis=1)
+    for low in range(0, segment.rows, ROWS_TOGETHER):
+        lengths = np.linalg.norm(segment.vectors[low : low + ROWS_TOGETHER].astype(np.float64), axis=1)
         bad = np.flatnonzero(~(np.abs(lengths - 1) <= 2 * UNIT_TOLERANCE))
         if bad.size:
             damage.append(f"{segment.folder}: the vector of row {low + bad[0]} does not have length 1")

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from tf_ssgn.common.progress import Progress
-from tf_ssgn.retrieval.items import SELF_K, SELF_QUERIES, SELF_RECALL, UNIT_TOLERANCE
 from tf_ssgn.retrieval.milvus.gallery import VECTOR, MilvusGallery
+from tf_ssgn.settings import SELF_K, SELF_QUERIES, SELF_RECALL, UNIT_TOLERANCE
 
 
 def verify(where: str) -> dict[str, Any]:

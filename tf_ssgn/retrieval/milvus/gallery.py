@@ -21,14 +21,13 @@ from tf_ssgn.retrieval.milvus.connection import Address, Connection, address
 from tf_ssgn.retrieval.milvus.filter import expression, listed, quoted
 from tf_ssgn.retrieval.search.options import Options
 from tf_ssgn.retrieval.searcher import Near, Searcher, Unreachable
-from tf_ssgn.settings import MILVUS
+from tf_ssgn.settings import MILVUS, ROWS_TOGETHER
 
 ABOUT = "__about"
 VECTOR, ROW = "vector", "about"
 FORMAT = 1
 _SPARE = 8  # answers asked for beyond k, so that equal scores at the end are ordered by id
 _FIELDS = list(Item._fields)
-_CHUNK = 8192
 
 
 class MilvusGallery(Searcher):
@@ -185,7 +184,7 @@ class MilvusGallery(Searcher):
 
     def blocks(self) -> Iterator[tuple[list[Item], np.ndarray]]:
         rows = self.rows()
-        while some := list(itertools.islice(rows, _CHUNK)):
+        while some := list(itertools.islice(rows, ROWS_TOGETHER)):
             yield [item_of(row) for row in some], np.array([row[VECTOR] for row in some], np.float32)
 
 

@@ -26,9 +26,8 @@ from tf_ssgn.retrieval.milvus.filter import below, listed, translated
 from tf_ssgn.retrieval.milvus.gallery import ABOUT, FORMAT, ROW, VECTOR, MilvusGallery, item_of
 from tf_ssgn.retrieval.searcher import Unreachable
 from tf_ssgn.retrieval.writer import Change, Report, Sources, Writer, first_manifest
-from tf_ssgn.settings import MILVUS
+from tf_ssgn.settings import MILVUS, MILVUS_TEXT_BYTES
 
-_TEXT = 65_535  # bytes, the most that Milvus takes
 _NUMBERS = ("size", "modified", "width", "height")
 _SEGMENT = 1_000_000  # items; Milvus indexes segments of about that many
 
@@ -68,7 +67,7 @@ def _create_about(connection: Connection) -> None:
         connection.call("drop_collection", name)
     schema = _schema(connection, False)
     schema.add_field("id", DataType.VARCHAR, is_primary=True, max_length=64)
-    schema.add_field(ROW, DataType.VARCHAR, max_length=_TEXT)
+    schema.add_field(ROW, DataType.VARCHAR, max_length=MILVUS_TEXT_BYTES)
     schema.add_field(VECTOR, DataType.FLOAT_VECTOR, dim=2)  # Milvus has no collection without one
     index = MilvusClient.prepare_index_params()
     index.add_index(VECTOR, index_type="FLAT", metric_type="IP")
@@ -85,7 +84,7 @@ def _create_items(connection: Connection, dimension: int, lite: bool, expected: 
         elif name == "sha256":
             schema.add_field(name, DataType.VARCHAR, max_length=64, nullable=True)
         else:
-            schema.add_field(name, DataType.VARCHAR, max_length=_TEXT, is_primary=name == "id")
+            schema.add_field(name, DataType.VARCHAR, max_length=MILVUS_TEXT_BYTES, is_primary=name == "id")
     schema.add_field(VECTOR, DataType.FLOAT_VECTOR, dim=dimension)
     index = MilvusClient.prepare_index_params()
     if lite:
@@ -112,8 +111,10 @@ def rows_of(
     rows = []
     for place, item in enumerate(items):
         for name in ("id", "path", "label"):
-            if len(getattr(item, name).encode()) > _TEXT:
-                raise UserError(f"{item.id[:64]!r}...: its {name} is longer than the {_TEXT:,} bytes of Milvus")
+            if len(getattr(item, name).encode()) > MILVUS_TEXT_BYTES:
+                raise UserError(
+                    f"{item.id[:64]!r}...: its {name} is longer than the {MILVUS_TEXT_BYTES:,} bytes of Milvus"
+                )
         more = extra[place] if extra else {}
         rows.append({**more, **item._asdict(), VECTOR: vectors[place].tolist()})
     return rows

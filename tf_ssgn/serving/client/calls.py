@@ -15,10 +15,7 @@ from tf_ssgn.errors import UserError
 from tf_ssgn.runtime import wire
 from tf_ssgn.serving.client.pictures import ImageError, describe, image_bytes
 from tf_ssgn.serving.core import tensors
-from tf_ssgn.settings import SERVING
-
-# Room that the rest of a request takes beside the pictures.
-OVERHEAD_BYTES = 64 * 2**10
+from tf_ssgn.settings import OVERHEAD_BYTES, SERVING
 
 METHODS = {
     wire.PREDICT: wire.PredictResponse,

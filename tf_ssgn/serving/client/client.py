@@ -24,14 +24,11 @@ from tf_ssgn.serving import CLIENT_NEEDS, require_extra
 from tf_ssgn.serving.client import calls
 from tf_ssgn.serving.client.calls import Answer, Explanation, Hit, RequestError
 from tf_ssgn.serving.client.pictures import ImageError
-from tf_ssgn.settings import SERVING
+from tf_ssgn.settings import BACKOFF, SERVING
 
 __all__ = ["Answer", "AsyncClient", "Client", "Explanation", "Hit", "ImageError", "RequestError"]
 
 Steps = Generator[Any, Any, Any]
-
-# Seconds before the second, third, ... attempt at a server that is not there (yet); each is stretched at random.
-BACKOFF = (0.1, 0.2, 0.4)
 
 
 class _Base:

@@ -16,12 +16,10 @@ from tf_ssgn.common import atomic
 from tf_ssgn.common.cli import log
 from tf_ssgn.errors import UserError
 from tf_ssgn.serving.core.faults import Fault
+from tf_ssgn.settings import BURST_SECONDS, REMEMBERED_CLIENTS, SHORTEST_TOKEN
 
 SCOPES = ("search", "write")
-SHORTEST_TOKEN = 16
 TOKEN = re.compile(rf"[!-~]{{{SHORTEST_TOKEN},}}")  # what a header can carry, and nothing invisible
-BURST = 2.0  # seconds of its rate that a client may use at once
-CLIENTS = 10_000  # whose rate is remembered
 
 
 class TooFast(Fault):
@@ -36,7 +34,7 @@ class Rate:
 
     def __init__(self, rate: float, clock: Callable[[], float] = time.monotonic):
         self._rate, self._clock = rate, clock
-        self._size = max(1.0, rate * BURST)
+        self._size = max(1.0, rate * BURST_SECONDS)
         self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -49,7 +47,7 @@ class Rate:
             left, then = self._left.pop(client, (self._size, now))
             left = min(self._size, left + (now - then) * self._rate)
             self._left[client] = (max(left - 1.0, 0.0) if left >= 1.0 else left, now)
-            if len(self._left) > CLIENTS:
+            if len(self._left) > REMEMBERED_CLIENTS:
                 self._left.popitem(last=False)
         if left < 1.0:
             raise TooFast(self._rate)

@@ -19,8 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tf_ssgn.serving.core.faults import Fault
-
-STORM_SECONDS = 1.0  # after the last refusal the queue stays short this long
+from tf_ssgn.settings import STORM_SECONDS
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,7 @@ from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.open import open_gallery, state_of
 from tf_ssgn.runtime.saved_model import newest_version
 from tf_ssgn.serving.core.service import Served, Service, State, served, warm_up
-
-CHECKED_ITEMS = 32
-CHECKED_K = 10
-LOWEST_RECALL = 0.9  # of stored vectors among their own neighbours
-SAME = 0.9999  # cosine of what is as good as the item itself: a copy of it
+from tf_ssgn.settings import CHECKED_ITEMS, CHECKED_K, LOWEST_RECALL, SAME_COSINE
 
 
 class Reloader:
@@ -157,7 +153,7 @@ def check_gallery(gallery: Any) -> None:
         return
     vectors = np.stack([gallery.vector(id) for id in ids])
     neighbours, scores, _ = gallery.search_batch(vectors, np.full(len(ids), CHECKED_K, np.int32))
-    hits = [id in row or np.nanmin(near) >= SAME for id, row, near in zip(ids, neighbours, scores, strict=True)]
+    hits = [id in row or np.nanmin(near) >= SAME_COSINE for id, row, near in zip(ids, neighbours, scores, strict=True)]
     if np.mean(hits) < LOWEST_RECALL:
         raise UserError(
             f"the gallery {gallery.path} does not find its own items ({sum(hits)} of {len(hits)}); "

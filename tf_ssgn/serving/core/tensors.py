@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from tf_ssgn.settings import HIGHEST_RANK
+
 
 class TensorFault(ValueError):
     """A TensorProto that does not describe a tensor; the message is one line."""
@@ -43,7 +45,6 @@ KINDS = (
 )
 BY_NUMBER = {kind.number: kind for kind in KINDS}
 BY_NAME = {kind.name: kind for kind in KINDS}
-HIGHEST_RANK = 8
 
 
 def kind_of(array: np.ndarray) -> Kind:

@@ -20,11 +20,10 @@ from tf_ssgn.serving.core.faults import Fault, invalid, not_found
 from tf_ssgn.serving.core.service import NO_GALLERY_NOW, Job, Served, Service, Target
 from tf_ssgn.serving.http import rest
 from tf_ssgn.serving.http.bodies import from_base64
-from tf_ssgn.settings import SERVING
+from tf_ssgn.settings import MOST_COLUMNS, SERVING
 
 KINDS = {"sketch": "embed_sketch", "photo": "embed_photo"}
 FIELDS = ("image", "id", "kind", "k", "labels", "columns", "exclude", "threshold", "group")
-MOST_COLUMNS = 8
 OUR_COLUMNS = ("label", "width", "height", "size")  # what may be asked for beside the users' own; never the path
 
 

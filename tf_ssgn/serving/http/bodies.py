@@ -9,11 +9,11 @@ import zlib
 from starlette.exceptions import HTTPException
 
 from tf_ssgn.serving.core.faults import invalid
+from tf_ssgn.settings import GZIP_MEMBERS
 
 TOO_LARGE = 413
 UNSUPPORTED = 415
 GZIP, ZLIB, RAW = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS, -zlib.MAX_WBITS
-MEMBERS = 16  # of a gzip file; each costs a copy of what is left, and the usual number is one
 
 
 def too_large(largest: int) -> HTTPException:
@@ -35,7 +35,7 @@ def unpacked(body: bytes, encoding: str, largest: int) -> bytes:
     window = GZIP if names != ["deflate"] else ZLIB if _has_zlib_header(body) else RAW
     content = b""
     try:
-        for _ in range(MEMBERS):
+        for _ in range(GZIP_MEMBERS):
             unpacker = zlib.decompressobj(window)
             content += unpacker.decompress(body, largest + 1 - len(content))
             if len(content) > largest:

@@ -8,9 +8,7 @@ import time
 from uvicorn.protocols.http.flow_control import service_unavailable
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-CONNECTIONS = 256
-HEAD_SECONDS = 10.0  # for the head of a request to arrive
-ANSWER_SECONDS = 60.0  # for a client to take its answer
+from tf_ssgn.settings import ANSWER_SECONDS, CONNECTIONS, HEAD_SECONDS
 
 
 class Connection(H11Protocol):

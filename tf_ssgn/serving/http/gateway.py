@@ -29,13 +29,12 @@ from tf_ssgn.serving.core.faults import Fault, invalid, not_found
 from tf_ssgn.serving.core.service import Service, Target, request_id
 from tf_ssgn.serving.core.tls import Certificates
 from tf_ssgn.serving.http import api, bodies, overview, replies, rest
-from tf_ssgn.serving.http.connections import CONNECTIONS, Connection
-from tf_ssgn.serving.http.items import SIDES, Thumbnails, Uploads
+from tf_ssgn.serving.http.connections import Connection
+from tf_ssgn.serving.http.items import Thumbnails, Uploads
 from tf_ssgn.serving.http.page import Page
+from tf_ssgn.settings import CONNECTIONS, HTTP_HEADER_BYTES, REQUEST_LINE_BYTES, THUMBNAIL_SIDES
 
-HEADER_BYTES = 16 * 2**10
-REQUEST_LINE_BYTES = 8 * 2**10
-_SIDES = {str(side): side for side in SIDES}  # as an address spells them
+_SIDES = {str(side): side for side in THUMBNAIL_SIDES}  # as an address spells them
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +98,7 @@ class Gateway:
                 access_log=False,
                 lifespan="off",
                 server_header=False,
-                h11_max_incomplete_event_size=HEADER_BYTES + REQUEST_LINE_BYTES,
+                h11_max_incomplete_event_size=HTTP_HEADER_BYTES + REQUEST_LINE_BYTES,
                 timeout_keep_alive=5,
                 timeout_graceful_shutdown=int(settings.grace_seconds),
             )
@@ -172,8 +171,8 @@ class Gateway:
 
     def _guard(self, request: Request, scope: str) -> None:
         # uvicorn's own bound is on what has not arrived yet; what comes in one piece may be larger.
-        if sum(len(name) + len(value) + len(": \r\n") for name, value in request.headers.raw) > HEADER_BYTES:
-            raise invalid(f"the headers have more than {HEADER_BYTES} bytes")
+        if sum(len(name) + len(value) + len(": \r\n") for name, value in request.headers.raw) > HTTP_HEADER_BYTES:
+            raise invalid(f"the headers have more than {HTTP_HEADER_BYTES} bytes")
         self._check_host(request)
         if self._service.draining:
             raise Fault("UNAVAILABLE", "the server is shutting down")

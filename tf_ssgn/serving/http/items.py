@@ -19,12 +19,10 @@ from tf_ssgn.retrieval.files import to_file, to_text
 from tf_ssgn.retrieval.folder import changes
 from tf_ssgn.retrieval.folder.builder import FolderWriter
 from tf_ssgn.serving.core.faults import Fault, invalid, not_found
-from tf_ssgn.settings import PHOTO_LIMITS
+from tf_ssgn.settings import KEPT_THUMBNAILS, PHOTO_LIMITS, THUMBNAIL_SIDES
 
 LABEL = re.compile(r"[^\W_][\w ().,'+-]{0,63}")
-SIDES = (64, 128, 256, 512, 1024)
 SUFFIXES = ((b"\x89PNG", ".png"), (b"\xff\xd8", ".jpg"), (b"GIF8", ".gif"), (b"BM", ".bmp"), (b"RIFF", ".webp"))
-KEPT_THUMBNAILS = 512  # about 20 KB each
 
 
 class Thumbnails:
@@ -40,8 +38,8 @@ class Thumbnails:
         Raises:
             Fault: NOT_FOUND for an id that the gallery does not have, or whose file is there no more or no photo.
         """
-        if side not in SIDES:
-            raise invalid(f"side: received {side}, expected one of {', '.join(map(str, SIDES))}")
+        if side not in THUMBNAIL_SIDES:
+            raise invalid(f"side: received {side}, expected one of {', '.join(map(str, THUMBNAIL_SIDES))}")
         item = gallery.find(id)
         if item is None or not item.path:
             raise not_found("there is no photo of that id")

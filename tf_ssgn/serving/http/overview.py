@@ -10,11 +10,7 @@ from typing import Any
 from tf_ssgn.retrieval.folder.rows import Rows
 from tf_ssgn.serving.core.faults import not_found
 from tf_ssgn.serving.core.service import Service, Target
-from tf_ssgn.settings import QUERY_RASTER
-
-LABELS = 1000  # different ones that are listed; a gallery with more gets a field to type one into
-VALUES = 100  # the same of a column of the users' tables
-COLUMNS = 20
+from tf_ssgn.settings import LISTED_COLUMNS, LISTED_LABELS, LISTED_VALUES, QUERY_RASTER
 
 
 class Overview:
@@ -52,9 +48,10 @@ class Overview:
             if self._counted is None or self._counted[0] is not gallery:
                 local = isinstance(gallery, Rows)  # another kind may be asked for a value, but lists none
                 columns = {
-                    name: _listed(gallery.counts(name, VALUES)) if local else None for name in gallery.columns[:COLUMNS]
+                    name: _listed(gallery.counts(name, LISTED_VALUES)) if local else None
+                    for name in gallery.columns[:LISTED_COLUMNS]
                 }
-                labels = _listed(gallery.counts("label", LABELS)) if local else None
+                labels = _listed(gallery.counts("label", LISTED_LABELS)) if local else None
                 about = {"items": len(gallery), "version": gallery.version, "labels": labels, "columns": columns}
                 self._counted = (gallery, about)
             return self._counted[1]

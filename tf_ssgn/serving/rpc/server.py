@@ -23,12 +23,9 @@ from tf_ssgn.serving.core.access import Access
 from tf_ssgn.serving.core.service import Served, Service, warm_up
 from tf_ssgn.serving.core.tls import Certificates
 from tf_ssgn.serving.rpc import services as rpc
-from tf_ssgn.settings import SERVING
+from tf_ssgn.settings import METADATA_BYTES, SERVING, SPARE_THREADS
 
 SERVICES = ("tensorflow.serving.PredictionService", "tensorflow.serving.ModelService")
-# Threads beyond those that wait for an answer: they refuse what does not fit, and answer status and health.
-SPARE_THREADS = 16
-METADATA_BYTES = 8 * 2**10
 
 
 def resolve(host: str, insecure: bool) -> str:
