@@ -213,7 +213,7 @@ def test_an_ensemble_ranks_by_the_mean_of_the_cosines(runs: list[Path], cache: s
     for folder in runs:
         made = open_run(folder)
         dataset = open_dataset(made.data)
-        encoder = RunEncoder(made, 0, cache)
+        encoder = RunEncoder(made, 0, 0, cache)
         sketches, photos = (encoder.images(items, made.split.unseen) for items in (dataset.sketches, dataset.photos))
         scores.append(encoder.codes(sketches)["code"] @ encoder.codes(photos)["code"].T)
         relevant = np.array(sketches.labels)[:, None] == np.array(photos.labels)

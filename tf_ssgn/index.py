@@ -12,7 +12,7 @@ from tf_ssgn.common import cli
 from tf_ssgn.config import MODEL
 from tf_ssgn.data.folders import counted
 from tf_ssgn.errors import UserError
-from tf_ssgn.runs.load import RUNTIMES
+from tf_ssgn.settings import RUNTIMES
 
 if TYPE_CHECKING:
     from tf_ssgn.retrieval.embedding import Embedder

@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any
 from tf_ssgn.common import cli
 from tf_ssgn.config import MODEL
 from tf_ssgn.errors import UserError
-from tf_ssgn.runs.load import RUNTIMES
 from tf_ssgn.runtime.shipped import resolve
 from tf_ssgn.serving import SERVER_NEEDS, require_extra
-from tf_ssgn.settings import SERVING
+from tf_ssgn.settings import RUNTIMES, SERVING
 
 if TYPE_CHECKING:
     from tf_ssgn.serving.core.service import Service

@@ -10,15 +10,12 @@ from tf_ssgn.common.cli import log, prepare_tensorflow
 from tf_ssgn.config import HUB, MODEL
 from tf_ssgn.errors import UserError
 from tf_ssgn.runtime.shipped import is_shipped, open_shipped, resolve
-from tf_ssgn.settings import MOST_VIEWS
+from tf_ssgn.settings import MOST_VIEWS, RUNTIMES
 
 if TYPE_CHECKING:
     from tf_ssgn.runtime.saved_model import EmbeddingModel
     from tf_ssgn.runtime.signatures import Embedder
     from tf_ssgn.training.run_folder import Run
-
-
-RUNTIMES = ("auto", "tensorflow", "openvino")
 
 
 def load(

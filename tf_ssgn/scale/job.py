@@ -13,7 +13,7 @@ import argparse
 
 from tf_ssgn.common import cli
 from tf_ssgn.errors import UserError
-from tf_ssgn.runs.load import RUNTIMES
+from tf_ssgn.settings import RUNTIMES
 
 
 def main(argv: list[str] | None = None) -> None:
