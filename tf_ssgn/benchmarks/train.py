@@ -31,7 +31,7 @@ BATCH = 32
 CLASSES, SEMANTIC = 100, 300
 PARTS = {
     "pipeline": "input pipeline against bare tf.io",
-    "extraction": "extraction against bare forward pass",
+    "extraction": "extraction against TensorFlow's forward pass",
     "epoch": "cached epoch against uncached",
     "mixed": "VGG16 step, mixed_bfloat16 against float32",
     "memory": "memory of a run",
@@ -106,35 +106,34 @@ def _bare(paths: Sequence[str]) -> Any:
 
 
 def _extraction(paths: Sequence[str], folder: Path, rounds: int) -> dict[str, Any]:
-    """Files to a feature cache on disk, against the forward pass of as many images that are in memory already.
-
-    `within_reach` is the ratio of a pipeline that adds nothing to bare `tf.io`: where the forward pass keeps all cores
-    busy by itself, decoding comes on top.
-    """
+    """Files to a feature cache on disk, by whatever is fastest here, against TensorFlow's forward pass of as many
+    images that are in memory already; `largest_difference` of a tap, as a share of the largest."""
     from tf_ssgn.models.backbones import build_backbone
     from tf_ssgn.runtime.features import FeatureCache
 
-    backbone = build_backbone("mobilenet_v2", SIZE)
+    backbone = build_backbone("efficientnet_lite0", SIZE, "package", pooling="energy")
     items = [Example(path, "x", "photo", "") for path in paths]
     images = np.random.default_rng(0).uniform(0, 255, (BATCH, SIZE, SIZE, 3)).astype(np.float32)
     turn = iter(range(10**6))
-    floor = _bare(paths)
 
     def forward() -> None:
         for _ in range(len(paths) // BATCH):
             backbone.predict_on_batch(images)
 
     def extract() -> None:
-        FeatureCache(folder / f"cache{next(turn)}", backbone, "mobilenet_v2").taps(items, 0)
+        FeatureCache(folder / f"cache{next(turn)}", backbone, "efficientnet_lite0").taps(items, 0)
 
-    times = _alternate(rounds, forward, extract, lambda: _exhaust(floor))
+    times = _alternate(rounds, forward, extract)
     rates = [len(paths) / seconds for seconds in times]
+    few = items[:BATCH]
+    slow = FeatureCache(None, backbone, "efficientnet_lite0").taps(few, 0)[0]
+    fast = FeatureCache(folder / "few", backbone, "efficientnet_lite0").taps(few, 0)[0]
     return {
         "images_per_s": rates[1],
         "forward_images_per_s": rates[0],
         "ratio": times[0] / times[1],
-        "within_reach": times[0] / (times[0] + times[2]),
-        "target": 0.9,
+        "largest_difference": float(np.abs(fast - slow).max() / np.abs(slow).max()),
+        "target": 2.0,
     }
 
 

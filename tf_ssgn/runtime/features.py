@@ -65,7 +65,8 @@ class FeatureCache:
         self.folder = Path(folder) / f"{readable}-{self.image_size}-{digest}"
         self.folder.mkdir(parents=True, exist_ok=True)
         self._frozen = dtypes == ["float32"]
-        self._name = self.folder.name
+        # Packs are shared by backbones with other taps, a converted backbone is not.
+        self._name = f"{self.folder.name}-{hashlib.sha256(json.dumps(list(self.sizes)).encode()).hexdigest()[:8]}"
 
     def taps(self, items: Sequence[Example], views: int) -> tuple[np.ndarray, np.ndarray]:
         """The taps of all items, from disk where known.

@@ -25,7 +25,7 @@ from tf_ssgn.common.atomic import write_json
 from tf_ssgn.common.cli import log
 from tf_ssgn.common.cores import cores
 from tf_ssgn.common.folders import cache_folder
-from tf_ssgn.common.hashes import file_sha256
+from tf_ssgn.common.hashes import file_sha256, versions_sha256
 from tf_ssgn.common.status import Status
 from tf_ssgn.errors import UserError, reason
 from tf_ssgn.runtime.saved_model import Function
@@ -127,37 +127,31 @@ class Taps:
     """
 
     def __init__(self, backbone: Any, name: str):
-        """`name` tells backbones apart by all but their graph: it contains a hash of the weights."""
-        import tensorflow as tf
-
-        if importlib.util.find_spec("openvino") is None:
-            raise UserError("openvino is not installed; pip install 'tf_ssgn[serve]'")
-        side = int(backbone.input_shape[1])
-        taps = tf.function(
-            lambda image: backbone(image, training=False), [tf.TensorSpec([1, side, side, 3])], autograph=False
-        )
+        """`name` tells apart all backbones that are not equal in weights, taps and all else."""
         openvino = library()
+        self._size = int(backbone.output_shape[-1])
+        threads = cores()
+        apart = {"NUM_STREAMS": threads, "INFERENCE_NUM_THREADS": threads}
+        folder = _folder(name, versions_sha256())
+        model = _kept(folder)
+        fresh = None if model else _taps_function(backbone)
+        model = model or _convert(fresh.get_concrete_function())
         try:
-            concrete = taps.get_concrete_function()
-            folder = _folder(name, _graph_hash(concrete))
-            if (model := _kept(folder)) is None:
-                model = _convert(concrete)
-                _keep(model, folder)
-            threads = cores()
-            apart = {"NUM_STREAMS": threads, "INFERENCE_NUM_THREADS": threads}
             compiled = openvino.Core().compile_model(model, "CPU", PRECISION | apart)
         except RuntimeError as error:
             raise UserError(f"OpenVINO cannot compute this backbone ({error})") from None
         self._queue = openvino.AsyncInferQueue(compiled, threads)
-        self._queue.set_callback(self._keep)
-        self._found = np.zeros((0, 0), np.float32)
-        self._size = int(backbone.output_shape[-1])
-        picture = np.random.default_rng(0).uniform(0, 255, (1, side, side, 3)).astype(np.float32)
-        expected, computed = np.asarray(taps(tf.constant(picture))), self(picture)
-        if not np.abs(expected - computed).max() <= FURTHEST_TAP * max(1.0, float(np.abs(expected).max())):
-            raise UserError("OpenVINO's taps of a test picture are not TensorFlow's")
+        self._queue.set_callback(self._store)
+        self._found = np.zeros((0, self._size), np.float32)
+        if fresh:
+            side = int(backbone.input_shape[1])
+            picture = np.random.default_rng(0).uniform(0, 255, (1, side, side, 3)).astype(np.float32)
+            expected, computed = np.asarray(fresh(picture)), self(picture)
+            if not np.abs(expected - computed).max() <= FURTHEST_TAP * max(1.0, float(np.abs(expected).max())):
+                raise UserError("OpenVINO's taps of a test picture are not TensorFlow's")
+            _keep(model, folder)
 
-    def _keep(self, request: Any, row: int) -> None:
+    def _store(self, request: Any, row: int) -> None:
         self._found[row] = request.get_output_tensor(0).data[0]
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
@@ -166,6 +160,14 @@ class Taps:
             self._queue.start_async({0: images[row : row + 1]}, row)
         self._queue.wait_all()
         return self._found
+
+
+def _taps_function(backbone: Any) -> Any:
+    import tensorflow as tf
+
+    side = int(backbone.input_shape[1])
+    spec = tf.TensorSpec([1, side, side, 3], tf.float32)
+    return tf.function(lambda image: backbone(image, training=False), [spec], autograph=False)
 
 
 class _Requests:
@@ -271,8 +273,8 @@ def _convert(concrete: Any) -> Any:
 
 def _folder(name: str, key: str) -> Path:
     """Where a converted model is kept, which takes seconds to make: under all that it depends on."""
-    version = library().__version__.partition("-")[0]
-    return cache_folder() / "openvino" / f"{name}-{key[:16]}-{version}"
+    release = library().__version__.partition("-")[0]
+    return cache_folder() / "openvino" / f"{name}-{key[:16]}-{release}"
 
 
 def _kept(folder: Path) -> Any:

@@ -13,7 +13,6 @@ import hashlib
 import json
 import operator
 import os
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ import numpy as np
 from tf_ssgn import config as configuration
 from tf_ssgn.common import npz
 from tf_ssgn.common.cli import log
+from tf_ssgn.common.hashes import versions_sha256
 from tf_ssgn.common.vectors import unit
 from tf_ssgn.config import MODEL
 from tf_ssgn.errors import UserError
@@ -97,7 +97,7 @@ def open_shipped(folder: Path) -> tuple[Decoder, dict[str, Any]]:
     class Joined(Decoder):
         """Decodes at once; what needs the weights is built when it is first asked for."""
 
-        graph_key = hashlib.sha256(" ".join(map(version, ("tf_ssgn", "tensorflow", "keras"))).encode()).hexdigest()
+        graph_key = versions_sha256()
 
         @functools.cached_property
         def embedder(self) -> Embedder:
