@@ -149,20 +149,23 @@ def test_without_openvino_tensorflow_takes_over_unless_it_was_asked_for(chain, m
         tf_ssgn.load(chain.models, runtime="gpu")
 
 
-def test_a_conversion_that_answers_differently_is_not_used(chain, monkeypatch, capsys) -> None:
+def test_a_conversion_that_answers_differently_is_neither_used_nor_kept(chain, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("TF_SSGN_CACHE", str(tmp_path))
     monkeypatch.setattr(openvino_model, "LOWEST_COSINE", 1.1)
     assert tf_ssgn.load(chain.models).runtime == "tensorflow f32"
     assert "cosine" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*"))
 
 
-def test_an_operation_that_openvino_lacks_is_left_to_tensorflow(chain, monkeypatch, capsys) -> None:
+def test_an_operation_that_openvino_lacks_is_left_to_tensorflow(chain, tmp_path, monkeypatch, capsys) -> None:
     """As it is for every bfloat16 constant of a run in mixed precision."""
     from openvino.frontend import OpConversionFailure
 
     def fail(*_: object) -> None:
         raise OpConversionFailure("no conversion rule")
 
-    monkeypatch.setattr(openvino_model, "_converted", fail)
+    monkeypatch.setenv("TF_SSGN_CACHE", str(tmp_path))
+    monkeypatch.setattr(openvino_model.library(), "convert_model", fail)
     assert tf_ssgn.load(chain.models).runtime == "tensorflow f32"
     (line,) = capsys.readouterr().err.splitlines()
     assert "no conversion rule" in line

@@ -24,7 +24,7 @@ from tf_ssgn.runtime import openvino_model
 def doubled(x):
     return 2 * x
 
-openvino_model._converted(doubled.get_concrete_function(), "doubled")
+openvino_model._keep(openvino_model._convert(doubled.get_concrete_function()), openvino_model._folder("doubled", "1"))
 """
 
 

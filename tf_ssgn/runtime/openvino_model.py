@@ -71,7 +71,7 @@ def openvino_functions(module: Any, fingerprint: str) -> dict[str, Function]:
         UserError: OpenVINO cannot convert it, or answers differently from TensorFlow.
     """
     try:
-        encoders = {kind: CompiledEncoder(_sound(module, kind, fingerprint)) for kind in ("sketch", "photo")}
+        encoders = {kind: _encoder(module, kind, fingerprint) for kind in ("sketch", "photo")}
     except RuntimeError as error:
         raise UserError(f"OpenVINO cannot compute this model ({error}); use the TensorFlow runtime") from None
     rows = RowByRow()
@@ -235,20 +235,22 @@ def _check(encoder: CompiledEncoder, encode: Any) -> None:
             )
 
 
-def _sound(module: Any, kind: str, fingerprint: str) -> Any:
-    """The OpenVINO form of one of a model's encoders: the kept one, or a new one that was compared with TensorFlow's.
+def _encoder(module: Any, kind: str, fingerprint: str) -> CompiledEncoder:
+    """One of a model's encoders: the kept one, or a new one that was compared with TensorFlow's.
 
     A model that can tell what its graph depends on without having it (`graph_key`) is not built where one is kept.
     """
     key = getattr(module, "graph_key", "")
     encode = None if key else getattr(module, f"encode_{kind}")
     folder = _folder(f"{fingerprint[:16]}-{kind}", key or _graph_hash(_concrete(encode)))
-    if (model := _kept(folder)) is None:
-        encode = encode or getattr(module, f"encode_{kind}")
-        model = _convert(_concrete(encode))
-        _check(CompiledEncoder(model.clone()), encode)
-        _keep(model, folder)
-    return model
+    if model := _kept(folder):
+        return CompiledEncoder(model)
+    encode = encode or getattr(module, f"encode_{kind}")
+    model = _convert(_concrete(encode))
+    encoder = CompiledEncoder(model)
+    _check(encoder, encode)
+    _keep(model, folder)
+    return encoder
 
 
 def _concrete(encode: Any) -> Any:
