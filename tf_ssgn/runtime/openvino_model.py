@@ -134,8 +134,10 @@ class Taps:
         apart = {"NUM_STREAMS": threads, "INFERENCE_NUM_THREADS": threads}
         folder = _folder(name, versions_sha256())
         model = _kept(folder)
-        fresh = None if model else _taps_function(backbone)
-        model = model or _convert(fresh.get_concrete_function())
+        fresh = None
+        if model is None:
+            fresh = _taps_function(backbone)
+            model = _convert(fresh.get_concrete_function())
         try:
             compiled = openvino.Core().compile_model(model, "CPU", PRECISION | apart)
         except RuntimeError as error:
