@@ -50,8 +50,8 @@ def main(argv: list[str] | None = None) -> int | None:
     args = parser().parse_args(argv)
     _check(args)
     from tf_ssgn.retrieval.folder import growth
+    from tf_ssgn.runtime.resolve import resolve
     from tf_ssgn.runtime.saved_model import fingerprint_of
-    from tf_ssgn.runtime.shipped import resolve
     from tf_ssgn.serving.core.claim import Claim, claimed, gallery_of
 
     first = growth.look(args.folders)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from tf_ssgn.common import cli
 from tf_ssgn.config import MODEL
 from tf_ssgn.errors import UserError
-from tf_ssgn.runtime.shipped import resolve
+from tf_ssgn.runtime.resolve import resolve
 from tf_ssgn.serving import SERVER_NEEDS, require_extra
 from tf_ssgn.settings import RUNTIMES, SERVING
 

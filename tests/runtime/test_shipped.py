@@ -14,7 +14,7 @@ import tf_ssgn
 from tests.hostile import corpus
 from tf_ssgn.errors import UserError
 from tf_ssgn.models.backbones import BACKBONES
-from tf_ssgn.runtime import openvino_model, shipped
+from tf_ssgn.runtime import openvino_model, resolve, shipped
 from tf_ssgn.runtime.saved_model import fingerprint_of
 
 MOST_BYTES = 12 * 2**20
@@ -51,7 +51,7 @@ def refuse(*_):
 
 
 def test_its_files_are_small_and_hold_no_python_objects() -> None:
-    folder = shipped.resolve("everyday")
+    folder = resolve.resolve("everyday")
     assert sum(path.stat().st_size for path in folder.iterdir()) < MOST_BYTES
     for name in (shipped.HEAD, shipped.WORDS):
         with np.load(folder / name, allow_pickle=False) as stored:
@@ -61,10 +61,10 @@ def test_its_files_are_small_and_hold_no_python_objects() -> None:
 
 
 def test_a_path_wins_over_a_name_and_unknown_names_list_the_known(tmp_path, monkeypatch) -> None:
-    assert shipped.names() == ["everyday"] and shipped.resolve() == shipped.HEADS / "everyday"
+    assert resolve.names() == ["everyday"] and resolve.resolve() == resolve.HEADS / "everyday"
     monkeypatch.chdir(tmp_path)
     Path("everyday").mkdir()
-    assert shipped.resolve("everyday") == Path("everyday")
+    assert resolve.resolve("everyday") == Path("everyday")
     with pytest.raises(UserError, match="sundays does not exist.* or the name of a shipped model: everyday$"):
         tf_ssgn.load("sundays")
 

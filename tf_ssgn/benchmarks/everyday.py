@@ -24,7 +24,7 @@ from tf_ssgn.data.datasets.splits import Split, checksum, load_split
 from tf_ssgn.data.drawing.dataset import write_dataset
 from tf_ssgn.errors import UserError
 from tf_ssgn.evaluation import score_features
-from tf_ssgn.runtime import shipped
+from tf_ssgn.runtime import resolve, shipped
 from tf_ssgn.settings import HEAD_BYTES
 
 RUNS = Path("bench-everyday")
@@ -181,7 +181,7 @@ def ship(run: Path, target: Path | None = None) -> str:
     from tf_ssgn.training.fit import restore_trainer
     from tf_ssgn.training.run_folder import open_run
 
-    target = target or shipped.HEADS / NAME
+    target = target or resolve.HEADS / NAME
     opened = open_run(run)
     arrays = {}
     for key, variable in shipped.head(restore_trainer(opened).ssgn).items():

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from tf_ssgn.common.cli import log, prepare_tensorflow
 from tf_ssgn.config import HUB, MODEL
 from tf_ssgn.errors import UserError
-from tf_ssgn.runtime.shipped import is_shipped, open_shipped, resolve
+from tf_ssgn.runtime.resolve import is_shipped, resolve
+from tf_ssgn.runtime.shipped import open_shipped
 from tf_ssgn.settings import MOST_VIEWS, RUNTIMES
 
 if TYPE_CHECKING:

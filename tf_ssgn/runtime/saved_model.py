@@ -12,7 +12,8 @@ import numpy as np
 
 from tf_ssgn.common.status import MEANING, Status
 from tf_ssgn.errors import UserError
-from tf_ssgn.runtime.shipped import fingerprint, is_shipped, resolve
+from tf_ssgn.runtime.resolve import is_shipped, resolve
+from tf_ssgn.runtime.shipped import fingerprint
 from tf_ssgn.settings import QUERY_LIMITS, SERVING
 
 CARD = Path("assets.extra") / "model.json"

@@ -12,7 +12,6 @@ import functools
 import hashlib
 import json
 import operator
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,40 +24,12 @@ from tf_ssgn.common.hashes import versions_sha256
 from tf_ssgn.common.vectors import unit
 from tf_ssgn.config import MODEL
 from tf_ssgn.errors import UserError
+from tf_ssgn.runtime.resolve import CONFIG, FILES, HEAD, HEADS, WORDS
 from tf_ssgn.settings import HEAD_BYTES
 
 if TYPE_CHECKING:
     from tf_ssgn.models.ssgn import SSGN
     from tf_ssgn.runtime.signatures import Decoder
-
-HEADS = Path(__file__).parent
-CONFIG, HEAD, WORDS = FILES = ("config.json", "head.npz", "words.npz")
-
-
-def names() -> list[str]:
-    """The shipped models."""
-    return sorted(entry.name for entry in HEADS.iterdir() if is_shipped(entry))
-
-
-def is_shipped(folder: Path) -> bool:
-    """Whether a folder holds a head, and neither a run nor an exported model."""
-    return (folder / HEAD).is_file() and (folder / CONFIG).is_file()
-
-
-def resolve(model: str | os.PathLike = MODEL) -> Path:
-    """The folder of a model: a path that exists, else that of the shipped model of this name.
-
-    Raises:
-        UserError: neither.
-    """
-    if os.path.exists(model):
-        return Path(model)
-    if os.fspath(model) in names():
-        return HEADS / model
-    raise UserError(
-        f"{os.fspath(model)} does not exist; expected a run folder, an exported model such as saved_models/NAME, or "
-        f"the name of a shipped model: {', '.join(names())}"
-    )
 
 
 def fingerprint(folder: Path) -> str:
