@@ -285,3 +285,16 @@ def test_the_data_folder(monkeypatch, tmp_path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert data_folder() == tmp_path / "home" / ".local" / "share" / "tf_ssgn"
     assert not os.path.exists(tmp_path / "home")
+
+
+def test_the_benchmark_sees_both_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from tf_ssgn.benchmarks import search as bench
+
+    monkeypatch.setattr(bench, "SMALL", 40)
+    result = bench.run(full=False)
+    first, second = result["first"], result["second"]
+    assert (first["answers"], second["answers"]) == (5, 5) and (first["items"], second["items"]) == (40, 40)
+    assert first["items_at_first"] >= 32 and second["items_at_first"] == 40
+    assert first["answered_seconds"] <= first["all_seconds"] and first["peak_mb"] > 100
+    assert result["share_of_bare"] == pytest.approx(result["photos_per_second"] / result["bare_per_second"])
+    assert "all 40 photos in after" in capsys.readouterr().out

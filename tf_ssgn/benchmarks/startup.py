@@ -7,7 +7,7 @@ import sys
 import time
 from typing import Any
 
-COMMANDS = ("prepare", "train", "evaluate", "export", "index", "serve", "query", "demo", "bench")
+COMMANDS = ("search", "prepare", "train", "evaluate", "export", "index", "serve", "query", "demo", "bench")
 
 
 def run(full: bool) -> dict[str, Any]:
