@@ -291,10 +291,9 @@ def test_the_benchmark_sees_both_runs(monkeypatch: pytest.MonkeyPatch, capsys: p
     from tf_ssgn.benchmarks import search as bench
 
     monkeypatch.setattr(bench, "SMALL", 40)
-    result = bench.run(full=False)
-    first, second = result["first"], result["second"]
-    assert (first["answers"], second["answers"]) == (5, 5) and (first["items"], second["items"]) == (40, 40)
-    assert first["items_at_first"] >= 32 and second["items_at_first"] == 40
-    assert first["answered_seconds"] <= first["all_seconds"] and first["peak_mb"] > 100
-    assert result["share_of_bare"] == pytest.approx(result["photos_per_second"] / result["bare_per_second"])
-    assert "all 40 photos in after" in capsys.readouterr().out
+    found = bench.run(full=False, only="first")["first"]
+    assert (found["first_answers"], found["second_answers"]) == (5, 5)
+    assert (found["first_items"], found["second_items"], found["second_items_at_first"]) == (40, 40, 40)
+    assert 32 <= found["first_items_at_first"] <= 40 and found["first_peak_mb"] > 300
+    assert found["first_answered_seconds"] <= found["first_all_seconds"]
+    assert found["build_share_of_bare"] > 0 and "first, first all seconds" in capsys.readouterr().out

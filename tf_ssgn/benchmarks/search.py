@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import base64
+import http.client
 import json
 import os
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,122 +21,215 @@ import numpy as np
 from tf_ssgn.config import MODEL
 from tf_ssgn.errors import UserError
 
-PHOTOS = 1000
+PARTS = {"first": "a first and a second run", "many": "memory, and a drawing among many photos"}
+PHOTOS, MANY = 1000, 10_000
 SMALL = 48  # photos of the small part
 SIZE = (500, 375)
 BARE = 64  # bare forward passes
-WAIT_SECONDS = 1800
+BUILT = 256  # photos that `index build` embeds
+DRAWINGS = 40
+SAMPLE_SECONDS = 0.1
+WAIT_SECONDS = 3600
 
 
-def run(full: bool, data: str | None = None) -> dict[str, Any]:
-    """Seconds of a first and a second run, photos/s beside OpenVINO's bare forward pass, and peak MB.
+def run(full: bool, data: str | None = None, only: str | None = None) -> dict[str, Any]:
+    """Seconds of a first and a second run, photos/s beside OpenVINO's bare forward pass, peak MB, ms of an answer.
 
-    `data` is a folder of photos, which are scaled to 500 x 375; without it they are drawn. The small part takes an
-    untrained tiny model. The cache of a first run is empty.
+    `data` is a folder with JPEG photos, which are scaled to 500 x 375; without it they are drawn. The small part takes
+    an untrained tiny model. The cache of a first run is empty.
     """
-    count = PHOTOS if full else SMALL
+    if only and only not in PARTS:
+        raise UserError(f"--only: received {only!r}, expected one of {', '.join(PARTS)}")
+    result: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        drawing = _photos(place / "photos", count, data)
         model = MODEL
         if not full:
             from tf_ssgn.benchmarks.runtime import write_model
 
             write_model(place / "model", "tiny")
             model = str(place / "model")
-        homes = {name: str(place / name) for name in ("XDG_DATA_HOME", "TF_SSGN_CACHE")}
-        first = _watch(place / "photos", model, {**os.environ, **homes}, drawing)
-        second = _watch(place / "photos", model, {**os.environ, **homes}, drawing)
-        bare = _bare(model)
-    pace = (first["items"] - first["items_at_first"]) / max(first["all_seconds"] - first["answered_seconds"], 1e-9)
-    result = {"photos": count, "first": first, "second": second, "photos_per_second": pace, "bare_per_second": bare}
-    result["share_of_bare"] = pace / bare
-    print(f"{'first run: a drawing answered after':<42} {first['answered_seconds']:8.1f} s")
-    print(f"{f'all {count:,} photos in after':<42} {first['all_seconds']:8.1f} s")
-    print(f"{'second run: a drawing answered after':<42} {second['answered_seconds']:8.1f} s")
-    print(f"{'photos/s while the page is served':<42} {pace:8.1f}")
-    print(f"{'photos/s of the bare forward pass':<42} {bare:8.1f}")
-    print(f"{'peak memory, first and second run':<42} {first['peak_mb']:8.0f} MB, {second['peak_mb']:.0f} MB")
+        for part, count in (("first", PHOTOS if full else SMALL), ("many", MANY if full else SMALL)):
+            if only in (None, part):
+                _photos(place / part, count, data)
+                homes = {name: str(place / f"{part}-{name}") for name in ("XDG_DATA_HOME", "TF_SSGN_CACHE")}
+                measure = _first if part == "first" else _many
+                result[part] = {"photos": count, **measure(place / part, model, {**os.environ, **homes})}
+                for name, value in result[part].items():
+                    print(f"{part + ', ' + name.replace('_', ' '):<44} {value:10,.2f}", flush=True)
     return result
 
 
-def _photos(folder: Path, count: int, data: str | None) -> bytes:
-    """Writes the photos; returns a drawing to ask with."""
-    from PIL import Image
+def _first(photos: Path, model: str, environment: dict[str, str]) -> dict[str, float]:
+    """A first and a second run; photos/s of the first and of `index build` beside the bare pass before and after."""
+    bare = [_bare(model)]
+    first, second = _watch(photos, model, environment), _watch(photos, model, environment)
+    bare.append(_bare(model))
+    built = _build(photos, model)
+    bare.append(_bare(model))
+    pace = (first["items"] - first["items_at_first"]) / max(first["all_seconds"] - first["answered_seconds"], 1e-9)
+    return {
+        **{f"first_{name}": value for name, value in first.items()},
+        **{f"second_{name}": value for name, value in second.items()},
+        "search_per_second": pace,
+        "build_per_second": built,
+        "bare_per_second": float(np.median(bare)),
+        "search_share_of_bare": pace / (sum(bare[:2]) / 2),
+        "build_share_of_bare": built / (sum(bare[1:]) / 2),
+    }
 
-    from tf_ssgn.benchmarks.serve import drawing
-    from tf_ssgn.retrieval.files import walk
 
-    sources = [file.path for file in walk([data]).found] if data else []
-    if data and not sources:
-        raise UserError(f"--data: no photos below {data}")
+def _many(photos: Path, model: str, environment: dict[str, str]) -> dict[str, float]:
+    """Peak memory while all are indexed, and the time of an answer once they are."""
+    return _watch(photos, model, environment, drawings=DRAWINGS)
+
+
+def _photos(folder: Path, count: int, data: str | None) -> None:
+    """Writes photos of which no two are the same."""
+    from PIL import Image, ImageOps
+
+    sources = sorted(path for kind in ("*.jpg", "*.JPEG") for path in Path(data).rglob(kind)) if data else []
+    if data and 2 * len(sources) < count:
+        raise UserError(f"--data: {data} has {len(sources):,} JPEG photos, expected {-(-count // 2):,} or more")
     random = np.random.default_rng(0)
+    random.shuffle(sources)  # type: ignore[arg-type]
     for number in range(count):
         path = folder / f"{number % 10}" / f"{number:05d}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         if sources:
             with Image.open(sources[number % len(sources)]) as image:
                 picture = image.convert("RGB").resize(SIZE)
+            picture = picture if number < len(sources) else ImageOps.mirror(picture)
         else:
             noise = Image.fromarray(random.integers(0, 256, (12, 16, 3), np.uint8))
             picture = noise.resize(SIZE, Image.Resampling.BICUBIC)
         picture.save(path, quality=90)
-    return drawing(0)
 
 
-def _watch(photos: Path, model: str, environment: dict[str, str], drawing: bytes) -> dict[str, Any]:
-    """The command from its start until everything is in."""
+def _watch(photos: Path, model: str, environment: dict[str, str], drawings: int = 0) -> dict[str, float]:
+    """The command from its start until everything is in, and then the answers to some drawings."""
+    from tf_ssgn.benchmarks.serve import drawing
+
     begun = time.perf_counter()
     words = [sys.executable, "-m", "tf_ssgn.search", str(photos), "--model", model, "--no-open"]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment)
+    memory = _Memory(process.pid)
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
         if not line.startswith("ready "):
             raise UserError("search did not start; run it by hand to see why")
-        address = "http://" + line.split("http=")[1].strip()
-        body = json.dumps({"image": base64.b64encode(drawing).decode(), "k": 5}).encode()
-        asked = urllib.request.Request(address + "/api/search", body, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(asked, timeout=60) as reply:
-            answers = len(json.load(reply)["hits"])
+        page = _Page(line.split("http=")[1].strip())
+        answers = page.ask(drawing(0))
         answered = time.perf_counter() - begun
-        gallery = _gallery(address)
+        gallery = page.gallery()
         at_first = gallery["items"]
         while gallery["expected"] is not None and time.perf_counter() - begun < WAIT_SECONDS:
             time.sleep(0.2)
-            gallery = _gallery(address)
+            gallery = page.gallery()
         whole = time.perf_counter() - begun
         time.sleep(1.5)  # a look of the server for the last version
-        status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
-        peak = next(int(row.split()[1]) for row in status.splitlines() if row.startswith("VmHWM")) / 2**10
-        items = _gallery(address)["items"]
+        items = page.gallery()["items"]
+        page.ask(drawing(0))
+        taken = [_milliseconds(page.ask, drawing(seed)) for seed in range(drawings)]
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(60)
-    return {
+    found = {
         "answered_seconds": answered, "answers": answers, "all_seconds": whole, "items_at_first": at_first,
-        "items": items, "peak_mb": peak,
+        "items": items, "peak_mb": memory.peak(),
     }  # fmt: skip
+    if taken:
+        found |= {"answer_p50_ms": float(np.median(taken)), "answer_p90_ms": float(np.quantile(taken, 0.9))}
+    return found
 
 
-def _gallery(address: str) -> dict[str, Any]:
-    with urllib.request.urlopen(address + "/api/gallery", timeout=60) as reply:
-        return json.load(reply)["gallery"]
+def _milliseconds(ask: Callable[[bytes], int], drawing: bytes) -> float:
+    begun = time.perf_counter()
+    ask(drawing)
+    return 1000 * (time.perf_counter() - begun)
+
+
+class _Page:
+    """What a browser asks the server."""
+
+    def __init__(self, address: str):
+        self._connection = http.client.HTTPConnection(address, timeout=60)
+
+    def ask(self, drawing: bytes) -> int:
+        """How many photos answer a drawing."""
+        body = json.dumps({"image": base64.b64encode(drawing).decode(), "k": 5})
+        return len(self._call("POST", "/api/search", body)["hits"])
+
+    def gallery(self) -> dict[str, Any]:
+        return self._call("GET", "/api/gallery")["gallery"]
+
+    def _call(self, method: str, path: str, body: str | None = None) -> Any:
+        self._connection.request(method, path, body, {"Content-Type": "application/json"} if body else {})
+        with self._connection.getresponse() as reply:
+            return json.load(reply)
+
+
+class _Memory:
+    """The most memory of a process and all below it, looked at ten times a second; shared pages count in each."""
+
+    def __init__(self, root: int):
+        self._root, self._peak = root, 0
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread.start()
+
+    def peak(self) -> float:
+        """MiB, once the process has ended."""
+        self._thread.join()
+        return self._peak / 2**20
+
+    def _look(self) -> None:
+        while sizes := self._tree():
+            self._peak = max(self._peak, sum(sizes))
+            time.sleep(SAMPLE_SECONDS)
+
+    def _tree(self) -> list[int]:
+        """Bytes of each process; empty once the root is gone."""
+        sizes, todo, page = [], [self._root], os.sysconf("SC_PAGE_SIZE")
+        while todo:
+            folder = Path(f"/proc/{todo.pop()}")
+            try:
+                sizes.append(int((folder / "statm").read_text(encoding="ascii").split()[1]) * page)
+                for children in folder.glob("task/*/children"):
+                    todo += map(int, children.read_text(encoding="ascii").split())
+            except (OSError, IndexError):  # ended meanwhile
+                pass
+        return sizes if any(sizes) else []
+
+
+def _build(photos: Path, model: str) -> float:
+    """Photos/s of `index build`, without its start."""
+    import tf_ssgn
+    from tf_ssgn.retrieval.folder.builder import build
+
+    embedder = tf_ssgn.load(model)
+    files = sorted(photos.rglob("*.jpg"))[:BUILT]
+    with tempfile.TemporaryDirectory(dir=photos.parent) as folder:
+        for file in files:
+            os.link(file, Path(folder, file.name))
+        begun = time.perf_counter()
+        build(photos.parent / "built", [folder], embedder)
+        return len(files) / (time.perf_counter() - begun)
 
 
 def _bare(model: str) -> float:
     """OpenVINO passes of the photo encoder per second, one for each core at a time: no reading, no decoding."""
-    import openvino
-
     from tf_ssgn.common.cli import prepare_tensorflow
     from tf_ssgn.common.cores import cores
-    from tf_ssgn.runtime.openvino_model import PRECISION
+    from tf_ssgn.runtime.openvino_model import PRECISION, concrete, library
+    from tf_ssgn.runtime.resolve import is_shipped, resolve
     from tf_ssgn.runtime.saved_model import open_saved_model
-    from tf_ssgn.runtime.shipped import resolve
+    from tf_ssgn.runtime.shipped import open_shipped
 
     prepare_tensorflow()
-    module, _ = open_saved_model(resolve(model))
-    network = openvino.convert_model(module.encode_photo.concrete_functions[0])
+    openvino, folder = library(), resolve(model)
+    module, _ = open_shipped(folder) if is_shipped(folder) else open_saved_model(folder)
+    network = openvino.convert_model(concrete(module.encode_photo))
     shape = [1, *(side.get_length() for side in list(network.inputs[0].partial_shape)[1:])]
     network.reshape(shape)
     streams = {"NUM_STREAMS": cores(), "INFERENCE_NUM_THREADS": cores()}

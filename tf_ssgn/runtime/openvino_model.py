@@ -244,18 +244,18 @@ def _encoder(module: Any, kind: str, fingerprint: str) -> CompiledEncoder:
     """
     key = getattr(module, "graph_key", "")
     encode = None if key else getattr(module, f"encode_{kind}")
-    folder = _folder(f"{fingerprint[:16]}-{kind}", key or _graph_hash(_concrete(encode)))
+    folder = _folder(f"{fingerprint[:16]}-{kind}", key or _graph_hash(concrete(encode)))
     if model := _kept(folder):
         return CompiledEncoder(model)
     encode = encode or getattr(module, f"encode_{kind}")
-    model = _convert(_concrete(encode))
+    model = _convert(concrete(encode))
     encoder = CompiledEncoder(model)
     _check(encoder, encode)
     _keep(model, folder)
     return encoder
 
 
-def _concrete(encode: Any) -> Any:
+def concrete(encode: Any) -> Any:
     """The graph of a function, from a SavedModel or still in memory."""
     concrete = encode.concrete_functions[0] if hasattr(encode, "concrete_functions") else None
     return concrete or encode.get_concrete_function()

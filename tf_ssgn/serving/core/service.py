@@ -335,15 +335,17 @@ def _label(gallery: Any, answer: dict[str, np.ndarray]) -> None:
 
 
 def warm_up(version: Served, settings: Serving = SERVING) -> None:
-    """Calls every signature with one row and with a full batch, so that no client pays for tracing and set-up."""
+    """Calls every signature with one image and with two, so that no client pays for tracing and set-up.
+
+    Some runtimes compute an image alone in another way than several; more than two are computed as two are.
+    """
     image = warm_up_drawing()
-    for rows in (1, settings.batch):
+    for rows in (1, 2):
         images = np.full(rows, image, np.object_)
-        for signature in ("embed_sketch", "embed_photo", "explain"):
+        for signature in ("embed_photo", "explain", "embed_sketch"):
             outputs = version.model.call(signature, {"image_bytes": images})
         if version.gallery is not None:
-            vectors: Any = version.model.call("embed_sketch", {"image_bytes": images})["embedding"]
-            version.gallery.search_batch(vectors, np.full(rows, settings.default_k, np.int32))
+            version.gallery.search_batch(outputs["embedding"], np.full(rows, settings.default_k, np.int32))
     if outputs["status"][0] != Status.OK:
         raise UserError(
             f"the model answers a plain drawing with status {int(outputs['status'][0])}, expected 0; "
