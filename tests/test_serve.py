@@ -36,7 +36,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def running(base: Path, environment: dict[str, str]) -> Iterator[tuple[subprocess.Popen, str]]:
     """The process and the address of its ready line."""
-    command = [sys.executable, "-m", "tf_ssgn.serve", "--port", "0", "--http-port", "0"]
+    command = [sys.executable, "-X", "faulthandler", "-m", "tf_ssgn.serve", "--port", "0", "--http-port", "0"]
     command += ["--model", str(tiny.model_folder(base)), "--gallery", str(tiny.gallery_folder(base))]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
     assert process.stdout is not None and process.stderr is not None
@@ -106,7 +106,11 @@ def test_sigterm_drains_and_exits_cleanly(running, environment) -> None:
         client.start()
     started.wait()
     process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=30)
+    try:
+        out, err = process.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGABRT)
+        raise AssertionError(f"it did not end; its threads: {process.communicate()[1]}") from None
     for client in clients:
         client.join(30)
     assert process.returncode == 0, err
