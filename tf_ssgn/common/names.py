@@ -93,6 +93,11 @@ def match(wanted: Iterable[str], available: Sequence[str]) -> tuple[dict[str, st
     return matched, missing
 
 
+def composed(text: str) -> str:
+    """The text with é as one character, where a Mac's disk writes two: names are compared so, never as they came."""
+    return unicodedata.normalize("NFC", text)
+
+
 def listed(names: Sequence[str], limit: int = 12) -> str:
     """`a, b, c and 3 more`, for messages of one line."""
     shown = ", ".join(printable(name) for name in names[:limit])

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import fnmatch
 import os
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from tf_ssgn.common.names import printable
+from tf_ssgn.common.names import composed, printable
 from tf_ssgn.errors import UserError
 
 EXTENSIONS = (
@@ -95,7 +94,7 @@ def excluder(globs: Sequence[str]) -> Callable[[str], bool]:
     Raises:
         UserError: an empty glob.
     """
-    kept = [_composed(glob).removeprefix("./").rstrip("/") for glob in globs]
+    kept = [composed(glob).removeprefix("./").rstrip("/") for glob in globs]
     for glob, text in zip(globs, kept, strict=True):
         if not text:
             raise UserError(f"--exclude: received {glob!r}; expected a glob such as *_thumb.jpg, cache or 2019/raw*")
@@ -103,7 +102,7 @@ def excluder(globs: Sequence[str]) -> Callable[[str], bool]:
     paths = [glob.lstrip("/") for glob in kept if "/" in glob]
 
     def excludes(path: str) -> bool:
-        parts = _composed(path).split("/")
+        parts = composed(path).split("/")
         whole = ["/".join(parts[: n + 1]) for n in range(len(parts))]
         return _any(parts, names) or _any(whole, paths)
 
@@ -112,7 +111,3 @@ def excluder(globs: Sequence[str]) -> Callable[[str], bool]:
 
 def _any(texts: Sequence[str], globs: Sequence[str]) -> bool:
     return any(fnmatch.fnmatchcase(text, glob) for text in texts for glob in globs)
-
-
-def _composed(text: str) -> str:
-    return unicodedata.normalize("NFC", text)

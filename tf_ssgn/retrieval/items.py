@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tf_ssgn.common.names import composed
 from tf_ssgn.errors import UserError
 from tf_ssgn.settings import UNIT_TOLERANCE
 
@@ -42,7 +43,8 @@ class Hit(NamedTuple):
 
 def spelled(name: str, columns: Sequence[str]) -> str:
     """The name as one of `columns` writes it; SQLite tells no two columns apart by their capitals."""
-    return next((column for column in columns if column.lower() == name.lower()), name)
+    folded = composed(name).lower()
+    return next((column for column in columns if composed(column).lower() == folded), name)
 
 
 def unit(

@@ -8,13 +8,13 @@ import functools
 import math
 import os
 import re
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tf_ssgn.common.hashes import file_sha256
+from tf_ssgn.common.names import composed
 from tf_ssgn.errors import UserError, reason
 from tf_ssgn.retrieval.columns import require_parquet
 from tf_ssgn.retrieval.files import PhotoFile, Source, to_text
@@ -47,12 +47,12 @@ class Table:
     @functools.cached_property
     def _composed(self) -> dict[str, str]:
         """Keys by their composed form: a disk from a Mac may write é as two characters, a spreadsheet as one."""
-        return {_nfc(key): key for key in self.rows}
+        return {composed(key): key for key in self.rows}
 
     def of(self, file: PhotoFile, sources: Sequence[Source]) -> Mapping[str, Any] | None:
         """The row of a file, or None. A relative path is below the table's folder or below an indexed one."""
         for name in self._keys(file, sources):
-            key = name if name in self.rows else self._composed.get(_nfc(name))
+            key = name if name in self.rows else self._composed.get(composed(name))
             if key is not None:
                 self.used.add(key)
                 return self.rows[key]
@@ -103,10 +103,6 @@ def read(file: str | os.PathLike) -> Table:
     return Table(str(path), key, "label" in columns, rows)
 
 
-def _nfc(text: str) -> str:
-    return unicodedata.normalize("NFC", text)
-
-
 def _plain(path: str) -> str:
     """A path as `Table.of` asks for it: without `./` and doubled slashes."""
     return os.path.normpath(path)
@@ -121,9 +117,9 @@ def _check_names(path: Path, names: Sequence[str]) -> None:
             raise UserError(f"{path} has a column without a name; expected a name for each")
         if name.lower() in _OURS:
             raise UserError(f"{path} has a column {name!r}, which a gallery has already; give it another name")
-        if name.lower() in seen:
+        if composed(name).lower() in seen:
             raise UserError(f"{path} has more than one column {name!r}, capitals not counted; expected different names")
-        seen.add(name.lower())
+        seen.add(composed(name).lower())
 
 
 def _csv(path: Path) -> dict[str, list[Any]]:

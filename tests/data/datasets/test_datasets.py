@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.trees import CLASSES, plain, put, quickdraw, sketchy, tuberlin
-from tf_ssgn.data.datasets.file_lists import parse_line
+from tf_ssgn.data.datasets.file_lists import parse_line, read_file_lists
 from tf_ssgn.data.datasets.items import Dataset, open_dataset
 from tf_ssgn.errors import UserError
 
@@ -243,6 +244,45 @@ def test_a_sketch_names_a_photo_of_its_own_class_or_none(tmp_path: Path) -> None
     put(tmp_path, ["sketch/ant/a-1-3.png", "sketch/ant/b-1.png", "sketch/ant/a-1.png", "sketch/bee/b-x.png"])
     instances = [item.instance for item in open_dataset(tmp_path).sketches]
     assert instances == ["a-1", "", "", ""]
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_composed_and_decomposed_names_meet(tmp_path: Path, ours: str, theirs: str) -> None:
+    """A disk written on a Mac, drawings from elsewhere: é is one character or two."""
+    cafe, other = unicodedata.normalize(ours, "café"), unicodedata.normalize(theirs, "café")
+    assert cafe != other
+    put(tmp_path / "plain", [f"photo/{cafe}/{cafe}.jpg", f"sketch/{other}/{other}-1.png"])
+    dataset = open_dataset(tmp_path / "plain")
+    assert dataset.classes == [cafe] and [item.instance for item in dataset.sketches] == ["café"]
+    assert dataset.photos[0].instance == "café" and dataset.photos[0].path.endswith(f"{cafe}/{cafe}.jpg")
+
+    base = tmp_path / "sketchy"
+    put(base, [f"256x256/photo/tx_000000000000/{cafe}/{cafe}.jpg", f"256x256/sketch/tx_000000000000/{cafe}/x-1.png"])
+    put(base, [f"EXTEND_image_sketchy/{other}/{other}.jpg"])
+    assert [item.label for item in open_dataset(base).photos] == [other], "the same photo, listed once"
+
+    parts = tmp_path / "parts"
+    put(parts, [f"train/photo/{cafe}/1.jpg", f"train/sketch/{cafe}/1.png", f"val/photo/{other}/2.jpg"])
+    put(parts, [f"val/sketch/{other}/2.png"])
+    dataset = open_dataset(parts)
+    assert dataset.classes == [cafe] and (len(dataset.photos), len(dataset.sketches)) == (2, 2)
+
+
+@pytest.mark.parametrize(("listed", "disk"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_file_lists_name_files_in_either_form(tmp_path: Path, listed: str, disk: str) -> None:
+    there, written = unicodedata.normalize(disk, "café"), unicodedata.normalize(listed, "café")
+    put(tmp_path, [f"photo/{there}/{there}.jpg", f"photo/{there}/b.jpg", f"sketch/{there}/{there}-1.png"])
+    (tmp_path / "photo_all.txt").write_text(f"photo/{written}/{written}.jpg 0\nphoto/{there}/{there}.jpg 0\n")
+    (tmp_path / "sketch_all.txt").write_text(f"sketch/{written}/{written}-1.png 0\n")
+    (tmp_path / "lists").mkdir()
+    for folder in (tmp_path, tmp_path / "lists"):  # beside the images, or below
+        for name in ("photo_all.txt", "sketch_all.txt"):
+            if folder != tmp_path:
+                (tmp_path / name).rename(folder / name)
+        lists = read_file_lists(str(folder))
+        assert lists is not None and not lists.missing
+        assert sum(lists.photos.values(), []) == [f"{tmp_path}/photo/{there}/{there}.jpg"], "opened as the disk has it"
+        assert sum(lists.sketches.values(), []) == [f"{tmp_path}/sketch/{there}/{there}-1.png"]
 
 
 def test_part_of_a_dataset(tmp_path: Path) -> None:

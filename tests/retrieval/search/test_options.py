@@ -232,7 +232,9 @@ def test_composed_and_decomposed_names_meet(tmp_path: Path) -> None:
     for seed, name in enumerate((composed, decomposed, "tea")):
         draw(tmp_path / "photo" / name / f"{seed}.png", seed)
     table = tmp_path / "t.csv"
-    table.write_text(f"id,mood\nphoto/{composed}/1.png,{decomposed}\nphoto/{decomposed}/0.png,{composed}\nx/é.png,-\n")
+    table.write_text(
+        f"id,mood,{decomposed}\nphoto/{composed}/1.png,{decomposed},1\nphoto/{decomposed}/0.png,{composed},2\nx/é.png,-,3\n"
+    )
     report = builder.build(tmp_path / "g", [tmp_path / "photo"], TinyEmbedder(), table)
     assert report.unmatched == ["x/é.png"]
     opened = Gallery.open(tmp_path / "g")
@@ -244,6 +246,7 @@ def test_composed_and_decomposed_names_meet(tmp_path: Path) -> None:
         assert count(labels=(name,)) == 2
         assert count(path_prefix=f"{tmp_path}/photo/{name}/") == 2
         assert count(where=f"label = '{name}'") == 2 and count(where=f"label <> '{name}'") == 1
+        assert count(where=f"{name} = 2") == 1, "a column's name too"
         assert count(where=f"mood = '{name}'") == 2 and count(where=f"label GLOB '{name}*' AND mood NOT NULL") == 2
         assert count(where=f"mood = '{name}'", labels=(name,), path_prefix=f"{tmp_path}/photo/{name}") == 2
     assert count(where="label = 'tea'") == 1

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from tf_ssgn.common.names import listed, normalise, printable
+from tf_ssgn.common.names import composed, listed, normalise, printable
 from tf_ssgn.errors import UserError
 from tf_ssgn.settings import FILE_LIST_LINE_BYTES
 
@@ -90,7 +90,7 @@ def read_file_lists(folder: str) -> Lists | None:
             names = _class_names(path)
             keys = {normalise(name) for name in names.values()}
             for number, relative, label in read_lines(path):
-                root = root or _root(folder, relative, path)
+                root = root or _root(folder, relative, path, known)
                 own_folder = os.path.basename(os.path.dirname(relative))
                 if names and label not in names:
                     raise UserError(
@@ -107,10 +107,12 @@ def read_file_lists(folder: str) -> Lists | None:
                 if not name:
                     raise UserError(f"file list {printable(path)}, line {number}: no class folder and no cname_cid.txt")
                 image = os.path.normpath(os.path.join(root, relative))
+                there = known.find(image)
+                image = there or image
                 if image in listed_already:  # validation lists repeat training images
                     continue
                 listed_already.add(image)
-                (files.setdefault(name, []) if known.have(image) else lists.missing).append(image)
+                (files.setdefault(name, []) if there else lists.missing).append(image)
     return lists
 
 
@@ -129,11 +131,12 @@ def _class_names(path: str) -> dict[int, str]:
     return names
 
 
-def _root(folder: str, relative: str, path: str) -> str:
+def _root(folder: str, relative: str, path: str, known: _Folders) -> str:
     """The folder that the lists' paths start from: that of the lists, or one above it."""
     candidate = folder
     for _ in range(PARENTS + 1):
-        if os.path.isdir(os.path.join(candidate, os.path.dirname(relative))):
+        first = os.path.normpath(os.path.join(candidate, os.path.dirname(relative)))
+        if os.path.isdir(first) or known.find(first):
             return candidate
         candidate = os.path.dirname(candidate)
     raise UserError(
@@ -143,16 +146,25 @@ def _root(folder: str, relative: str, path: str) -> str:
 
 
 class _Folders:
-    """File names by folder, each folder listed once: far fewer system calls than one per image."""
+    """Names by folder, each folder listed once: far fewer system calls than one per image."""
 
     def __init__(self) -> None:
-        self._names: dict[str, frozenset[str]] = {}
+        self._listed: dict[str, tuple[str, dict[str, str]]] = {}
 
-    def have(self, path: str) -> bool:
+    def find(self, path: str) -> str | None:
+        """The path as the disk writes it, whose names may be decomposed where the list's are not; None: not there."""
         folder, name = os.path.split(path)
-        if folder not in self._names:
-            try:
-                self._names[folder] = frozenset(os.listdir(folder))
-            except OSError:
-                self._names[folder] = frozenset()
-        return name in self._names[folder]
+        if folder not in self._listed:
+            self._listed[folder] = self._list(folder)
+        there, names = self._listed[folder]
+        own = names.get(name) or names.get(composed(name))
+        return os.path.join(there, own) if own else None
+
+    def _list(self, folder: str) -> tuple[str, dict[str, str]]:
+        """The folder as the disk writes it, and in it each name and each composed name."""
+        there = folder if os.path.isdir(folder) or folder == os.path.dirname(folder) else self.find(folder)
+        try:
+            names = os.listdir(there or folder)
+        except OSError:
+            names = []
+        return there or folder, {composed(name): name for name in names} | {name: name for name in names}

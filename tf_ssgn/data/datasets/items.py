@@ -10,7 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
-from tf_ssgn.common.names import listed, match, normalise, printable, refuse_text
+from tf_ssgn.common.names import composed, listed, match, normalise, printable, refuse_text
 from tf_ssgn.data.datasets.layouts import PLAIN, Files, FolderFiles, recognise, unrecognised
 from tf_ssgn.data.folders import EXTENSIONS
 from tf_ssgn.errors import UserError
@@ -25,7 +25,7 @@ class Example:
     Attributes:
         path: absolute; a name that is not UTF-8 holds surrogates, as `open` wants it (`os.fsencode` gives the bytes).
         label: the class's canonical name: as the photo folder spells it, bytes that are not UTF-8 percent-escaped.
-        instance: a photo's stem; a sketch's is that of the photo it was drawn from, "" where unknown.
+        instance: a photo's stem, composed; a sketch's is that of the photo it was drawn from, "" where unknown.
     """
 
     path: str
@@ -147,4 +147,4 @@ def _items(files: FolderFiles, root: str, sketches: Files, notes: list[str]) -> 
 
 
 def _stem(path: str) -> str:
-    return os.path.splitext(os.path.basename(path))[0]
+    return composed(os.path.splitext(os.path.basename(path))[0])

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from tf_ssgn.common.names import listed, match, printable
+from tf_ssgn.common.names import composed, listed, match, printable
 from tf_ssgn.data.datasets.file_lists import read_file_lists
 from tf_ssgn.data.folders import counted, extension, is_photo, is_system
 from tf_ssgn.errors import UserError
@@ -111,10 +111,11 @@ def _parts(root: str, duplicates: bool) -> FolderFiles | None:
     if not parts:
         return None
     folder_files = FolderFiles(_own_name(root), PARTS, {}, {}, [])
+    spelled: dict[str, str] = {}
     for part in parts:
         for files, modality in ((folder_files.sketches, "sketch"), (folder_files.photos, "photo")):
             for name, paths in class_files(os.path.join(root, part, modality), folder_files.notes).items():
-                files.setdefault(name, []).extend(paths)
+                files.setdefault(spelled.setdefault(composed(name), name), []).extend(paths)
     if len(parts) > 1:
         folder_files.notes.append(
             f"the images of {' and '.join(parts)} are taken together; the split says what is trained on"
@@ -170,9 +171,9 @@ def join_photos(originals: Files, extended: Files, duplicates: bool, notes: list
         return originals or extended
     spelled, _ = match(originals, list(extended))
     renamed = {spelled.get(name, name): paths for name, paths in originals.items()}
-    there = {name: {os.path.basename(path) for path in paths} for name, paths in extended.items()}
+    there = {name: {composed(os.path.basename(path)) for path in paths} for name, paths in extended.items()}
     new = {
-        name: [path for path in paths if os.path.basename(path) not in there.get(name, ())]
+        name: [path for path in paths if composed(os.path.basename(path)) not in there.get(name, ())]
         for name, paths in renamed.items()
     }
     count = sum(map(len, originals.values()))

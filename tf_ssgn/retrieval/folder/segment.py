@@ -9,7 +9,6 @@ import os
 import sqlite3
 import threading
 import time
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from urllib.parse import quote
 
 import numpy as np
 
+from tf_ssgn.common.names import composed
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.items import Item, spelled
 from tf_ssgn.settings import GALLERY, ROWS_TOGETHER
@@ -185,11 +185,14 @@ class Segment:
             self._filters.set_progress_handler(lambda: time.monotonic() > stop, 100)
             missing = [name for name in columns if spelled(name, self.columns) not in self.columns]
             if missing or not condition.isascii():
-                condition = unicodedata.normalize("NFC", condition)
+                condition = composed(condition)
                 names = [*Item._fields, *self.columns]
                 texts = names if not condition.isascii() else ()  # both forms of é are one
-                picked = [f"nfc({quoted(name)}) AS {quoted(name)}" if name in texts else quoted(name) for name in names]
-                picked += [f"NULL AS {quoted(name)}" for name in missing]
+                picked = [
+                    f"nfc({quoted(name)}) AS {quoted(composed(name))}" if name in texts else quoted(name)
+                    for name in names
+                ]
+                picked += [f"NULL AS {quoted(composed(name))}" for name in missing]
                 source = f"(SELECT row, {', '.join(picked)} FROM items)"
             else:
                 source = "items"
@@ -238,7 +241,7 @@ class Segment:
 
 
 def _nfc(value: Any) -> Any:
-    return unicodedata.normalize("NFC", value) if isinstance(value, str) else value
+    return composed(value) if isinstance(value, str) else value
 
 
 def _only_items(action: int, first: str | None, second: str | None, database: str | None, inner: str | None) -> int:
