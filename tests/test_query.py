@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -155,7 +154,7 @@ def test_as_a_command_it_fails_in_one_line(sketch) -> None:
     assert "error: no answer from localhost:1" in done.stderr
 
 
-def test_a_server_that_is_only_just_starting_is_waited_for(sketch, tmp_path_factory, capsys) -> None:
+def test_a_server_that_is_only_just_starting_is_waited_for(sketch, tmp_path_factory, monkeypatch, capsys) -> None:
     from tf_ssgn.serving.core.service import Service, served
     from tf_ssgn.serving.rpc.server import Server
 
@@ -164,8 +163,12 @@ def test_a_server_that_is_only_just_starting_is_waited_for(sketch, tmp_path_fact
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
 
+    told_so = threading.Event()
+    log = query.cli.log
+    monkeypatch.setattr(query.cli, "log", lambda message: (log(message), told_so.set()))
+
     def start() -> None:
-        time.sleep(2)  # longer than the client's own attempts take
+        told_so.wait()  # the client's own attempts are over
         server = started.enter_context(Server(Service(), port=port))
         server.publish(served(tiny.model(base), tiny.gallery(base), 1))
 
@@ -181,6 +184,12 @@ def test_a_server_that_is_only_just_starting_is_waited_for(sketch, tmp_path_fact
 def test_a_token_from_a_file(server, sketch, tmp_path) -> None:
     (tmp_path / "token").write_text("t" * 20 + "\n")
     assert query.main([sketch, "--server", server.address, "--token-file", str(tmp_path / "token")]) == 0
+    for start, rest in (("\ufeff", "\r\n"), (" \t", " \n\nnotes\n")):
+        (tmp_path / "token").write_text(f"{start}{'t' * 20}{rest}", encoding="utf-8")
+        assert query._token(str(tmp_path / "token")) == "t" * 20
+    (tmp_path / "token").write_bytes(b"\xff\xfet\0")
+    with pytest.raises(UserError, match="expected text in UTF-8"):
+        query.main([sketch, "--server", server.address, "--token-file", str(tmp_path / "token")])
     (tmp_path / "token").write_text("")
     with pytest.raises(UserError, match="is empty"):
         query.main([sketch, "--server", server.address, "--token-file", str(tmp_path / "token")])

@@ -102,9 +102,9 @@ def _token(path: str | None) -> str | None:
     if path is None:
         return None
     try:
-        lines = Path(path).read_text(encoding="ascii").split()
+        lines = Path(path).read_text(encoding="utf-8-sig").split()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--token-file: cannot read {path}: {error}") from None
+        raise UserError(f"--token-file: cannot read {path}: {error}; expected text in UTF-8") from None
     if not lines:
         raise UserError(f"--token-file: {path} is empty, expected a token")
     return lines[0]

@@ -114,6 +114,38 @@ def test_json_is_one_line_without_nan(capsys):
     assert json.loads(line) == {"a": None, "b": 0.5, "c": [1, 2], "d": [None, "é\n"]}
 
 
+PRINTS = r"""
+import sys
+from tf_ssgn.common import cli
+def main(argv):
+    cli.print_json({"label": "caf\u00e9 \u2713", "path": "a\udcff"})
+    print("caf\u00e9 \u2713 \udcff")
+    cli.log("caf\u00e9 \u2713")
+cli.run(main)
+"""
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8", "ascii:strict"])
+def test_an_output_that_is_not_utf8_shows_what_it_can_and_json_stays_json(encoding: str) -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run([sys.executable, "-c", PRINTS], capture_output=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    name = encoding.partition(":")[0]
+    first, second = done.stdout.decode(name).splitlines()
+    assert json.loads(first) == {"label": "caf\u00e9 \u2713", "path": "a\udcff"}
+    assert second.endswith("\\udcff") and ("\\u2713" in second) == (name != "utf-8")
+    assert done.stderr.decode(name).startswith("caf")
+
+
+def test_closed_outputs_are_no_bug() -> None:
+    code = "from tf_ssgn.common import cli; cli.run(lambda argv: cli.print_json({'a': 1}) or cli.log('told'))"
+    for closed, left in ((">&-", ""), ("2>&-", '{"a": 1}\n')):
+        line = f"{shlex.quote(sys.executable)} -c {shlex.quote(code)} {closed}"
+        done = subprocess.run(["sh", "-c", line], capture_output=True, text=True)
+        assert (done.returncode, done.stdout) == (0, left), done.stderr
+        assert done.stderr == ("" if closed[0] == "2" else "told\n")
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_explains_and_does_not_load_tensorflow(name):
     code = (

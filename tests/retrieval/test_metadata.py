@@ -55,6 +55,15 @@ def test_columns_are_typed_and_found_by_conditions(photo: Path, tmp_path: Path) 
     assert changes.delete(tmp_path / "g", where="weight >= 1.5").removed == 2
 
 
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+@pytest.mark.parametrize("start", ["", "\ufeff"])
+def test_cells_are_parted_as_spreadsheets_do(tmp_path: Path, mark: str, start: str) -> None:
+    lines = [["path", "licence"], ['"photo/cat/a, b; c.jpg"', "cc"], ['"line\nbreak\t.jpg"', "own"]]
+    table = metadata.read(write(tmp_path / "t.csv", start + "\n".join(mark.join(line) for line in lines) + "\n"))
+    assert table.key == "path"
+    assert table.rows == {"photo/cat/a, b; c.jpg": {"licence": "cc"}, "line\nbreak\t.jpg": {"licence": "own"}}
+
+
 @pytest.mark.parametrize("how", ["absolute", "indexed folder", "table folder"])
 def test_paths_are_joined(photo: Path, tmp_path: Path, how: str) -> None:
     name = {

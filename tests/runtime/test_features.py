@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
 from importlib.util import find_spec
 
@@ -234,3 +235,17 @@ def test_the_cache_folder_follows_the_environment(monkeypatch, tmp_path):
     monkeypatch.delenv("TF_SSGN_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "x"))
     assert cache_folder() == tmp_path / "x" / "tf_ssgn"
+
+
+@pytest.mark.parametrize("home", ["/dev/null", "/proc/self", None], ids=["a file", "unwritable", "unset and unknown"])
+def test_without_a_home_that_can_be_written_the_cache_is_a_temporary_folder(home, monkeypatch):
+    for name in ("TF_SSGN_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    if home:
+        monkeypatch.setenv("HOME", home)
+    else:
+        monkeypatch.setattr(os, "getuid", lambda: 54321)  # that the system does not know, as in `docker run --user`
+    folder = cache_folder()
+    (folder / "kept").write_text("x")
+    assert cache_folder() == folder and folder.name.startswith("tf_ssgn-")
+    (folder / "kept").unlink()

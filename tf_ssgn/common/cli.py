@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import glob
+import io
 import json
 import math
 import os
@@ -18,7 +19,7 @@ EXIT_MISTAKE = 2
 EXIT_INTERRUPTED = 130
 EXAMPLES = "examples:"
 # What a disk does that is full or not ours, wherever it strikes; any other OSError is a bug.
-DISK_ERRORS = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+DISK_ERRORS = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
 
 
 # The extra that brings a package, where it is not `serve`.
@@ -45,12 +46,18 @@ def prepare_tensorflow() -> None:
 
 def log(message: str) -> None:
     """Prints progress to stderr, so that stdout holds results only."""
-    print(message, file=sys.stderr, flush=True)
+    if sys.stderr is not None:  # closed: `print` would take stdout for it
+        print(message, file=sys.stderr, flush=True)
 
 
 def print_json(value: Any) -> None:
     """Prints one JSON object on one line; NaN and infinities become null."""
-    print(json.dumps(jsonable(value), ensure_ascii=False, allow_nan=False), flush=True)
+    text = json.dumps(jsonable(value), ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:  # JSON has a way of its own to write what this output cannot
+        text = json.dumps(jsonable(value), allow_nan=False)
+    print(text, flush=True)
 
 
 def jsonable(value: Any) -> Any:
@@ -113,9 +120,13 @@ def run(main: Callable[[list[str] | None], int | None], argv: list[str] | None =
     Anything else is a bug and keeps its traceback.
     """
     prepare_tensorflow()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what an output of another encoding cannot show is escaped
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = main(argv) or 0
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except UserError as error:
         log(f"error: {error}")
         code = EXIT_MISTAKE

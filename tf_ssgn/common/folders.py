@@ -24,15 +24,16 @@ def data_folder() -> Path:
 
 
 def cache_folder() -> Path:
-    """`TF_SSGN_CACHE`, else the user's cache folder, or where there is no home the temporary folder of this process."""
+    """`TF_SSGN_CACHE`, else the user's cache folder, or where none can be written the temporary one of this process."""
     if named := os.environ.get("TF_SSGN_CACHE"):
         return Path(named)
-    if named := os.environ.get("XDG_CACHE_HOME"):
-        return Path(named) / "tf_ssgn"
+    named = os.environ.get("XDG_CACHE_HOME", "")
     try:
-        return Path.home() / ".cache" / "tf_ssgn"
-    except RuntimeError:
+        folder = (Path(named) if os.path.isabs(named) else Path.home() / ".cache") / "tf_ssgn"
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError):  # RuntimeError: no home, as in a container for a user whom it does not know
         return _temporary_folder()
+    return folder if os.access(folder, os.W_OK) else _temporary_folder()
 
 
 @functools.cache

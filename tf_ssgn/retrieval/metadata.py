@@ -71,8 +71,9 @@ class Table:
 def read(file: str | os.PathLike) -> Table:
     """Reads a table; UserError where it is none, has no `id` or `path`, or a key comes twice.
 
-    CSV is UTF-8 with a header; an empty cell is null; a column of which all values are whole numbers, or all numbers,
-    is one of numbers, without leading zeros, so that `007` stays text. Of parquet, numbers, texts, truth values (1 and
+    CSV is UTF-8 with a header, its cells parted by commas, semicolons or tabs; an empty cell is null; a column of
+    which all values are whole numbers, or all numbers, is one of numbers, without leading zeros, so that `007` stays
+    text. Of parquet, numbers, texts, truth values (1 and
     0), dates and times (ISO 8601 text) are taken.
     """
     path = Path(file)
@@ -125,7 +126,8 @@ def _check_names(path: Path, names: Sequence[str]) -> None:
 def _csv(path: Path) -> dict[str, list[Any]]:
     try:
         with open(path, encoding="utf-8-sig", newline="") as handle:
-            lines = csv.reader(handle, strict=True)
+            lines = csv.reader(handle, delimiter=_delimiter(handle.readline()), strict=True)
+            handle.seek(0)
             header = next(lines, [])
             if len(set(header)) != len(header):
                 raise UserError(f"{path}: a column comes more than once in its header; expected different names")
@@ -148,6 +150,12 @@ def _csv(path: Path) -> dict[str, list[Any]]:
         else:
             columns[name] = [cell or None for cell in column] if name == "label" else _typed(column)
     return columns
+
+
+def _delimiter(header: str) -> str:
+    """A comma, unless only a semicolon or a tab, as spreadsheets write them, gives a column `id` or `path`."""
+    keys = {"id", "path"}
+    return next((mark for mark in ",;\t" if keys & {cell.strip(' "\r\n') for cell in header.split(mark)}), ",")
 
 
 def _typed(cells: list[str]) -> list[Any]:

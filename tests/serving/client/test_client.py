@@ -72,6 +72,33 @@ def test_embeddings_equal_those_in_process(client, model) -> None:
         np.testing.assert_allclose(single, expected[0], atol=1e-6)
 
 
+def test_pictures_may_come_from_a_generator(client) -> None:
+    images = [tiny.drawing(seed) for seed in range(3)]
+    listed, drawn = client.search_batch(images, k=1), client.search_batch((image for image in images), k=1)
+    assert listed == drawn and [answer.hits[0].id[:6] for answer in drawn] == ["photo/"] * 3
+    for name in ("embed_sketch", "embed_photo"):
+        call = getattr(client, name)
+        assert (call(iter(images)) == call(images)).all() and (call(dict.fromkeys(images)) == call(images)).all()
+        with pytest.raises(UserError, match="empty list"):
+            call(iter(()))
+    assert client.search_batch(iter(())) == []
+    for one in (images[0], "a.png", np.zeros((8, 8), np.uint8), 7, None):  # a text's letters are no paths
+        with pytest.raises(UserError, match="as a batch, expected a list of pictures"):
+            client.search_batch(one)
+
+
+@pytest.mark.parametrize("token", ["\ufefft", " t\n", "\ufeff t \r\n", "t"])
+def test_what_editors_put_around_a_token_is_no_part_of_it(token: str) -> None:
+    with Client("localhost:1", token=token) as made:
+        assert ("authorization", "Bearer t") in made._metadata
+
+
+@pytest.mark.parametrize("token", ["", " \n", "\ufeff", "caf\u00e9", "a\nb", "a\0b"])
+def test_a_token_that_no_header_can_carry(token: str) -> None:
+    with pytest.raises(UserError, match="received a token that no header can carry"):
+        Client("localhost:1", token=token)
+
+
 def test_explain_metadata_status(client) -> None:
     told = client.explain(tiny.drawing(1))
     assert told.coarse.shape == told.fine.shape == (tiny.DIMENSION,) and told.semantics.shape == (tiny.SEMANTIC,)

@@ -5,7 +5,7 @@ Each function is a generator that yields `(method, request)`, is sent the respon
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +13,7 @@ import numpy as np
 from tf_ssgn.common.status import Status
 from tf_ssgn.errors import UserError
 from tf_ssgn.runtime import wire
-from tf_ssgn.serving.client.pictures import ImageError, describe, image_bytes
+from tf_ssgn.serving.client.pictures import ImageError, describe, image_bytes, is_picture
 from tf_ssgn.serving.core import tensors
 from tf_ssgn.settings import OVERHEAD_BYTES, SERVING
 
@@ -66,9 +66,12 @@ def search_one(model: str, signature: str, picture: Any, k: int) -> Generator[An
     return answer.hits
 
 
-def search(model: str, signature: str, pictures: Sequence[Any], k: int) -> Generator[Any, Any, list[Answer]]:
+def search(model: str, signature: str, pictures: Iterable[Any], k: int) -> Generator[Any, Any, list[Answer]]:
     if not isinstance(k, (int, np.integer)) or isinstance(k, bool) or not -(2**31) <= k < 2**31:
         raise UserError(f"received k {k!r}, expected a whole number from 1 to {SERVING.k}")
+    if is_picture(pictures) or not isinstance(pictures, Iterable):
+        raise UserError(f"received {type(pictures).__name__} as a batch, expected a list of pictures")
+    pictures = list(pictures)
     answers: list[Answer | None] = [None] * len(pictures)
     contents: dict[int, bytes] = {}
     for index, picture in enumerate(pictures):
@@ -85,7 +88,7 @@ def search(model: str, signature: str, pictures: Sequence[Any], k: int) -> Gener
 
 
 def embed(model: str, signature: str, pictures: Any) -> Generator[Any, Any, np.ndarray]:
-    single = not isinstance(pictures, (list, tuple))
+    single = is_picture(pictures) or not isinstance(pictures, Iterable)
     batch = [pictures] if single else list(pictures)
     vectors: list[np.ndarray] = []
     for out in (yield from _predict(model, signature, [image_bytes(picture) for picture in batch])):

@@ -10,7 +10,7 @@ import asyncio
 import ipaddress
 import random
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -65,7 +65,7 @@ class _Base:
         self.address, self.timeout, self.model = address, timeout, model
         self._metadata = [(wire.MORE_OUTPUTS, "1")]
         if token is not None:
-            self._metadata.append(("authorization", f"Bearer {token}"))
+            self._metadata.append(("authorization", f"Bearer {_checked(token)}"))
         self._grpc = grpc
         self._credentials = None
         if tls or ca or certificate or key:
@@ -153,16 +153,17 @@ class Client(_Base):
         """The `k` photos nearest to a photo, best first."""
         return self._run(calls.search_one(self.model, "search_photo", photo, k))
 
-    def search_batch(self, sketches: Sequence[Any], k: int = SERVING.default_k) -> list[Answer]:
-        """One answer per sketch; a sketch at fault has its status and spoils no other. Any number of sketches."""
+    def search_batch(self, sketches: Iterable[Any], k: int = SERVING.default_k) -> list[Answer]:
+        """One answer per sketch; a sketch at fault has its status and spoils no other. Any number of sketches, from a
+        list or a generator."""
         return self._run(calls.search(self.model, "search", sketches, k))
 
     def embed_sketch(self, sketch: Any) -> np.ndarray:
-        """Unit vectors float32: [d] for one sketch, [B, d] for a list of them."""
+        """Unit vectors float32: [d] for one sketch, [B, d] for several."""
         return self._run(calls.embed(self.model, "embed_sketch", sketch))
 
     def embed_photo(self, photo: Any) -> np.ndarray:
-        """Unit vectors float32: [d] for one photo, [B, d] for a list of them."""
+        """Unit vectors float32: [d] for one photo, [B, d] for several."""
         return self._run(calls.embed(self.model, "embed_photo", photo))
 
     def explain(self, sketch: Any) -> Explanation:
@@ -219,7 +220,7 @@ class AsyncClient(_Base):
     async def search_photo(self, photo: Any, k: int = SERVING.default_k) -> list[Hit]:
         return await self._run(calls.search_one(self.model, "search_photo", photo, k))
 
-    async def search_batch(self, sketches: Sequence[Any], k: int = SERVING.default_k) -> list[Answer]:
+    async def search_batch(self, sketches: Iterable[Any], k: int = SERVING.default_k) -> list[Answer]:
         return await self._run(calls.search(self.model, "search", sketches, k))
 
     async def embed_sketch(self, sketch: Any) -> np.ndarray:
@@ -273,6 +274,14 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _checked(token: str) -> str:
+    """A token without the byte-order mark and the white space around it; UserError for what no header can carry."""
+    token = token.strip().lstrip("\ufeff").strip()
+    if not token or not (token.isascii() and token.isprintable()):
+        raise UserError("received a token that no header can carry; expected letters, digits and signs in ASCII")
+    return token
 
 
 def _pem(path: str | None) -> bytes | None:

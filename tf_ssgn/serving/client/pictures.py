@@ -52,6 +52,11 @@ def _content(picture: Any) -> bytes:
     )
 
 
+def is_picture(given: Any) -> bool:
+    """Whether it is one picture, and no list or generator of them."""
+    return isinstance(given, (bytes, bytearray, memoryview, str, os.PathLike, np.ndarray)) or hasattr(given, "save")
+
+
 def describe(picture: Any) -> str:
     """How error messages call a picture."""
     return str(picture) if isinstance(picture, (str, os.PathLike)) else f"the picture ({type(picture).__name__})"
