@@ -135,6 +135,28 @@ def test_a_finished_run_says_so_and_another_config_is_refused(chain, tiny_config
         train(other, str(chain.data), None, str(chain.run), cache)
 
 
+def test_a_dataset_that_was_moved_is_noted_in_its_run(mistakes, tiny_config, tmp_path, monkeypatch, capsys):
+    data, _ = mistakes
+    made = small(tiny_config, training__epochs=2)
+    folder, cache = tmp_path / "run", str(tmp_path / "cache")
+    monkeypatch.setattr(callbacks.EpochEnd, "on_train_batch_end", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        train(made, str(data), None, str(folder), cache)
+    monkeypatch.undo()
+    for name in ("half-way", "at the end"):  # to resume, and where nothing is left to train
+        data = data.rename(tmp_path / name)
+        with pytest.raises(UserError, match="is not there; give --data, or note its new place"):
+            evaluate_run(folder, cache=cache)
+        train(made, str(data), None, str(folder), cache)
+        run = open_run(folder)
+        assert run.finished and run.data == str(data)
+        assert run.config.semantics.vectors == str(data / "semantics.npz")
+        assert f"is now {data}" in capsys.readouterr().err
+        assert evaluate_run(folder, cache=cache)[1] == folder, "its own dataset, without --data"
+    train(made, str(data), None, str(folder), cache)
+    assert "is now" not in capsys.readouterr().err
+
+
 def test_finetuning_trains_and_evaluates_beside_its_untrained_self(drawn, tiny_config, cache, tmp_path):
     tuned = config.override(
         tiny_config, {"training.finetune_from": "conv_3", "training.epochs": 1, "data.validation_classes": 0}

@@ -9,6 +9,7 @@ Any field of the config is a flag. Running the same command again resumes, or sa
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import importlib.metadata
 import os
 import time
@@ -111,7 +112,7 @@ def train_on(
     """`train` on an opened dataset; `data` is the folder that the run notes and that may hold class vectors."""
     from tf_ssgn.data.datasets.splits import carve_validation
     from tf_ssgn.training.devices import open_devices
-    from tf_ssgn.training.run_folder import ARCHITECTURE, Run, open_run
+    from tf_ssgn.training.run_folder import ARCHITECTURE, Run, note_data, open_run
 
     start = time.monotonic()
     devices = open_devices(strategy)
@@ -124,8 +125,11 @@ def train_on(
     path = Path(folder)
     if (path / "config.json").exists():
         run = open_run(path)
+        known, run = run.data, _moved(run, os.path.abspath(data), config)
         _refuse_other(run, config, chosen)
         if run.finished:
+            if known != run.data:
+                note_data(run)
             cli.log(f"the run {path} is finished; evaluate it with `python -m tf_ssgn.evaluate {path}`")
             return path
     else:
@@ -138,8 +142,11 @@ def train_on(
             raise UserError(f"--run: received {folder!r}, which {what}; expected a folder that is new, empty or a run")
         semantics = _semantics(chosen, config, cache)
         run = Run(path, config, os.path.abspath(data), chosen, semantics, _versions())
+        known = run.data
 
     _fit(run, dataset, cache, devices)
+    if known != run.data and devices.chief:
+        note_data(run)  # only now: that its images are those of the run was found out on the way
     cli.log(f"trained in {time.monotonic() - start:.0f} s; next: python -m tf_ssgn.evaluate {path}")
     return path
 
@@ -243,6 +250,14 @@ def _semantics(split, config: Config, cache: str | None):
     if len(seen) > 1 and np.abs(vectors[: len(seen)]).max() < 1e-6:
         raise UserError(f"{source}: all {len(seen)} classes have the same vector; use vectors that tell them apart")
     return ClassVectors(names, unit(vectors).astype(np.float32))
+
+
+def _moved(run, data: str, config: Config):
+    """The run with its dataset in the folder `data`, and with it the class vectors that lay there."""
+    before, now = run.config.semantics.vectors, config.semantics.vectors
+    if before.startswith(run.data + os.sep) and now == data + before.removeprefix(run.data):
+        run = dataclasses.replace(run, config=configuration.override(run.config, {"semantics.vectors": now}))
+    return dataclasses.replace(run, data=data)
 
 
 def _refuse_other(run, config: Config, split) -> None:

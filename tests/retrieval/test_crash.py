@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
-import random
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -53,12 +51,14 @@ def test_killed_before_any_of_its_writes(tmp_path: Path, verb: str, step: int) -
     assert not (tmp_path / "g/journal.json").exists() and Store(tmp_path / "g").leftovers() == []
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_a_build_killed_at_any_moment_resumes(tmp_path: Path, seed: int) -> None:
+@pytest.mark.parametrize("batches", range(1, 5))
+def test_a_build_killed_at_any_moment_resumes(tmp_path: Path, batches: int) -> None:
     photo = draw_folder(tmp_path / "photo", classes=3, each=40)
     code = (
         "import sys; from tests.retrieval.embedder import TinyEmbedder; from tf_ssgn.retrieval.folder import builder;"
-        "print('go', flush=True); model = TinyEmbedder(seconds=0.05); builder.build(sys.argv[1], [sys.argv[2]], model)"
+        "call = TinyEmbedder.call\n"
+        "def told(*words): print('batch', flush=True); return call(*words)\n"
+        "TinyEmbedder.call = told; builder.build(sys.argv[1], [sys.argv[2]], TinyEmbedder())"
     )
     paths = str(REPOSITORY)
     script = [sys.executable, "-c", code, str(tmp_path / "g"), str(photo)]
@@ -67,8 +67,8 @@ def test_a_build_killed_at_any_moment_resumes(tmp_path: Path, seed: int) -> None
         script, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
     ) as process:
         assert process.stdout is not None
-        process.stdout.readline()
-        time.sleep(random.Random(seed).uniform(0.02, 0.35))
+        for _ in range(batches):
+            process.stdout.readline()
         process.send_signal(signal.SIGKILL)
     if (tmp_path / "g/journal.json").exists():
         assert verify(tmp_path / "g")["damage"] == []

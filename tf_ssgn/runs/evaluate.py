@@ -53,6 +53,11 @@ def evaluate_run(
 
     run = open_run(folder)
     twice = run.config.data.duplicates if duplicates is None else duplicates
+    if data is None and not os.path.isdir(run.data):
+        raise UserError(
+            f"the dataset that the run {run.path} names, {run.data}, is not there; give --data, or note its new place "
+            f"with the run's own `train` command"
+        )
     dataset = open_dataset(data or run.data, duplicates=twice)
     own = split is None and data is None and twice == run.config.data.duplicates
     chosen = _choose_split(run, dataset, data, split)

@@ -124,6 +124,15 @@ def create_run(run: Run, backbone: Any) -> None:
         raise UserError(f"cannot write the run folder {run.path}: {error.strerror or error}") from None
 
 
+def note_data(run: Run) -> None:
+    """Writes where the run's dataset and class vectors lie now; all else stays as it was written."""
+    file = run.path / "config.json"
+    content = json.loads(file.read_text(encoding="utf-8"))
+    content["data"], content["config"]["semantics"]["vectors"] = run.data, run.config.semantics.vectors
+    write_json(file, content)
+    log(f"the dataset of the run {run.path} is now {run.data}")
+
+
 def open_run(path: str | os.PathLike) -> Run:
     """Reads a run folder; UserError where there is none."""
     path = Path(path)

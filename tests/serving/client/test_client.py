@@ -169,12 +169,10 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def test_no_server_is_said_soon_and_in_one_line() -> None:
-    begun = time.monotonic()
+def test_no_server_is_said_in_one_line() -> None:
     with Client(f"localhost:{free_port()}") as client, pytest.raises(RequestError, match="no answer") as caught:
         client.search(tiny.drawing(1))
     assert caught.value.code == "UNAVAILABLE" and "\n" not in str(caught.value)
-    assert time.monotonic() - begun < 5
 
 
 def test_a_server_that_comes_a_little_later_is_found(model) -> None:

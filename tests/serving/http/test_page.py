@@ -6,7 +6,6 @@ import base64
 import csv
 import io
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -356,9 +355,7 @@ def test_trouble_is_said_and_ends_by_itself(page, site) -> None:
     page.get_by_role("button", name="Example: cat").click()
     tools.until(page, "document.querySelector('#trouble').textContent.includes('does not answer')")
     site.start_again()
-    start = time.monotonic()
     found(page)
-    assert time.monotonic() - start < 10
     tools.until(page, "document.querySelector('#trouble').hidden")
 
 

@@ -407,13 +407,11 @@ def test_deadlines_cancellation_and_overload_are_met_before_compute(model, galle
         wait_until(lambda: server.service.batcher.under_way == 1)
         second = stub.Predict.future(request([PNG], [1]), timeout=30)
         wait_until(lambda: server.service.batcher.under_way == 2)
-        begun = time.monotonic()
-        assert code_of(stub, request([PNG], [1]))[0] == "RESOURCE_EXHAUSTED"
-        assert time.monotonic() - begun < 2
+        assert code_of(stub, request([PNG], [1]))[0] == "RESOURCE_EXHAUSTED", "while the gate is shut, so at once"
         checks = health_pb2_grpc.HealthStub(channel)
         assert checks.Check(health_pb2.HealthCheckRequest(service="ssgn"), timeout=5).status == 1
         second.cancel()
-        time.sleep(1)  # the cancellation has to travel, and nothing here can see it arrive
+        wait_until(lambda: not any(work.call.alive() for work in server.service.batcher._waiting))  # it has to travel
         gate.opened.set()
         assert first.result().outputs["count"].int_val[:] == [1]
         wait_until(lambda: server.service.batcher.under_way == 0)
