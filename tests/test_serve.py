@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -150,6 +151,29 @@ def test_without_the_web_packages_grpc_is_served_alone(monkeypatch, capsys) -> N
     monkeypatch.setitem(sys.modules, "starlette", None)
     assert not serve._web_is_there()
     assert "pip install 'tf_ssgn[web]'" in capsys.readouterr().err
+
+
+def test_allowed_hosts_count_on_every_address(base: Path) -> None:
+    """Behind a proxy, on an address that other machines reach, no other site's name may be made to point here."""
+    command = [sys.executable, "-m", "tf_ssgn.serve", "--port", "0", "--http-port", "0", "--host", "0.0.0.0"]
+    command += ["--insecure", "--allow-host", "Photos.example", "--allow-host", "second.example:443"]
+    command += ["--model", str(tiny.model_folder(base))]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        try:
+            assert process.stdout is not None
+            port = process.stdout.readline().rpartition(":")[2].strip()
+            for host, code in (
+                ("photos.example", 200), ("PHOTOS.example.:8501", 200), ("second.example", 200), ("localhost", 200),
+                ("evil.example", 403), ("photos.example.evil.example", 403), ("192.0.2.7:8501", 403),
+            ):  # fmt: skip
+                asked = urllib.request.Request(f"http://127.0.0.1:{port}/v1/models/ssgn", headers={"Host": host})
+                try:
+                    with urllib.request.urlopen(asked, timeout=20) as response:
+                        assert response.status == code, host
+                except urllib.error.HTTPError as error:
+                    assert error.code == code, host
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize(

@@ -237,10 +237,14 @@ def draw_answers(address: str, data: Path, picture: Path) -> None:
 
 
 def cell(path: Path, frame: str) -> Any:
+    """The picture, upright, in a frame; white where it cannot be shown."""
     from PIL import Image, ImageOps
 
-    with Image.open(path) as image:
-        return ImageOps.expand(image.convert("RGB").resize((CELL - 8, CELL - 8)), 4, frame)
+    from tf_ssgn.data.images.picture import thumbnail
+
+    side = CELL - 8
+    shown = thumbnail(path, side) or Image.new("RGB", (side, side), "white")
+    return ImageOps.expand(ImageOps.pad(shown, (side, side), color="white"), 4, frame)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,10 @@ EXTENSIONS = (
     *(".avif", ".heic", ".heif", ".hif"),
 )
 READ = "PNG, JPEG, WebP, BMP, GIF, TIFF, AVIF"  # what error messages call photos; HEIC is an extra
-_FTYP = (b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"mif1")
+_MARKS = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"GIF8": ".gif", b"II*\0": ".tif", b"MM\0*": ".tif"}
+_FTYP = dict.fromkeys((b"avif", b"avis"), ".avif") | dict.fromkeys(
+    (b"heic", b"heix", b"heim", b"heis", b"mif1"), ".heic"
+)
 
 _HEAD = 16  # bytes; all that a format's mark takes
 
@@ -63,20 +66,18 @@ def is_photo(entry: os.DirEntry[str]) -> bool:
 def _starts_as_photo(path: str) -> bool:
     # Without O_NONBLOCK a pipe that took the file's place would wait for a writer for ever.
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as handle:
-        return known_format(handle.read(_HEAD))
+        return bool(suffix_of(handle.read(_HEAD)))
 
 
-def known_format(head: bytes) -> bool:
-    """Whether a file that begins with these 16 bytes is of a format that is read; names do not count."""
+def suffix_of(head: bytes) -> str:
+    """The extension for a file that begins with these 16 bytes; "" where its format is not read. Names do not count."""
     if head[:2] == b"BM":
-        return head[6:10] == b"\0\0\0\0"  # two letters alone would be any text
+        return ".bmp" if head[6:10] == b"\0\0\0\0" else ""  # two letters alone would be any text
     if head[4:8] == b"ftyp":
-        return head[8:12] in _FTYP
-    return (
-        head[:4] in (b"\x89PNG", b"GIF8", b"II*\0", b"MM\0*")
-        or head[:3] == b"\xff\xd8\xff"
-        or head[:4] + head[8:12] == b"RIFFWEBP"
-    )
+        return _FTYP.get(head[8:12], "")
+    if head[:4] + head[8:12] == b"RIFFWEBP":
+        return ".webp"
+    return _MARKS.get(head[:4]) or _MARKS.get(head[:3], "")
 
 
 def counted(left_out: Counter[str]) -> str:

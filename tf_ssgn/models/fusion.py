@@ -9,7 +9,7 @@ import numpy as np
 from keras import layers, ops
 
 MOMENTUM = 0.9  # of the moving statistics
-FLOOR = 1e-3  # of a batch's standard deviations
+FLOOR = 1e-3  # of standard deviations: a channel below it says nothing
 
 
 @keras.saving.register_keras_serializable("tf_ssgn")
@@ -34,14 +34,14 @@ class Standardise(layers.Layer):
         self.balance = self.add_weight(name="balance", shape=(shape[-1],), initializer="ones", trainable=False)
 
     def adapt(self, taps: np.ndarray, sizes: Sequence[int] = ()) -> None:
-        """Takes the statistics of taps float32 `[N, D]`; channels that never vary keep scale 1.
+        """Takes the statistics of taps float32 `[N, D]`; channels that hardly vary keep scale 1.
 
         Args:
             sizes: channels of each tap, to give every tap the same length whatever its width; none: every channel.
         """
         deviation = taps.std(axis=0)
         self.mean.assign(taps.mean(axis=0))
-        self.scale.assign(np.where(deviation > 1e-6, deviation, 1.0))
+        self.scale.assign(np.where(deviation > FLOOR, deviation, 1.0))
         if sizes:
             self.balance.assign(np.repeat(np.sqrt(sum(sizes) / len(sizes) / np.array(sizes)), sizes))
 

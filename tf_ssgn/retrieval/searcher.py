@@ -101,8 +101,8 @@ class Searcher(ABC):
         """UserError unless the gallery was made by the model of that fingerprint."""
         if fingerprint != self.fingerprint:
             raise UserError(
-                f"the gallery {self.path} was made by another model (fingerprint {self.fingerprint}, model "
-                f"{self.model_path}); received {fingerprint}: build it again with this model"
+                f"the gallery {self.path} was made by another model, or an earlier export of it (fingerprint "
+                f"{self.fingerprint}, model {self.model_path}); received {fingerprint}: build it again with this model"
             )
 
     def search(

@@ -239,6 +239,22 @@ def test_the_large_photo_and_more_like_it(page) -> None:
     assert path in [one.get_attribute("title") for one in page.locator("#hits .label").all()] or found(page)
 
 
+def test_back_brings_the_number_of_photos_back_too(page) -> None:
+    example(page)
+    page.locator("#hits button").first.click()
+    page.get_by_role("button", name="More like this").click()
+    tools.until(page, "location.hash.startsWith('#p=')")
+    page.locator("#k").select_option("12")
+    tools.until(page, "location.hash.includes('k=12')")
+    tools.until(page, "document.querySelectorAll('#hits li').length === 12")
+    page.go_back()  # to a step that names no number: the usual one
+    tools.until(page, "document.querySelector('#k').value === '24'")
+    tools.until(page, "document.querySelectorAll('#hits[aria-busy=false] li').length === 24")
+    page.go_forward()
+    tools.until(page, "document.querySelector('#k').value === '12'")
+    tools.until(page, "document.querySelectorAll('#hits[aria-busy=false] li').length === 12")
+
+
 def test_photos_come_though_the_server_lets_few_of_them_through_at_once(chrome, chain, site) -> None:
     slow = tools.Site(site.model, chain.gallery, Access(rate=6))
     try:

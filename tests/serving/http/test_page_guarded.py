@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from tests.serving import browser as tools
 from tests.serving import serving_tiny as tiny
@@ -96,25 +98,56 @@ def test_names_with_html_are_shown_and_not_run(page) -> None:
     assert page.evaluate("window.ran") is None
 
 
+def test_photos_fetched_with_a_token_leave_no_addresses(page) -> None:
+    page.evaluate("""() => {
+      const [make, revoke] = [URL.createObjectURL, URL.revokeObjectURL];
+      Object.assign(window, { living: new Set(), born: 0 });
+      URL.createObjectURL = (blob) => { const url = make.call(URL, blob); living.add(url); born += 1; return url; };
+      URL.revokeObjectURL = (url) => { living.delete(url); revoke.call(URL, url); };
+    }""")
+    example(page)
+    tools.until(page, "[...document.querySelectorAll('#hits img')].filter((one) => one.naturalWidth).length === 9")
+    tools.until(page, "born >= 9 && !living.size")
+    for name in ("giraffe", "cat", "umbrella"):  # tiles that are taken away before or after their photo came
+        page.get_by_role("button", name=f"Example: {name}").click()
+        page.locator("[data-column=place]").select_option(index=1)
+        page.locator("[data-column=place]").select_option(index=0)
+    page.locator("#hits button").first.click()
+    tools.until(page, "document.querySelector('#photo img').naturalWidth > 0")
+    page.keyboard.press("Escape")
+    tools.until(page, "document.querySelector('#hits[aria-busy=false] li') && !living.size")
+
+
 def test_photos_are_added_and_deleted_with_a_token_that_may_write(page, site, tmp_path) -> None:
     new = tmp_path / "<i>new.png"
     new.write_bytes(tiny.drawing(500))
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    (tmp_path / "notes.txt").write_text("no photo")
+    Image.open(new).save(tmp_path / "scan.tif")  # a format that browsers do not know
     page.get_by_role("button", name="Manage photos").click()
     page.locator("#manage-files").set_input_files(new)
     assert "which class" in page.locator("#manage-status").inner_text()
     page.get_by_label("Class of the new photos").fill("fresh")
-    page.locator("#manage-files").set_input_files([new, tmp_path / "broken.png"])
+    page.locator("#manage-files").set_input_files(
+        [new, *(tmp_path / name for name in ("broken.png", "notes.txt", "scan.tif"))]
+    )
     tools.until(page, "document.querySelector('#token').open")
     page.locator("#token input").fill(WRITER)
     page.get_by_role("button", name="Use it").click()
-    tools.until(page, "document.querySelector('#manage-status').textContent === '1 of 2 added.'")
+    tools.until(page, "document.querySelector('#manage-status').textContent === '2 of 4 added.'")
     assert page.locator("#manage-progress").evaluate("(bar) => bar.value === bar.max")
     said = page.locator("#manage-list").inner_text()
     assert "<i>new.png: added as uploads/fresh/" in said and "broken.png: the photo cannot be used" in said
-    tools.until(page, "document.querySelector('#about').textContent.includes('10 photos')")
+    assert "notes.txt: the photo cannot be used: not a format" in said
+    assert re.search(r"scan\.tif: added as uploads/fresh/\w+\.tif", said)
+    tools.until(page, "document.querySelector('#about').textContent.includes('11 photos')")
     page.keyboard.press("Escape")
     page.locator("#upload").set_input_files(new)
+    tools.until(page, "document.querySelector('#hits .label')?.textContent === 'fresh'")
+    page.locator("#hits button").first.click()
+    page.get_by_role("button", name="Delete").click()
+    page.get_by_role("button", name="Delete for good").click()
+    tools.until(page, "document.querySelector('#about').textContent.includes('10 photos')")
     tools.until(page, "document.querySelector('#hits .label')?.textContent === 'fresh'")
     page.locator("#hits button").first.click()
     page.get_by_role("button", name="Delete").click()

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from tf_ssgn.common.status import MEANING, Status
-from tf_ssgn.data.folders import known_format
+from tf_ssgn.data.folders import suffix_of
 from tf_ssgn.settings import GALLERY, PHOTO_LIMITS, QUERY_LIMITS, Limits
 
 if TYPE_CHECKING:
@@ -78,9 +78,9 @@ def opened(source: bytes | str | os.PathLike, limits: Limits) -> Iterator[Image.
         raise Unusable(Status.TOO_LARGE) from None
     except Image.UnidentifiedImageError:
         head = source[:16] if isinstance(source, bytes) else b""
-        if known_format(head) and (head[4:8] != b"ftyp" or "HEIF" in formats()):
+        if suffix_of(head) and (head[4:8] != b"ftyp" or "HEIF" in formats()):
             raise Unusable(Status.CORRUPT) from None
-        raise Unusable(Status.UNKNOWN_FORMAT, _HEIC if known_format(head) else "") from None
+        raise Unusable(Status.UNKNOWN_FORMAT, _HEIC if suffix_of(head) else "") from None
     except Exception:  # Pillow's decoders raise a dozen types on damaged files
         raise Unusable(Status.CORRUPT) from None
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tf_ssgn.common import atomic
+from tf_ssgn.data.folders import suffix_of
 from tf_ssgn.data.images.picture import thumbnail_jpeg
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval import photos
@@ -22,7 +23,6 @@ from tf_ssgn.serving.core.faults import Fault, invalid, not_found
 from tf_ssgn.settings import KEPT_THUMBNAILS, PHOTO_LIMITS, THUMBNAIL_SIDES
 
 LABEL = re.compile(r"[^\W_][\w ().,'+-]{0,63}")
-SUFFIXES = ((b"\x89PNG", ".png"), (b"\xff\xd8", ".jpg"), (b"GIF8", ".gif"), (b"BM", ".bmp"), (b"RIFF", ".webp"))
 
 
 class Thumbnails:
@@ -92,8 +92,7 @@ class Uploads:
             photos.as_query(content)
         except photos.Skipped as reason:
             raise invalid(f"the photo cannot be used: {reason.reason}") from None
-        suffix = next((suffix for magic, suffix in SUFFIXES if content.startswith(magic)), ".png")
-        path = self._folder / label / (hashlib.sha256(content).hexdigest()[:32] + suffix)
+        path = self._folder / label / (hashlib.sha256(content).hexdigest()[:32] + suffix_of(content[:16]))
         with self._lock:
             new = not path.exists()
             try:
