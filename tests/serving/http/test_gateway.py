@@ -29,7 +29,7 @@ from PIL import Image
 
 from tf_ssgn.common.status import Status
 from tf_ssgn.errors import UserError
-from tf_ssgn.retrieval.folder import changes
+from tf_ssgn.retrieval.folder import builder, changes
 from tf_ssgn.retrieval.folder.gallery import Gallery
 from tf_ssgn.serving.core.access import Access
 from tf_ssgn.serving.core.service import Service, State, served
@@ -480,6 +480,42 @@ def test_metrics(port) -> None:
         assert line in text
 
 
+def test_metrics_of_a_gallery_that_is_slow_to_count_hold_up_nobody(model, gallery) -> None:
+    """A gallery in Milvus asks its server how many items it has, and the server may be away."""
+    entered, opened = threading.Event(), threading.Event()
+
+    class Slow:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(gallery, name)
+
+        def __len__(self) -> int:
+            if opened.is_set():
+                return len(gallery)
+            entered.set()
+            assert opened.wait(30)
+            return 7
+
+    opened.set()
+    service = Service()
+    service.publish(served(model, Slow(), 1))
+    gateway = Gateway(service, ("127.0.0.1", 0), Access())
+    opened.clear()
+    entered.clear()
+    scraped: list[Reply] = []
+    scrape = threading.Thread(target=lambda: scraped.append(ask(gateway.port, "GET", "/metrics")))
+    try:
+        scrape.start()
+        assert entered.wait(20)
+        assert ask(gateway.port, "GET", "/healthz").code == 200 and not scraped
+        assert ask(gateway.port, "POST", "/api/search?k=1", PNG, Content_Type="image/png").code == 200 and not scraped
+        opened.set()
+        scrape.join(20)
+        assert scraped[0].code == 200 and b"gallery_items 7.0" in scraped[0].body
+    finally:
+        opened.set()
+        gateway.stop()
+
+
 def test_a_port_in_use(port, service) -> None:
     with pytest.raises(UserError, match=f"port {port}.*in use.*--http-port"):
         Gateway(service, ("127.0.0.1", port), Access())
@@ -501,9 +537,29 @@ def test_image_types_that_clients_send(port) -> None:
         assert ask(port, "POST", "/api/search?k=2", PNG, Content_Type=kind).code == 200
 
 
-def test_an_id_may_have_a_line_break(port) -> None:
-    reply = ask(port, "GET", "/api/items/" + quote("photo/a\nb.png", safe=""))
-    assert reply.code == 404 and "no" in reply.json["error"]
+def test_an_id_may_have_a_line_break(port, model, tmp_path) -> None:
+    ids = ["photo/a\nb/c\r\nd.png", "photo/a\u2028b/%0A.png"]
+    for number, id in enumerate(ids):
+        (tmp_path / id).parent.mkdir(parents=True)
+        (tmp_path / id).write_bytes(tiny.drawing(number))
+    builder.build(tmp_path / "gallery", [tmp_path / "photo"], model)
+    service = Service()
+    service.publish(served(model, Gallery.open(tmp_path / "gallery"), 1))
+    gateway = Gateway(service, ("127.0.0.1", 0), Access())
+    try:
+        for number, id in enumerate(ids):
+            (hit,) = ask(gateway.port, "POST", "/api/search?k=1", tiny.drawing(number), Content_Type="image/png").json[
+                "hits"
+            ]
+            assert hit["id"] == id
+            for path in (hit["photo"], "/api/photo/" + quote(id, safe="")):
+                assert ask(gateway.port, "GET", path).headers["Content-Type"] == "image/jpeg", path
+            assert ask(gateway.port, "GET", "/api/items/" + quote(id, safe="")).json["id"] == id
+            like = ask(gateway.port, "POST", "/api/search", {"id": id, "k": 2})
+            assert [hit["id"] for hit in like.json["hits"]] == [ids[1 - number]]
+    finally:
+        gateway.stop()
+    assert ask(port, "GET", "/api/items/" + quote("photo/a\nb.png", safe="")).code == 404
 
 
 def test_everything_is_below_the_path_of_a_proxy_too(service) -> None:
