@@ -186,6 +186,9 @@ KEEP_DECODED = 2**30  # bytes; a small set of images is decoded once, not in eve
 TEACHER_BYTES = 2**30  # bytes of kernel and bias
 
 # Weights, features and runtimes
+# Of `data.images.views`, part of every model's fingerprint and of the feature cache's key: raise it with any change
+# that moves a pixel.
+PREPROCESSING_VERSION = 3
 RUNTIMES = ("auto", "tensorflow", "openvino")  # auto: OpenVINO where it is installed and answers alike
 PACKAGE_WEIGHTS_BYTES = 128 * 2**20  # of a package's file
 HEAD_BYTES = 64 * 2**20  # unpacked, of a head's arrays

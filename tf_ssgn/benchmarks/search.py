@@ -171,7 +171,10 @@ class _Page:
 
 
 class _Memory:
-    """The most memory of a process and all below it, looked at ten times a second; shared pages count in each."""
+    """The most memory of a process and all below it, looked at ten times a second.
+
+    They are all the same program: pages of files, which are the libraries' code, count once.
+    """
 
     def __init__(self, root: int):
         self._root, self._peak = root, 0
@@ -181,25 +184,27 @@ class _Memory:
     def peak(self) -> float:
         """MiB, once the process has ended."""
         self._thread.join()
-        return self._peak / 2**20
+        return self._peak * os.sysconf("SC_PAGE_SIZE") / 2**20
 
     def _look(self) -> None:
-        while sizes := self._tree():
-            self._peak = max(self._peak, sum(sizes))
+        while size := self._tree():
+            self._peak = max(self._peak, size)
             time.sleep(SAMPLE_SECONDS)
 
-    def _tree(self) -> list[int]:
-        """Bytes of each process; empty once the root is gone."""
-        sizes, todo, page = [], [self._root], os.sysconf("SC_PAGE_SIZE")
+    def _tree(self) -> int:
+        """Pages of them all; 0 once the root is gone."""
+        own, files, todo = 0, [0], [self._root]
         while todo:
             folder = Path(f"/proc/{todo.pop()}")
             try:
-                sizes.append(int((folder / "statm").read_text(encoding="ascii").split()[1]) * page)
+                resident, shared = map(int, (folder / "statm").read_text(encoding="ascii").split()[1:3])
+                own += resident - shared
+                files.append(shared)
                 for children in folder.glob("task/*/children"):
                     todo += map(int, children.read_text(encoding="ascii").split())
-            except (OSError, IndexError):  # ended meanwhile
+            except OSError:  # ended meanwhile
                 pass
-        return sizes if any(sizes) else []
+        return own + max(files)
 
 
 def _build(photos: Path, model: str) -> float:

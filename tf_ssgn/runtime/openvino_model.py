@@ -8,6 +8,7 @@ while another computes.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.util
 import json
@@ -15,9 +16,11 @@ import queue
 import secrets
 import shutil
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
@@ -28,12 +31,13 @@ from tf_ssgn.common.folders import cache_folder
 from tf_ssgn.common.hashes import file_sha256, versions_sha256
 from tf_ssgn.common.status import Status
 from tf_ssgn.errors import UserError, reason
-from tf_ssgn.runtime.saved_model import Function
+from tf_ssgn.runtime.saved_model import Function, warm_up_drawing
 from tf_ssgn.settings import DECODED_TOGETHER, FURTHEST_TAP, LOWEST_COSINE
 
 OPENVINO = "openvino f32"
 PRECISION = {"INFERENCE_PRECISION_HINT": "f32"}  # its own default on CPUs with AMX is bfloat16, cosine 0.987
 SUMS = "checksums.json"
+KINDS = ("photo", "sketch")
 HALVES = ("decode_sketch", "decode_photo", "encode_sketch", "encode_photo", "classes")
 
 
@@ -64,14 +68,30 @@ def library() -> Any:
     return openvino
 
 
-def openvino_functions(module: Any, fingerprint: str) -> dict[str, Function]:
-    """The signatures of a model as plain functions.
+def openvino_functions(
+    module: Any, fingerprint: str, converted: Callable[[str], Any] = lambda kind: None
+) -> dict[str, Function]:
+    """The signatures of a model as plain functions; `converted` waits until an encoder was converted elsewhere.
 
     Raises:
         UserError: OpenVINO cannot convert it, or answers differently from TensorFlow.
     """
+
+    def compile_encoders() -> dict[str, CompiledEncoder]:
+        found = {}
+        for kind in KINDS:
+            converted(kind)
+            found[kind] = encoder(module, kind, fingerprint)
+        return found
+
+    import tensorflow as tf
+
     try:
-        encoders = {kind: _encoder(module, kind, fingerprint) for kind in ("sketch", "photo")}
+        with ThreadPoolExecutor(1) as worker:  # while it waits and compiles, the decoders are built and set up
+            compiled = worker.submit(compile_encoders)
+            for kind in KINDS:
+                getattr(module, f"decode_{kind}")(tf.constant([warm_up_drawing()]))
+            encoders = compiled.result()
     except RuntimeError as error:
         raise UserError(f"OpenVINO cannot compute this model ({error}); use the TensorFlow runtime") from None
     rows = RowByRow()
@@ -237,7 +257,7 @@ def _check(encoder: CompiledEncoder, encode: Any) -> None:
             )
 
 
-def _encoder(module: Any, kind: str, fingerprint: str) -> CompiledEncoder:
+def encoder(module: Any, kind: str, fingerprint: str) -> CompiledEncoder:
     """One of a model's encoders: the kept one, or a new one that was compared with TensorFlow's.
 
     A model that can tell what its graph depends on without having it (`graph_key`) is not built where one is kept.
@@ -249,10 +269,10 @@ def _encoder(module: Any, kind: str, fingerprint: str) -> CompiledEncoder:
         return CompiledEncoder(model)
     encode = encode or getattr(module, f"encode_{kind}")
     model = _convert(concrete(encode))
-    encoder = CompiledEncoder(model)
-    _check(encoder, encode)
+    compiled = CompiledEncoder(model)
+    _check(compiled, encode)
     _keep(model, folder)
-    return encoder
+    return compiled
 
 
 def concrete(encode: Any) -> Any:
@@ -268,9 +288,13 @@ def _graph_hash(concrete: Any) -> str:
 def _convert(concrete: Any) -> Any:
     openvino = library()
     from openvino.frontend import OpConversionFailure
+    from openvino.frontend.tensorflow.node_decoder import TFGraphNodeDecoder
 
+    # It looks for each variable ten times, each time among all and with a copy: most of the time of a conversion.
+    remembered = functools.cache(TFGraphNodeDecoder.get_variable)
     try:
-        return openvino.convert_model(concrete)
+        with mock.patch.object(TFGraphNodeDecoder, "get_variable", remembered):
+            return openvino.convert_model(concrete)
     except (RuntimeError, OpConversionFailure) as error:
         raise UserError(f"OpenVINO cannot compute this model ({error}); use the TensorFlow runtime") from None
 
@@ -289,6 +313,11 @@ def _kept(folder: Path) -> Any:
     except (OSError, ValueError, RuntimeError):
         pass
     return None
+
+
+def is_kept(fingerprint: str, kind: str, key: str) -> bool:
+    """Whether the converted form of an encoder with this `graph_key` is there, if nobody damaged it."""
+    return (_folder(f"{fingerprint[:16]}-{kind}", key) / SUMS).is_file()
 
 
 def _keep(model: Any, folder: Path) -> None:

@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib
 import json
 import operator
+import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +22,12 @@ import numpy as np
 
 from tf_ssgn import config as configuration
 from tf_ssgn.common import npz
-from tf_ssgn.common.cli import log
 from tf_ssgn.common.hashes import versions_sha256
 from tf_ssgn.common.vectors import unit
 from tf_ssgn.config import MODEL
 from tf_ssgn.errors import UserError
 from tf_ssgn.runtime.resolve import CONFIG, FILES, HEAD, HEADS, WORDS
-from tf_ssgn.settings import HEAD_BYTES
+from tf_ssgn.settings import HEAD_BYTES, PREPROCESSING_VERSION
 
 if TYPE_CHECKING:
     from tf_ssgn.models.ssgn import SSGN
@@ -34,13 +36,13 @@ if TYPE_CHECKING:
 
 def fingerprint(folder: Path) -> str:
     """Of a shipped model, without putting it together: sha256 over its files, the backbone's and the preprocessing."""
-    from tf_ssgn.models.backbones import BACKBONES
+    from tf_ssgn.models.listed import BACKBONES
 
     digest = hashlib.sha256()
     for file in FILES:
         digest.update((folder / file).read_bytes())
     package = BACKBONES[about(folder)["config"]["model"]["backbone"]].package
-    digest.update(f"{package.sha256 if package else ''} {_preprocessing()}".encode())
+    digest.update(f"{package.sha256 if package else ''} {PREPROCESSING_VERSION}".encode())
     return digest.hexdigest()
 
 
@@ -55,7 +57,8 @@ def about(folder: Path) -> dict[str, Any]:
 
 def open_shipped(folder: Path) -> tuple[Decoder, dict[str, Any]]:
     """A shipped model as `openvino_functions` and `tensorflow_functions` want it, and its card; built when asked."""
-    from tf_ssgn.runtime.signatures import Decoder, Embedder
+    _import_tensorflow_alone()
+    from tf_ssgn.runtime.decoder import Decoder
 
     stated = about(folder)
     config = configuration.from_dict(stated["config"])
@@ -71,8 +74,11 @@ def open_shipped(folder: Path) -> tuple[Decoder, dict[str, Any]]:
         graph_key = versions_sha256()
 
         @functools.cached_property
-        def embedder(self) -> Embedder:
-            log(f"joining {folder.name} with the weights of its backbone")
+        def embedder(self) -> Any:
+            import keras  # noqa: F401  before all that imports it: it makes our layers known as it comes
+
+            from tf_ssgn.runtime.signatures import Embedder
+
             return Embedder(*_networks(folder, config, classes[1].shape), *extra, *classes)
 
     for part in ("encode_sketch", "encode_photo", "embed_sketch", "embed_photo", "explain"):
@@ -91,6 +97,19 @@ def open_shipped(folder: Path) -> tuple[Decoder, dict[str, Any]]:
         "seed": config.training.seed,
     }
     return Joined(config.data.image_size, *extra, *classes), card
+
+
+def _import_tensorflow_alone() -> None:
+    """TensorFlow's import ends with Keras's, a third of its seconds, which a converted model never needs: where no
+    thread could miss it, Keras is not found meanwhile. TensorFlow goes on without, and who imports Keras later has it.
+    """
+    if "tensorflow" in sys.modules or "keras" in sys.modules or threading.active_count() > 1:
+        return
+    sys.modules["keras"] = None  # type: ignore[assignment]
+    try:
+        importlib.import_module("tensorflow")
+    finally:
+        del sys.modules["keras"]
 
 
 def _networks(folder: Path, config: configuration.Config, classes: tuple[int, ...]) -> tuple[Any, SSGN]:
@@ -129,9 +148,3 @@ def head(ssgn: SSGN) -> dict[str, Any]:
                 taken.add(id(variable))
                 arrays[f"{part.name}-{number}"] = variable
     return arrays
-
-
-def _preprocessing() -> int:
-    from tf_ssgn.data.images.views import PREPROCESSING_VERSION
-
-    return PREPROCESSING_VERSION

@@ -5,59 +5,19 @@ Preprocessing, backbone, SSGN, views and search are one graph, so every client o
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from tf_ssgn.common.status import Status
-from tf_ssgn.data.images import decode as images
-from tf_ssgn.data.images import views
 from tf_ssgn.models.contours import contours
 from tf_ssgn.models.encoders import build_encoders
 from tf_ssgn.models.fusion import unit
-from tf_ssgn.settings import QUERY_LIMITS, SERVING
+from tf_ssgn.runtime.decoder import BYTES, Decoder
+from tf_ssgn.settings import SERVING
 
-BYTES = tf.TensorSpec([None], tf.string, name="image_bytes")
 K = tf.TensorSpec([None], tf.int32, name="k")
-
-
-class Decoder(tf.Module):
-    """The half of a model that needs no weights: `decode_*` (bytes to pixels and status), and its classes.
-
-    Args:
-        size: side in pixels of the backbone's input.
-        extra_views: views of a sketch averaged into its embedding besides the plain one.
-        photo_views: the same of a photo.
-        class_names, class_vectors: classes that `explain` compares a drawing with; unit vectors float32 `[C, s]`.
-    """
-
-    def __init__(
-        self, size: int, extra_views: int, photo_views: int, class_names: list[str], class_vectors: np.ndarray
-    ):
-        super().__init__()
-        self._size, self._views, self._photo_views = size, extra_views, photo_views
-        self.class_names = tf.constant(class_names, tf.string)
-        self.class_vectors = tf.constant(class_vectors, tf.float32)
-
-    @tf.function(input_signature=[BYTES], autograph=False)
-    def decode_sketch(self, image_bytes):
-        """string `[B]` to pixels float32 `[B, 1 + views, size, size, 3]` and `status` int32 `[B]`."""
-        return self._decode(image_bytes, views.sketch_views, self._views)
-
-    @tf.function(input_signature=[BYTES], autograph=False)
-    def decode_photo(self, image_bytes):
-        """As `decode_sketch`, for photos."""
-        return self._decode(image_bytes, views.photo_views, self._photo_views)
-
-    @tf.function(input_signature=[], autograph=False)
-    def classes(self):
-        """Names string `[C]` and unit vectors float32 `[C, s]` of the classes that `explain` knows."""
-        return self.class_names, self.class_vectors
-
-    def _decode(self, image_bytes, prepare, extra: int) -> tuple[Any, Any]:
-        return images.decode_batch(image_bytes, QUERY_LIMITS, partial(prepare, size=self._size, views=extra))
 
 
 class Embedder(Decoder):

@@ -11,8 +11,6 @@ import tensorflow as tf
 
 from tf_ssgn.settings import MOST_VIEWS
 
-# Part of every model's fingerprint and of the feature cache's key: raise it with any change that moves a pixel.
-PREPROCESSING_VERSION = 3
 MARGIN = 0.05  # white around the ink, on each side, as a share of the ink's longer side
 SMALLEST_CROP = 0.25  # of the image's longer side: a dot is not blown up to a disc
 INK = 0.25  # of the contrast below the lightest pixel is ink; keeps grey pencil, leaves JPEG noise
