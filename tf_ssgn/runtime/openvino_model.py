@@ -309,7 +309,9 @@ def _kept(folder: Path) -> Any:
     """A converted model; None where there is none or one that was altered."""
     try:
         if json.loads((folder / SUMS).read_text(encoding="utf-8")) == _sums(folder):
-            return library().Core().read_model(folder / "model.xml")
+            core = library().Core()
+            core.set_property({"ENABLE_MMAP": False})  # a file that is cut while it is mapped ends the process
+            return core.read_model(folder / "model.xml")
     except (OSError, ValueError, RuntimeError):
         pass
     return None
