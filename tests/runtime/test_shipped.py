@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -104,6 +106,29 @@ def test_the_network_is_built_at_the_first_use_only(fast, pictures, monkeypatch)
 
 
 @needs_openvino
+def test_the_first_use_builds_the_network_in_another_process(fast, pictures, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("TF_SSGN_CACHE", str(tmp_path))
+    monkeypatch.setattr(shipped, "_networks", refuse)
+    model = tf_ssgn.load("everyday")
+    assert model.runtime == "openvino f32" and "putting everyday together" in capsys.readouterr().err
+    np.testing.assert_array_equal(model.embed_photo(pictures["photo"]), fast.embed_photo(pictures["photo"]))
+
+
+@needs_openvino
+def test_a_converted_model_needs_no_keras(fast, cached, pictures) -> None:
+    program = (
+        "import sys, tf_ssgn\n"
+        "model = tf_ssgn.load()\n"
+        "print(model.embed_photo(sys.argv[1])[:4].tolist(), 'keras' in sys.modules)\n"
+        "import keras\n"
+        "print(keras.saving.get_registered_object('tf_ssgn>Contours') is not None)"
+    )
+    photo = str(pictures["photo"][0])
+    ended = subprocess.run([sys.executable, "-c", program, photo], capture_output=True, text=True, timeout=300)
+    assert ended.stdout.splitlines() == [f"{fast.embed_photo(photo)[:4].tolist()} False", "True"], ended.stderr
+
+
+@needs_openvino
 @pytest.mark.parametrize("harm", ["cut", "flip", "gone"])
 def test_a_damaged_cache_is_made_again(harm, fast, cached, pictures) -> None:
     for path in (cached / "openvino").glob("*/model.bin"):
@@ -139,9 +164,6 @@ def test_it_works_without_a_home(command, pictures) -> None:
         "from tf_ssgn.common.folders import cache_folder\n"
         "print(cache_folder())\n"
     )
-    import subprocess
-    import sys
-
     ended = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment, timeout=60
     )

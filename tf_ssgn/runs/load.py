@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tf_ssgn.common.cli import log, prepare_tensorflow
 from tf_ssgn.config import HUB, MODEL
 from tf_ssgn.errors import UserError
+from tf_ssgn.models.listed import NoWeights
 from tf_ssgn.runtime.resolve import is_shipped, resolve
 from tf_ssgn.runtime.shipped import open_shipped
 from tf_ssgn.settings import MOST_VIEWS, PREPROCESSING_VERSION, RUNTIMES
@@ -57,6 +58,8 @@ def load(
                 raise UserError(reason)
             functions = openvino_model.openvino_functions(module, card["fingerprint"], converted)
             return EmbeddingModel(os.fspath(path), card, functions, openvino_model.OPENVINO)
+        except NoWeights:
+            raise
         except UserError as error:
             if runtime == "openvino":
                 raise UserError(f"the runtime openvino cannot be used: {error}") from None

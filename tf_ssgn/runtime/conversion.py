@@ -18,15 +18,16 @@ from tf_ssgn.common.cli import log, prepare_tensorflow
 from tf_ssgn.common.folders import cache_folder
 from tf_ssgn.common.hashes import versions_sha256
 from tf_ssgn.runtime import openvino_model
-from tf_ssgn.runtime.shipped import fingerprint, open_shipped
+from tf_ssgn.runtime.shipped import fingerprint, open_shipped, package_of
 
 LOOK_SECONDS = 0.1
 
 
 def begin(folder: Path) -> Callable[[str], None]:
     """Begins it where not all is kept; what is returned waits until one encoder is, or nothing more will come."""
-    mark, key = fingerprint(folder), versions_sha256()
-    if importlib.util.find_spec("openvino") is None or not sys.executable or not _can_keep():
+    mark, key, package = fingerprint(folder), versions_sha256(), package_of(folder)
+    needs = ("openvino", *([package.module] if package else []))
+    if not all(map(importlib.util.find_spec, needs)) or not sys.executable or not _can_keep():
         return lambda kind: None
     if all(openvino_model.is_kept(mark, kind, key) for kind in openvino_model.KINDS):
         return lambda kind: None

@@ -26,6 +26,7 @@ from tf_ssgn.common.hashes import versions_sha256
 from tf_ssgn.common.vectors import unit
 from tf_ssgn.config import MODEL
 from tf_ssgn.errors import UserError
+from tf_ssgn.models.listed import BACKBONES, Package
 from tf_ssgn.runtime.resolve import CONFIG, FILES, HEAD, HEADS, WORDS
 from tf_ssgn.settings import HEAD_BYTES, PREPROCESSING_VERSION
 
@@ -36,14 +37,17 @@ if TYPE_CHECKING:
 
 def fingerprint(folder: Path) -> str:
     """Of a shipped model, without putting it together: sha256 over its files, the backbone's and the preprocessing."""
-    from tf_ssgn.models.listed import BACKBONES
-
     digest = hashlib.sha256()
     for file in FILES:
         digest.update((folder / file).read_bytes())
-    package = BACKBONES[about(folder)["config"]["model"]["backbone"]].package
+    package = package_of(folder)
     digest.update(f"{package.sha256 if package else ''} {PREPROCESSING_VERSION}".encode())
     return digest.hexdigest()
+
+
+def package_of(folder: Path) -> Package | None:
+    """What brings the weights of a shipped model's backbone."""
+    return BACKBONES[about(folder)["config"]["model"]["backbone"]].package
 
 
 def about(folder: Path) -> dict[str, Any]:
