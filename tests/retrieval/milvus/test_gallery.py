@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,12 @@ def test_add_sync_and_delete(server: Server, tmp_path: Path) -> None:
     assert MilvusWriter(where).delete(ids=["photo/class0/new.png", "nobody"]).removed == 1
     assert MilvusWriter(where).delete(paths=[str(photos / "class1")]).removed == 4
     assert MilvusWriter(where).delete(where="label = 'class0'").count == 0
+    composed, decomposed = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
+    for number in range(3):
+        draw(photos / decomposed / f"{number}.png", number)
+    assert update.add(MilvusWriter(where), [photos / decomposed], TinyEmbedder()).count == 3
+    assert MilvusWriter(where).delete(ids=[f"photo/{composed}/0.png", "nobody"]).removed == 1
+    assert MilvusWriter(where).delete(paths=[str(photos / composed)]).count == 0
     with pytest.raises(UserError, match="another model"):
         update.add(MilvusWriter(where), [photos], TinyEmbedder("other"))
     for file in photos.rglob("*.png"):

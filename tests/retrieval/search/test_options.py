@@ -250,3 +250,9 @@ def test_composed_and_decomposed_names_meet(tmp_path: Path) -> None:
         assert count(where=f"mood = '{name}'") == 2 and count(where=f"label GLOB '{name}*' AND mood NOT NULL") == 2
         assert count(where=f"mood = '{name}'", labels=(name,), path_prefix=f"{tmp_path}/photo/{name}") == 2
     assert count(where="label = 'tea'") == 1
+    for id in (f"photo/{composed}/0.png", f"photo/{decomposed}/0.png"):
+        assert changes.delete(tmp_path / "g", ids=[id]).removed == (id == f"photo/{composed}/0.png"), "its own first"
+    draw(tmp_path / "photo" / decomposed / "x" / "7.png", 7)
+    builder.add(tmp_path / "g", [tmp_path / "photo" / decomposed / "x"], TinyEmbedder())
+    assert changes.delete(tmp_path / "g", paths=[f"{tmp_path}/photo/{composed}/x"]).removed == 1
+    assert changes.delete(tmp_path / "g", ids=[f"photo/{composed}/1.png"]).removed == 1

@@ -23,6 +23,7 @@ from tf_ssgn.retrieval.folder.gallery import Gallery
 from tf_ssgn.retrieval.folder.segment import SegmentWriter
 from tf_ssgn.retrieval.folder.store import Store
 from tf_ssgn.retrieval.items import Item, unit
+from tf_ssgn.retrieval.search.condition import forms
 from tf_ssgn.retrieval.writer import Report, Sources, first_manifest
 from tf_ssgn.settings import ROWS_TOGETHER
 
@@ -31,6 +32,7 @@ def delete(folder: str | os.PathLike, *, ids: Sequence[str] = (), paths: Sequenc
     """Deletes the items of these ids, of these photo files or folders, or of which the SQL condition is true.
 
     Durable when it returns. Ids and paths that match nothing are no error: `removed` tells.
+    Where nothing has its own spelling, one with composed letters finds decomposed ones, and the other way round.
     `where` is over the columns of docs/gallery.md: `label = 'giraffe' AND width < 200`.
     """
     store = Store(folder)
@@ -38,13 +40,11 @@ def delete(folder: str | os.PathLike, *, ids: Sequence[str] = (), paths: Sequenc
         gallery = Gallery.open(folder)
         rows: set[int] = set()
         for id in ids:
-            rows |= {row for row, _ in gallery.where("id = ?", (id,))}
+            rows |= _first(gallery, "id = ?", [(form,) for form in forms(id)])
         for path in paths:
-            text = to_text(os.path.abspath(path))
-            below = text.rstrip("/") + "/"
-            rows |= {
-                row for row, _ in gallery.where("path = ? OR (path >= ? AND path < ?)", (text, below, below[:-1] + "0"))
-            }
+            tops = [(form, form.rstrip("/")) for form in forms(to_text(os.path.abspath(path)))]
+            values = [(form, f"{top}/", f"{top}0") for form, top in tops]
+            rows |= _first(gallery, "path = ? OR (path >= ? AND path < ?)", values)
         if where:
             rows |= set(gallery.select(where).tolist())
         manifest = gallery.manifest
@@ -53,6 +53,12 @@ def delete(folder: str | os.PathLike, *, ids: Sequence[str] = (), paths: Sequenc
             manifest = store.commit(manifest, dead, manifest)
         store.collect()
         return Report(manifest["count"], manifest["version"], removed=len(rows))
+
+
+def _first(gallery: Gallery, condition: str, values: Sequence[tuple[str, ...]]) -> set[int]:
+    """Rows of the first values that match any: a name as it was given, and only then as another disk would write it."""
+    found = ({row for row, _ in gallery.where(condition, one)} for one in values)
+    return next(filter(None, found), set())
 
 
 def import_vectors(file: str | os.PathLike, folder: str | os.PathLike, model: Embedder) -> Report:

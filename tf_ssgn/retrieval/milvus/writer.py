@@ -24,6 +24,7 @@ from tf_ssgn.retrieval.milvus import check
 from tf_ssgn.retrieval.milvus.connection import Address, Connection, address
 from tf_ssgn.retrieval.milvus.filter import below, listed, translated
 from tf_ssgn.retrieval.milvus.gallery import ABOUT, FORMAT, ROW, VECTOR, MilvusGallery, item_of
+from tf_ssgn.retrieval.search.condition import forms
 from tf_ssgn.retrieval.searcher import Unreachable
 from tf_ssgn.retrieval.writer import Change, Report, Sources, Writer, first_manifest
 from tf_ssgn.settings import MILVUS, MILVUS_TEXT_BYTES
@@ -277,13 +278,20 @@ class MilvusWriter(Writer):
 
     def delete(self, *, ids: Sequence[str] = (), paths: Sequence[str] = (), where: str = "") -> Report:
         with self.open() as gallery:
-            conditions = [f"id in {listed(ids)}"] if ids else []
+
+            def matching(terms: str) -> set[str]:
+                return {row["id"] for row in gallery.rows(terms, ["id"])}
+
+            # A name as it was given, and only where nothing has it as another disk would write it.
+            gone = matching(f"id in {listed(ids)}") if ids else set()
+            if others := [form for id in ids if id not in gone for form in forms(id)[1:]]:
+                gone |= matching(f"id in {listed(others)}")
             for path in paths:
-                text = to_text(os.path.abspath(path))
-                conditions.append(f"path in {listed([text])} or {below('path', text.rstrip('/') + '/')}")
+                texts = forms(to_text(os.path.abspath(path)))
+                terms = (f"path in {listed([text])} or {below('path', text.rstrip('/') + '/')}" for text in texts)
+                gone |= next(filter(None, map(matching, terms)), set())
             if where:
-                conditions.append(translated(where, gallery.columns))
-            gone = {row["id"] for terms in conditions for row in gallery.rows(terms, ["id"])}
+                gone |= matching(translated(where, gallery.columns))
             delete_ids(gallery, sorted(gone))
             return Report(gallery.count(), gallery.version, removed=len(gone))
 
