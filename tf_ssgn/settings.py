@@ -45,7 +45,7 @@ class Raster:
 
 RASTER = Raster()
 
-QUERY_RASTER = Raster()  # of the strokes that the page searches with: as those were drawn that the models learn from
+QUERY_RASTER = Raster()  # of the strokes that the page searches with: the best of `bench raster`
 
 
 @dataclass(frozen=True)
