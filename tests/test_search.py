@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from tests.serving import serving_tiny as tiny
-from tf_ssgn import search
+from tf_ssgn import search, serve
 from tf_ssgn.common.folders import data_folder
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.folder.gallery import Gallery
@@ -220,6 +220,12 @@ def test_a_port_in_use(photos, model) -> None:
         port = taken.getsockname()[1]
         with pytest.raises(UserError, match=f"--port {port}: in use"):
             search.main([str(photos), "--model", model, "--port", str(port)])
+
+
+def test_a_machine_without_a_browser_says_where_the_page_is(monkeypatch, capsys) -> None:
+    monkeypatch.setattr("webbrowser.open", lambda page: False)
+    serve.show("http://127.0.0.1:8501/", wait=True)
+    assert capsys.readouterr().err == "no browser could be started here; open http://127.0.0.1:8501/ yourself\n"
 
 
 def test_what_ends_the_indexing_leaves_the_page_and_says_why(photos, user, capsys) -> None:
