@@ -21,7 +21,7 @@ class Status(IntEnum):
 MEANING = {
     Status.OK: "fine",
     Status.EMPTY: "the image has no bytes",
-    Status.UNKNOWN_FORMAT: "not a format that is read here (requests: PNG, JPEG; folders also WebP, BMP, GIF, TIFF)",
+    Status.UNKNOWN_FORMAT: "not a format that is read (requests: PNG, JPEG; folders also WebP, BMP, GIF, TIFF, AVIF)",
     Status.CORRUPT: "the image is damaged and cannot be decoded",
     Status.TOO_LARGE: "the image has more bytes, pixels or a longer side than allowed",
     Status.TOO_SMALL: "the image is too small to show anything",

@@ -17,11 +17,11 @@ from PIL import Image, ImageOps
 
 from tests.hostile import corpus
 from tf_ssgn import demo
-from tf_ssgn.common.status import Status
-from tf_ssgn.data.folders import suffix_of
+from tf_ssgn.common.status import MEANING, Status
+from tf_ssgn.data.folders import EXTENSIONS, READ, suffix_of
 from tf_ssgn.data.images import decode as images
 from tf_ssgn.data.images import exif, plain
-from tf_ssgn.data.images.picture import Unusable, as_query, eight_bits, formats, orientation, thumbnail
+from tf_ssgn.data.images.picture import FORMATS, Unusable, as_query, eight_bits, formats, orientation, thumbnail
 from tf_ssgn.settings import QUERY_LIMITS
 
 PHOTO = corpus.photo()
@@ -220,6 +220,13 @@ HEIC = base64.b64decode(
     "KAGvCeAjsoH/+ewbnKPmSQPPVJKvnVs4vq1h/utXCDMXNv/81LOrXIEgC41wXoDXUoddA+QAfQ0Xo/+YAAAABkV4aWYAAE1NACoAAAAIAAEB"
     "EgADAAAAAQAGAAAAAAAA"
 )
+
+
+def test_the_formats_are_the_same_wherever_they_are_told() -> None:
+    told = READ.split(", ")
+    assert {f".{kind.lower()}" for kind in told} <= set(EXTENSIONS)
+    assert MEANING[Status.UNKNOWN_FORMAT].endswith(f"(requests: PNG, JPEG; folders also {', '.join(told[2:])})")
+    assert set(FORMATS) - {"MPO", "HEIF"} == {kind.upper() for kind in told}
 
 
 @pytest.mark.parametrize(
