@@ -12,7 +12,12 @@ import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
-from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+from tensorflow_serving.apis import (
+    model_management_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+)
 
 import tf_ssgn
 from tests.serving import serving_tiny as tiny
@@ -265,3 +270,21 @@ def test_the_old_model_follows_the_gallery_where_only_the_new_model_is_refused(
     assert reloader.refresh()
     assert reloader._service.current.model is first.model and len(reloader._service.current.gallery) == 13
     assert reloader._service.states[2].name == "END"
+
+
+def test_who_asks_for_a_newer_version_is_told_why_it_was_refused(folders, load) -> None:
+    service = Service()
+    reloader = Reloader(service, *folders, load=load)
+    with Server(service, port=0, refresh=reloader.refresh) as server, grpc.insecure_channel(server.address) as channel:
+        reloader.first()
+        asked = model_management_pb2.ReloadConfigRequest()
+        asked.config.model_config_list.config.add(name="ssgn")
+        models = model_service_pb2_grpc.ModelServiceStub(channel)
+        assert models.HandleReloadConfigRequest(asked, timeout=20).status.error_code == 0
+        new_version(folders[0], 2, "0" * 64)
+        for _ in range(2):  # and so is who asks again
+            with pytest.raises(grpc.RpcError) as refused:
+                models.HandleReloadConfigRequest(asked, timeout=60)
+            assert refused.value.code().name == "FAILED_PRECONDITION"
+            assert "the old one stays: " in refused.value.details() and "another model" in refused.value.details()
+        assert service.states[1] == State("AVAILABLE") and service.states[2].name == "END"
