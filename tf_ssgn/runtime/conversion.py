@@ -59,7 +59,7 @@ def main(folder: Path) -> None:
     prepare_tensorflow()
     module, card = open_shipped(folder)
     for kind in openvino_model.KINDS:
-        openvino_model.encoder(module, kind, card["fingerprint"])
+        openvino_model.converted_form(module, kind, card["fingerprint"])
 
 
 if __name__ == "__main__":

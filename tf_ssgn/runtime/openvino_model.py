@@ -37,7 +37,7 @@ from tf_ssgn.settings import DECODED_TOGETHER, FURTHEST_TAP, LOWEST_COSINE
 OPENVINO = "openvino f32"
 PRECISION = {"INFERENCE_PRECISION_HINT": "f32"}  # its own default on CPUs with AMX is bfloat16, cosine 0.987
 SUMS = "checksums.json"
-KINDS = ("photo", "sketch")
+KINDS = ("sketch", "photo")
 HALVES = ("decode_sketch", "decode_photo", "encode_sketch", "encode_photo", "classes")
 
 
@@ -124,8 +124,7 @@ class CompiledEncoder:
 
     def __init__(self, model: Any):
         openvino = library()
-        self.shape = (1, *(side.get_length() for side in list(model.inputs[0].partial_shape)[1:]))
-        model.reshape(list(self.shape))
+        _one_image(model)
         self.sizes = {name: int(port.shape[1]) for port in model.outputs for name in port.names}
         threads = cores()
         core = openvino.Core()
@@ -137,6 +136,13 @@ class CompiledEncoder:
     def __call__(self, pixels: np.ndarray, alone: bool) -> dict[str, np.ndarray]:
         """Codes float32 `[d]` by name; `alone` says that no other image is under way."""
         return (self._alone if alone else self._among_others)(pixels)
+
+
+def _one_image(model: Any) -> list[int]:
+    """Fixes the shape of a model's input to that of one image, and gives it."""
+    shape = [1, *(side.get_length() for side in list(model.inputs[0].partial_shape)[1:])]
+    model.reshape(shape)
+    return shape
 
 
 class Taps:
@@ -241,38 +247,40 @@ class RowByRow:
         return codes, status
 
 
-def _check(encoder: CompiledEncoder, encode: Any) -> None:
+def _check(model: Any, encode: Any) -> None:
     """Raises UserError unless the codes of some picture are TensorFlow's: a conversion is not taken on trust."""
     import tensorflow as tf
 
-    pixels = np.random.default_rng(0).uniform(0, 255, encoder.shape).astype(np.float32)
+    pixels = np.random.default_rng(0).uniform(0, 255, _one_image(model)).astype(np.float32)
     expected = encode(tf.constant(pixels))["code"].numpy()[0]
-    for alone in (True, False):
-        code = encoder(pixels, alone)["code"]
-        cosine = float(code @ expected) / float(np.linalg.norm(code) * np.linalg.norm(expected))
-        if not cosine >= LOWEST_COSINE:
-            raise UserError(
-                f"OpenVINO's code of a test picture has a cosine of {cosine:.6f} with TensorFlow's, expected "
-                f"{LOWEST_COSINE} or more; use the TensorFlow runtime"
-            )
+    code = _Requests(library().Core().compile_model(model, "CPU", PRECISION), 1)(pixels)["code"]
+    cosine = float(code @ expected) / float(np.linalg.norm(code) * np.linalg.norm(expected))
+    if not cosine >= LOWEST_COSINE:
+        raise UserError(
+            f"OpenVINO's code of a test picture has a cosine of {cosine:.6f} with TensorFlow's, expected "
+            f"{LOWEST_COSINE} or more; use the TensorFlow runtime"
+        )
 
 
 def encoder(module: Any, kind: str, fingerprint: str) -> CompiledEncoder:
-    """One of a model's encoders: the kept one, or a new one that was compared with TensorFlow's.
+    """One of a model's encoders, ready to compute."""
+    return CompiledEncoder(converted_form(module, kind, fingerprint))
+
+
+def converted_form(module: Any, kind: str, fingerprint: str) -> Any:
+    """The OpenVINO form of an encoder: the kept one, or a new one that was compared with TensorFlow's.
 
     A model that can tell what its graph depends on without having it (`graph_key`) is not built where one is kept.
     """
     key = getattr(module, "graph_key", "")
     encode = None if key else getattr(module, f"encode_{kind}")
     folder = _folder(f"{fingerprint[:16]}-{kind}", key or _graph_hash(concrete(encode)))
-    if model := _kept(folder):
-        return CompiledEncoder(model)
-    encode = encode or getattr(module, f"encode_{kind}")
-    model = _convert(concrete(encode))
-    compiled = CompiledEncoder(model)
-    _check(compiled, encode)
-    _keep(model, folder)
-    return compiled
+    if (model := _kept(folder)) is None:
+        encode = encode or getattr(module, f"encode_{kind}")
+        model = _convert(concrete(encode))
+        _check(model, encode)
+        _keep(model, folder)
+    return model
 
 
 def concrete(encode: Any) -> Any:
