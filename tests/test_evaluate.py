@@ -58,7 +58,12 @@ def test_own_data(run: Path, drawn: Path, cache: str, capsys: pytest.CaptureFixt
     assert moved != metrics["families"]["sem_pcyc"]["map_all"] and "4 neighbours" in text
     assert metrics["counts"]["queries"] == 6 * len(unseen) == metrics["counts"]["gallery"]
     assert (run / "report.html").exists() and (run / "figures" / "map.svg").exists()
-    assert "oracle: conditioned on the true class vector; never a result" in metrics["stages"]
+    assert (
+        list(metrics["told"]) == ["told the class name", "class name alone"] and "no zero-shot sketch figures" in text
+    )
+    assert set(metrics["told_fine_grained"]) == {"sketch", "sketch, told the class name"}
+    assert metrics["told_fine_grained"]["sketch"] == metrics["fine_grained"]["acc_at_1"]
+    assert "With the class name" in (run / "report.html").read_text(encoding="utf-8")
     kept = per_query.load(run)
     assert len(kept.queries) == 6 * len(unseen) and kept.queries[0].startswith("sketch/")
     found = kept.per_query.mean()["cvae"]["map_at_7"]
@@ -87,7 +92,7 @@ def test_other_data_with_its_own_class_names(run: Path, other: Path, cache: str)
     assert metrics["split"] == {"name": "all", "checksum": checksum((), classes), "unseen": classes}
     assert metrics["counts"]["queries"] == 24 and metrics["dataset"] == "Their Data"
     assert any("no split was given: all 4 classes" in note for note in metrics["notes"])
-    assert not any(name.startswith("oracle") for name in metrics["stages"])  # no vectors for their names
+    assert "told" not in metrics  # no vectors for their names
 
 
 def test_other_data_with_a_split_that_has_no_seen_classes(run: Path, other: Path, cache: str, tmp_path: Path) -> None:

@@ -57,11 +57,29 @@ def test_a_table(server, sketch, capsys) -> None:
     assert [line.split()[0] for line in lines[1:]] == ["1", "2", "3"]
 
 
+def test_a_word_beside_the_drawing_or_alone(server, sketch, tmp_path, capsys) -> None:
+    words = ["--server", server.address, "-k", "3"]
+    assert query.main([sketch, *words]) == 0
+    plain = capsys.readouterr().out
+    assert query.main([sketch, "--word", "Circles", *words]) == 0
+    assert capsys.readouterr().out != plain
+    assert query.main(["--word", "circle", *words, "--html", str(tmp_path / "out.html")]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 4
+    assert "the word circle" in (tmp_path / "out.html").read_text(encoding="utf-8")
+    for given, said in (
+        ([], "neither"),
+        ([sketch, "--photo", "--word", "circle"], "--photo"),
+        (["--word", "cirkle"], "8"),
+    ):
+        with pytest.raises(UserError, match=said):
+            query.main([*given, *words])
+
+
 def test_one_json_object(server, sketch, photos, capsys) -> None:
     query.main([sketch, "--server", server.address, "-k", "2", "--json", "--photo", "--photos", str(photos)])
     (line,) = capsys.readouterr().out.splitlines()
     told = json.loads(line)
-    assert set(told) == {"sketch", "server", "hits", "html"}
+    assert set(told) == {"sketch", "word", "server", "hits", "html"}
     best = told["hits"][0]
     assert (best["rank"], best["id"], best["label"]) == (1, "photo/square/4.png", "square")
     assert best["path"] == str(photos / "square" / "4.png")

@@ -86,6 +86,18 @@ def test_json_and_a_grid(photos, sketch, model, tmp_path, capsys) -> None:
     assert len(Gallery.open(tmp_path / "g")) == 80
 
 
+def test_a_word_beside_the_drawing_or_alone(photos, sketch, model, tmp_path, capsys) -> None:
+    words = [str(photos), "--model", model, "-k", "3", "--to", str(tmp_path / "g")]
+    with pytest.raises(UserError, match="spelled most alike: circle"):
+        search.main([*words, "--word", "cirkle"])
+    assert not (tmp_path / "g" / "CURRENT").exists() and not list((tmp_path / "g").glob("*/vectors.npy"))
+    answers = set()
+    for asked in (["--sketch", sketch], ["--sketch", sketch, "--word", "squares"], ["--word", "square"]):
+        assert search.main([*words, *asked]) == 0
+        answers.add(capsys.readouterr().out)
+    assert len(answers) == 3
+
+
 def test_a_second_time_only_what_changed_is_read(photos, sketch, model, user, capsys) -> None:
     words = [str(photos), "--model", model, "--sketch", sketch, "-k", "1"]
     search.main(words)

@@ -90,7 +90,7 @@ class Model:
     latent: int = _option(64, "size of z1 and z2", least=1, most=65536)
     coarse: bool = _option(True, "coarse stage, conditioned on semantics; off: the fine stage sees the sketch alone")
     fine: bool = _option(True, "fine stage, conditioned on the sketch; off: the coarse code is retrieved with")
-    told: bool = _option(False, "a guide of its own for class vectors that are given, such as a typed word's")
+    told: bool = _option(True, "a guide of its own for class vectors that are given, such as a typed word's")
     residual: bool = _option(True, "decoders predict the difference to the sketch's code")
     samples: int = _option(4, "K noise draws averaged into a retrieval code; saved with the model", least=1, most=1024)
 
@@ -178,7 +178,7 @@ def _everyday() -> Config:
     return Config(
         preset="everyday",
         data=Data(validation_classes=0, pairs="class"),
-        model=Model(code=768, kept=256, told=True, hidden=64, latent=16, pooling="energy"),
+        model=Model(code=768, kept=256, hidden=64, latent=16, pooling="energy"),
         losses=Losses(classification=2.0, temperature=0.2),
         training=Training(epochs=6, learning_rate=1e-3, views=7),
         evaluation=Evaluation(views=7, k=(10, 25, 100, 200)),

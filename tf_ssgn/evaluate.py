@@ -168,6 +168,8 @@ def _print(metrics: dict[str, Any]) -> None:
     print(tables.format_table(metrics))
     if variants := tables.variants(metrics, LEADING_FAMILY):
         print(f"\nby the {LEADING_FAMILY} definition\n{variants}")
+    if told := tables.told(metrics, LEADING_FAMILY):
+        print(f"\n{told}")
     if "against" in metrics:
         other = metrics["against"]
         print(f"\nagainst {other['name']}\n{tables.direction(other)}")

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tf_ssgn.common import cli
 from tf_ssgn.errors import UserError
+from tf_ssgn.settings import VOCABULARY_BYTES, WORD_CHARACTERS
 
 if TYPE_CHECKING:
     from tf_ssgn.retrieval.folder.gallery import Gallery
@@ -27,9 +29,15 @@ def main(argv: list[str] | None = None) -> int | None:
     parser.add_argument("--gallery", metavar="G", help="also export search over this gallery")
     parser.add_argument("--views", type=int, default=0, metavar="N", help="extra views of a sketch [0]")
     parser.add_argument("--photo-views", type=int, metavar="N", help="extra views of a photo [as many as of a sketch]")
+    parser.add_argument(
+        "--vocabulary", metavar="FILE", help="more words that can be told beside a drawing, one in a line [the classes]"
+    )
     parser.add_argument("--json", action="store_true", help="print the written folders as JSON")
     arguments = parser.parse_args(argv)
-    written = export(arguments.run, arguments.to, arguments.gallery, arguments.views, arguments.photo_views)
+    written = export(
+        arguments.run, arguments.to, arguments.gallery, arguments.views, arguments.photo_views,
+        read_words(arguments.vocabulary) if arguments.vocabulary else (),
+    )  # fmt: skip
     if arguments.json:
         cli.print_json({name: str(path) for name, path in written.items()})
     else:
@@ -44,32 +52,54 @@ def export(
     gallery: str | Path | None = None,
     views: int = 0,
     photo_views: int | None = None,
+    words: Sequence[str] = (),
 ) -> dict[str, Path]:
-    """Writes the next version of each model whose content changed; kind -> its newest version folder."""
+    """Writes the next version of each model whose content changed; kind -> its newest version folder.
+
+    Args:
+        words: that can be told beside a drawing, besides the run's classes; their vectors come from where those of the
+            classes came from.
+    """
     from tf_ssgn.runs.load import from_run
     from tf_ssgn.runtime import publish as writer
-    from tf_ssgn.runtime.saved_model import SIGNATURES
+    from tf_ssgn.runtime.saved_model import EMBED_WORD, SIGNATURES
 
-    embedder, card = from_run(run, views, photo_views)
+    embedder, card = from_run(run, views, photo_views, words)
     to = Path(to)
     opened = None if gallery is None else _open_gallery(gallery, card["fingerprint"])  # refused before writing begins
     card |= {"name": to.name} | _metrics(Path(run))
-    cli.log("tracing the graphs of " + ", ".join(SIGNATURES))
-    signatures = {name: getattr(embedder, name) for name in SIGNATURES}
-    functions = {name: function.get_concrete_function() for name, function in signatures.items()}
+    names = [*SIGNATURES, *([EMBED_WORD] if hasattr(embedder, EMBED_WORD) else [])]
+    if EMBED_WORD in names:
+        card["words"] = [name.decode() for name in embedder.word_names.numpy()]
+    cli.log("tracing the graphs of " + ", ".join(names))
+    functions = {name: getattr(embedder, name).get_concrete_function() for name in names}
     written = {
         "embed": writer.publish(
             to / "embed",
             embedder,
             functions,
             card | {"content": writer.content_hash(card), "signatures": list(functions)},
-            writer.warm_up_requests(list(functions), with_k=False),
+            writer.warm_up_requests(names, with_k=False),
             embedder.encoders(),
         )
     }
     if opened is not None:
         written |= _export_search(to, embedder, card, opened, str(gallery))
     return written
+
+
+def read_words(file: str | Path) -> list[str]:
+    """The words of a text file, one in a line; blank lines do not count."""
+    try:
+        if (size := Path(file).stat().st_size) > VOCABULARY_BYTES:
+            raise UserError(f"--vocabulary: {file} has {size:,} bytes, expected a list of words of at most 4 MiB")
+        lines = [line.strip() for line in Path(file).read_text(encoding="utf-8-sig").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--vocabulary: cannot read {file} ({error}); expected a text file of words") from None
+    long = next((line for line in lines if len(line) > WORD_CHARACTERS), None)
+    if long is not None:
+        raise UserError(f"--vocabulary: {file} has a word of {len(long):,} characters, expected {WORD_CHARACTERS}")
+    return list(dict.fromkeys(filter(None, lines)))
 
 
 def _open_gallery(folder: str | Path, fingerprint: str) -> Gallery:
@@ -105,13 +135,16 @@ def _export_search(to: Path, embedder: Any, card: dict[str, Any], gallery: Galle
             "search": module.search.get_concrete_function(),
             "search_photo": module.search_photo.get_concrete_function(),
         }
+        if hasattr(module, "search_word"):
+            functions["search_word"] = module.search_word.get_concrete_function()
+        requests = writer.warm_up_requests(list(functions), with_k=True)
         functions |= {"serving_default": functions["search"]}
         written[f"search_{kind}"] = writer.publish(
             to / f"search_{kind}",
             module,
             functions,
             card | {"signatures": list(functions)},
-            writer.warm_up_requests(["search", "search_photo"], with_k=True),
+            requests,
         )
     return written
 

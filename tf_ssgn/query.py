@@ -24,7 +24,8 @@ EXAMPLES = (
 
 def parser() -> cli.Parser:
     made = cli.Parser(prog="python -m tf_ssgn.query", description=__doc__, examples=EXAMPLES)
-    made.add_argument("sketch", metavar="SKETCH", help="a PNG or JPEG file of a drawing")
+    made.add_argument("sketch", nargs="?", metavar="SKETCH", help="a PNG or JPEG file of a drawing")
+    made.add_argument("--word", metavar="W", help="what is drawn; without SKETCH the word alone is searched with")
     default = f"localhost:{SERVING.port}"
     made.add_argument("--server", default=default, metavar="HOST:PORT", help="default %(default)s")
     made.add_argument("-k", type=int, default=SERVING.default_k, help=f"answers, 1 to {SERVING.k} (%(default)s)")
@@ -54,6 +55,10 @@ def main(argv: list[str] | None = None) -> int | None:
 
     if not args.timeout > 0:
         raise UserError(f"--timeout: received {args.timeout:g}, expected more than 0 seconds")
+    if args.sketch is None and not args.word:
+        raise UserError("received neither a drawing nor --word; expected one of them or both")
+    if args.word and args.photo:
+        raise UserError("--word says what is drawn; leave it or --photo out")
     if args.html is not None and (Path(args.html).is_dir() or not Path(args.html).name):
         raise UserError(f"--html: received the folder {args.html!r}, expected a file such as out.html")
     with Client(
@@ -68,10 +73,12 @@ def main(argv: list[str] | None = None) -> int | None:
         hits = _patiently(client.search_photo if args.photo else client.search, args, client)
     paths = find_photos(hits, args) if args.html is not None or args.json else {}
     if args.html is not None:
-        write_grid(args.html, args.sketch, hits, paths)
+        write_grid(args.html, args.sketch, hits, paths, args.word)
     if args.json:
         rows = [{**hit._asdict(), "rank": rank, "path": paths.get(hit.id)} for rank, hit in enumerate(hits, start=1)]
-        cli.print_json({"sketch": args.sketch, "server": args.server, "hits": rows, "html": args.html})
+        cli.print_json(
+            {"sketch": args.sketch, "word": args.word, "server": args.server, "hits": rows, "html": args.html}
+        )
     else:
         print(table(hits))
     if args.html is not None:
@@ -87,7 +94,7 @@ def _patiently(search: Callable[..., list[Hit]], args, client: Client) -> list[H
     told = False
     while True:
         try:
-            return search(args.sketch, k=args.k)
+            return search(args.sketch, k=args.k, **({"word": args.word} if args.word else {}))
         except RequestError as error:
             client.timeout = end - time.monotonic() - PAUSE_SECONDS
             if error.code != "UNAVAILABLE" or client.timeout <= 0:
@@ -162,29 +169,32 @@ def in_folder(hits: Sequence[Hit], folder: Path) -> dict[str, str]:
     if not folder.is_dir():
         raise UserError(f"--photos: there is no folder {folder}; expected the indexed folder of photos or its parent")
     root = folder.resolve()
-    labels = {}
+    paths = {}
     for hit in hits:
         first, _, below = hit.id.partition("/")
         for relative in (hit.id, below if first == root.name else ""):
             try:
                 path = (root / to_file(relative)).resolve()
                 if relative and path.is_relative_to(root) and path.is_file():
-                    labels[hit.id] = str(path)
+                    paths[hit.id] = str(path)
                     break
             except (OSError, ValueError):  # a name that the file system refuses
                 continue
-    return labels
+    return paths
 
 
-def write_grid(path: str, sketch: str, hits: Sequence[Hit], photos: dict[str, str]) -> None:
+def write_grid(
+    path: str, sketch: str | None, hits: Sequence[Hit], photos: dict[str, str], word: str | None = None
+) -> None:
     from tf_ssgn.serving.client import grid
 
     tiles = [grid.Tile(hit.id, hit.label, hit.score, photos.get(hit.id)) for hit in hits]
     notes = [f"{len(hits)} answers, best first; the number is the cosine similarity"]
     if hits and not photos:
         notes.append(HOW_TO_GET_PICTURES)
+    asked = " and ".join([*([Path(sketch).name] if sketch else []), *([f"the word {word}"] if word else [])])
     try:
-        grid.write(path, f"Photos for {Path(sketch).name}", sketch, tiles, notes)
+        grid.write(path, f"Photos for {asked}", sketch or b"", tiles, notes)
     except OSError as error:
         raise UserError(f"--html: cannot write {path}: {error.strerror or error}; expected a writable folder") from None
 

@@ -36,6 +36,7 @@ def parser() -> cli.Parser:
     made = cli.Parser(prog="python -m tf_ssgn.search", description=__doc__, examples=EXAMPLES)
     made.add_argument("folders", nargs="+", metavar="FOLDER", help="photos, with all folders below")
     made.add_argument("--sketch", metavar="FILE", help="a drawing: answer it here in the terminal, without a page")
+    made.add_argument("--word", metavar="W", help="what is drawn; without --sketch the word alone is searched with")
     made.add_argument("-k", type=_k, default=SERVING.default_k, help=f"answers to it, 1 to {SERVING.k} (%(default)s)")
     made.add_argument("--html", metavar="FILE", help="write the answers to it there as a grid of pictures")
     made.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
@@ -48,6 +49,7 @@ def parser() -> cli.Parser:
 
 def main(argv: list[str] | None = None) -> int | None:
     args = parser().parse_args(argv)
+    asked = args.sketch is not None or args.word
     _check(args)
     from tf_ssgn.retrieval.folder import growth
     from tf_ssgn.runtime.resolve import resolve
@@ -66,7 +68,9 @@ def main(argv: list[str] | None = None) -> int | None:
         if not isinstance(claim, Claim):
             return _join(args, gallery, claim)
         model = Stoppable(model or _load(args.model))
-        if args.sketch is not None:
+        if args.word:
+            model.words.vocabulary.find(args.word)  # a mistake is told before any photo is looked at
+        if asked:
             _report(_last(growth.grow(gallery, args.folders, model)), gallery)
             return _answer(args, gallery, model)
         return _serve(args, gallery, model, claim)
@@ -94,10 +98,10 @@ class Stoppable:
 
 def _check(args: argparse.Namespace) -> None:
     """Mistakes that can be told before anything is loaded."""
-    if args.sketch is None:
+    if args.sketch is None and not args.word:
         for flag in ("html", "json"):
             if getattr(args, flag):
-                raise UserError(f"--{flag} is about the answers to a drawing; name one with --sketch FILE")
+                raise UserError(f"--{flag} is about the answers to a drawing; name one with --sketch FILE or --word W")
         from tf_ssgn.serve import WEB_NEEDS
         from tf_ssgn.serving import SERVER_NEEDS, require_extra
 
@@ -107,7 +111,7 @@ def _check(args: argparse.Namespace) -> None:
                 raise UserError(f"{cli.missing_package(package)}; or answer one drawing with --sketch FILE")
         if args.port and not _is_free(args.port):
             raise UserError(f"--port {args.port}: in use or not allowed; expected a free port, or no --port for any")
-    elif not os.path.isfile(args.sketch):
+    elif args.sketch is not None and not os.path.isfile(args.sketch):
         raise UserError(f"--sketch: there is no file {args.sketch}; expected a PNG or JPEG file of a drawing")
     if args.html is not None and (os.path.isdir(args.html) or not os.path.basename(args.html)):
         raise UserError(f"--html: received the folder {args.html!r}, expected a file such as out.html")
@@ -183,9 +187,9 @@ def _answer(args: argparse.Namespace, gallery: Path, model: Any) -> int:
 
     opened = Gallery.open(gallery)
     opened.require_model(model.fingerprint)
-    hits = opened.search(model.embed_sketch(args.sketch), k=args.k)
+    hits = opened.search(model.embed_sketch(args.sketch, word=args.word or ""), k=args.k)
     if args.html is not None:
-        query.write_grid(args.html, args.sketch, hits, {hit.id: to_file(hit.path) for hit in hits})
+        query.write_grid(args.html, args.sketch, hits, {hit.id: to_file(hit.path) for hit in hits}, args.word)
         cli.log(f"wrote {args.html}")
     if args.json:
         names = ("id", "label", "path")
@@ -193,7 +197,9 @@ def _answer(args: argparse.Namespace, gallery: Path, model: Any) -> int:
             {"rank": rank, "score": hit.score, **{name: getattr(hit, name) for name in names}}
             for rank, hit in enumerate(hits, start=1)
         ]
-        cli.print_json({"sketch": args.sketch, "gallery": str(gallery), "hits": rows, "html": args.html})
+        cli.print_json(
+            {"sketch": args.sketch, "word": args.word, "gallery": str(gallery), "hits": rows, "html": args.html}
+        )
     else:
         print(query.table(hits))
     return 0
@@ -204,10 +210,11 @@ def _join(args: argparse.Namespace, gallery: Path, other: dict[str, Any]) -> int
     from tf_ssgn import serve
     from tf_ssgn.retrieval.folder.store import Store
 
-    if args.sketch is not None and Store(gallery).exists():
+    asked = args.sketch is not None or args.word
+    if asked and Store(gallery).exists():
         cli.log("another search is looking at these folders; this answer is from the photos that it has so far")
         return _answer(args, gallery, _load(args.model))
-    if args.sketch is not None or "page" not in other:
+    if asked or "page" not in other:
         raise UserError("another search has just begun on these folders; run this again when its page is there")
     cli.log(f"a search on these folders is running already (process {other.get('pid')}): {other['page']}")
     if not args.no_open:

@@ -231,9 +231,9 @@ def _backbone_of(config: Config) -> str:
 
 
 def _semantics(split, config: Config, cache: str | None):
-    """Unit class vectors, centred on the seen ones: word vectors share a large common part that tells nothing."""
+    """Unit class vectors, centred on the seen ones."""
     from tf_ssgn.common.folders import cache_folder
-    from tf_ssgn.data.semantics.vector_cache import cached_vectors
+    from tf_ssgn.data.semantics.vector_cache import cached_vectors, centred
     from tf_ssgn.training.run_folder import ClassVectors
 
     seen, source = split.all_seen, config.semantics.vectors
@@ -243,13 +243,11 @@ def _semantics(split, config: Config, cache: str | None):
     try:
         vectors = np.concatenate([vectors, cached_vectors(split.unseen, source, folder)]) if split.unseen else vectors
         names = seen + split.unseen
-    except UserError as error:  # only the oracle and `explain` need them
-        cli.log(f"note: unseen classes go without vectors ({error}); the oracle is left out")
-    vectors = unit(vectors)
-    vectors = vectors - vectors[: len(seen)].mean(axis=0)
-    if len(seen) > 1 and np.abs(vectors[: len(seen)]).max() < 1e-6:
+    except UserError as error:  # only `explain` and the rows with the class name need them
+        cli.log(f"note: unseen classes go without vectors ({error}); rows with the class name are left out")
+    if len(seen) > 1 and np.ptp(unit(vectors[: len(seen)]), axis=0).max() < 1e-6:
         raise UserError(f"{source}: all {len(seen)} classes have the same vector; use vectors that tell them apart")
-    return ClassVectors(names, unit(vectors).astype(np.float32))
+    return ClassVectors(names, centred(vectors, len(seen)))
 
 
 def _moved(run, data: str, config: Config):

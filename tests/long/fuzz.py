@@ -26,7 +26,10 @@ CLIENTS = 8
 LONGEST = 2.0  # seconds; an answer later than that counts as a hang
 OURS = ("INTERNAL", "UNKNOWN", "UNAVAILABLE", "DEADLINE_EXCEEDED", "HTTP 500", "HTTP 502", "HTTP 503", "no answer")
 NAMES = ("image_bytes", "k", "K", "image", "", "x" * 300, "image_bytes\0", "../k")
-SIGNATURES = ("", "search", "search_photo", "embed_sketch", "embed_photo", "explain", "nothing", "\N{SNOWMAN}" * 50)
+SIGNATURES = (
+    "", "search", "search_photo", "search_word", "embed_word", "embed_sketch", "embed_photo", "explain", "nothing",
+    "\N{SNOWMAN}" * 50,
+)  # fmt: skip
 NUMBERS = (0, 1, -1, 2, 10, 31, 32, 33, 200, 201, 2**31 - 1, -(2**31), 2**31, 2**62, 2**63 - 1, -(2**63))
 PATHS = ("/v1/models/ssgn:predict", "/v1/models/ssgn/versions/1:predict", "/api/search", "/api/explain", "/api/items")
 TYPES = ("application/json", "image/png", "image/jpeg", "text/html", "multipart/form-data", "")
@@ -142,10 +145,14 @@ def _odd_message(random: np.random.Generator, drawings: list[bytes]) -> Request:
                 tensor.tensor_content = random.bytes(int(random.integers(0, 100)))
     if random.random() < 0.3:
         rows = int(random.integers(0, 40))
-        for name, field, value in (("image_bytes", "string_val", drawings[0]), ("k", "int_val", 3)):
+        for name, field, value in (
+            ("image_bytes", "string_val", drawings[0]),
+            ("k", "int_val", 3),
+            ("word", "string_val", b"circle"),
+        ):
             tensor = message.inputs[name]
             tensor.Clear()
-            tensor.dtype = 7 if name == "image_bytes" else 3
+            tensor.dtype = 3 if name == "k" else 7
             tensor.tensor_shape.dim.add(size=rows)
             getattr(tensor, field).extend([value] * int(random.choice([rows, rows, 1, 0, rows + 1])))
     if message.ByteSize() > 2**24:
@@ -182,9 +189,23 @@ def _over_rest(random: np.random.Generator, drawings: list[bytes]) -> Request:
         "signature_name": _one_of(random, SIGNATURES),
     }
     if target.startswith("/api"):
-        body = {"image": text}
+        body = {"image": text} | (
+            {"word": _one_of(random, ("circle", "cirkle", "<b>", "\0"))} if random.random() < 0.3 else {}
+        )
     for _ in range(int(random.integers(0, 3))):
-        names = ("image", "k", "kind", "labels", "columns", "exclude", "threshold", "group", "inputs", "instances")
+        names = (
+            "image",
+            "word",
+            "k",
+            "kind",
+            "labels",
+            "columns",
+            "exclude",
+            "threshold",
+            "group",
+            "inputs",
+            "instances",
+        )
         body[_one_of(random, names)] = _odd_value(random)
     data = json.dumps(body).encode("utf-8")
     return Request(damaged(random, data) if random.random() < 0.3 else data, "POST", target, "application/json")

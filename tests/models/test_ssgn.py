@@ -1,4 +1,4 @@
-"""SSGN's parts: shapes, determinism, switches, the oracle, and where each decoder starts."""
+"""SSGN's parts: shapes, determinism, switches, given vectors, and where each decoder starts."""
 
 from __future__ import annotations
 
@@ -134,13 +134,23 @@ def test_every_stage_can_be_switched_off(changes, present, code, residual):
     np.testing.assert_array_equal(found["code"], found[code])
 
 
-def test_the_oracle_changes_the_answer_and_nothing_else_reads_the_true_vector():
-    model = make()
+def test_a_given_vector_changes_the_answer_and_nothing_else_reads_the_true_vector():
+    model = make(told=False)
     stir(model)
     data = batch()
-    plain, oracle = numpy(model.retrieve(data["sketch"])), numpy(model.retrieve(data["sketch"], data["semantics"]))
-    assert np.abs(plain["code"] - oracle["code"]).max() > 1e-3
-    np.testing.assert_array_equal(plain["semantics"], oracle["semantics"])
+    plain, given = numpy(model.retrieve(data["sketch"])), numpy(model.retrieve(data["sketch"], data["semantics"]))
+    assert np.abs(plain["code"] - given["code"]).max() > 1e-3
+    np.testing.assert_array_equal(plain["semantics"], given["semantics"])
+    # With a guide of its own a given vector is added to the code, and alone it is a code too.
+    told = make(told=True)
+    stir(told)
+    told.told.assign(np.random.default_rng(3).standard_normal(told.told.shape).astype("float32"))
+    without, beside = numpy(told.retrieve(data["sketch"])), numpy(told.retrieve(data["sketch"], data["semantics"]))
+    shift = data["semantics"] @ np.asarray(told.told)
+    expected = without["code"] + shift
+    np.testing.assert_allclose(beside["code"], expected / np.linalg.norm(expected, axis=1, keepdims=True), atol=1e-5)
+    alone = keras.ops.convert_to_numpy(told.word_code(data["semantics"]))
+    np.testing.assert_allclose(alone, shift / np.linalg.norm(shift, axis=1, keepdims=True), atol=1e-5)
     # The path that the losses shape is the one of test time: it does not see the true vector either.
     swapped = data | {"semantics": np.roll(data["semantics"], 1, axis=0)}
     left, right = make(), make()

@@ -63,6 +63,9 @@ def write(folder: Path) -> Path:
         "embed_photo": signature(views.photo_views),
         "explain": explain,
     }
+    names, shifts = tf.constant(CLASSES), tf.constant(rng.normal(size=(len(CLASSES), DIMENSION)).astype(np.float32))
+    module.words = tf.function(lambda: (names, shifts), [])
+    module.kept = (names, shifts)
     module.functions = list(functions.values())
     version = folder / "embed" / "1"
     tf.saved_model.save(module, str(version), signatures=functions)

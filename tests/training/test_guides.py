@@ -13,6 +13,7 @@ from tf_ssgn.training.images import Images
 
 LABELS = ["cup", "cup", "cat", "cat", "cat", "bee"]
 VIEWS = 2
+CLASSES = ["ant", "bee", "cat", "cow", "cup", "dog"]  # three of them have no sketches
 
 
 def images(modality: str, instances: list[str], width: int, seed: int) -> Images:
@@ -46,7 +47,7 @@ def stirred(**changes):
 @pytest.mark.parametrize("ridge", [0.02, 3.0])
 def test_guides_are_the_ridge_regression_of_what_is_missing(ridge):
     trainer = stirred(training__ridge=ridge)
-    found = solve_guides(trainer, SKETCHES, PHOTOS)
+    found = solve_guides(trainer, SKETCHES, PHOTOS, CLASSES)
     set_guides(trainer.ssgn, found)
 
     photos = [unit(sum(numpy(trainer.ssgn.photo_code(PHOTOS.taps[row][[view]]))[0] for view in range(VIEWS)))
@@ -81,7 +82,7 @@ def test_guides_bring_the_codes_nearer_to_their_photos_and_leave_the_model_as_it
         return (codes * photos)[paired].sum(axis=1).mean()
 
     before, weights = nearness(), trainer.get_weights()
-    guides = solve_guides(trainer, SKETCHES, PHOTOS)
+    guides = solve_guides(trainer, SKETCHES, PHOTOS, CLASSES)
     with guided(trainer.ssgn, guides):
         within = nearness()
     assert within > before + 0.05
@@ -90,18 +91,18 @@ def test_guides_bring_the_codes_nearer_to_their_photos_and_leave_the_model_as_it
         np.testing.assert_array_equal(value, expected)
     set_guides(trainer.ssgn, guides)
     assert nearness() == pytest.approx(within, abs=1e-6)
-    for stage, kernel in solve_guides(trainer, SKETCHES, PHOTOS).items():  # whatever guides the model has
+    for stage, kernel in solve_guides(trainer, SKETCHES, PHOTOS, CLASSES).items():  # whatever guides the model has
         np.testing.assert_allclose(kernel, guides[stage], atol=1e-5)
 
 
 def test_a_ridge_of_0_solves_nothing_and_gradients_leave_guides_alone():
     trainer = stirred(training__ridge=0)
-    assert solve_guides(trainer, SKETCHES, PHOTOS) == {}
+    assert solve_guides(trainer, SKETCHES, PHOTOS, CLASSES) == {}
     trained = {id(variable) for variable in trainer.trainable_variables}
     for stage in ("coarse", "fine"):
         assert id(getattr(trainer.ssgn, f"{stage}_decoder").get_layer("guide").kernel) not in trained
     plain = trainer_of(model__residual=False)
-    guides = solve_guides(plain, SKETCHES, PHOTOS)
+    guides = solve_guides(plain, SKETCHES, PHOTOS, CLASSES)
     assert guides == {}
     set_guides(plain.ssgn, guides)
 
@@ -109,6 +110,19 @@ def test_a_ridge_of_0_solves_nothing_and_gradients_leave_guides_alone():
 def test_one_stage_alone_has_its_guide():
     for stage, other in (("coarse", "fine"), ("fine", "coarse")):
         trainer = trainer_of(**{f"model__{other}": False})
-        guides = solve_guides(trainer, SKETCHES, PHOTOS)
-        assert list(guides) == [stage]
+        guides = solve_guides(trainer, SKETCHES, PHOTOS, CLASSES)
+        assert set(guides) == {stage, "told"}
         assert guides[stage].any()
+
+
+def test_the_guide_of_given_vectors_is_the_ridge_regression_onto_the_classes_photos():
+    trainer = trainer_of(training__told_ridge=0.3)
+    guide = solve_guides(trainer, SKETCHES, PHOTOS, CLASSES)["told"]
+    photos = [unit(sum(numpy(trainer.ssgn.photo_code(PHOTOS.taps[row][[view]]))[0] for view in range(VIEWS)))
+              for row in range(len(LABELS))]  # fmt: skip
+    drawn = sorted(set(LABELS))
+    x = np.array([numpy(trainer.semantics)[CLASSES.index(label)] for label in drawn], float)
+    t = np.array([unit(np.mean([photos[i] for i in range(6) if LABELS[i] == label], axis=0)) for label in drawn])
+    x = np.concatenate([x, np.sqrt(0.3) * np.eye(x.shape[1])])
+    t = np.concatenate([t, np.zeros((x.shape[1], t.shape[1]))])
+    np.testing.assert_allclose(guide, np.linalg.lstsq(x, t, rcond=None)[0], atol=2e-4)

@@ -19,6 +19,7 @@ from tf_ssgn import config as configuration
 from tf_ssgn.common import atomic, cli
 from tf_ssgn.config import LEADING_FAMILY
 from tf_ssgn.errors import UserError
+from tf_ssgn.evaluation.report.facts import NAME_ALONE, NOT_ZERO_SHOT, TOLD
 from tf_ssgn.evaluation.statistics import across_seeds
 
 RUNS = Path("bench-quality")
@@ -171,6 +172,8 @@ def measure(name: str, changes: dict[str, Any], split: str, seed: int, material:
         stages = {key: metrics["stages"][key][LEADING_FAMILY]["map_all"] for key in STAGES if key in metrics["stages"]}
         result[label] = stages | {"retrieved": metrics["families"][LEADING_FAMILY]["map_all"]}
         result[label] |= {key: metrics["fine_grained"][key] for key in ("acc_at_1", "acc_at_5")}
+        result[label] |= {row: families[LEADING_FAMILY]["map_all"] for row, families in metrics.get("told", {}).items()}
+        result[label] |= {f"acc@1, {row}": value for row, value in metrics.get("told_fine_grained", {}).items()}
         result[label]["transductive"] = metrics["transductive"][str(NEIGHBOURS)][LEADING_FAMILY]["map_all"]
     atomic.write_json(kept, result)
     keras.utils.clear_session()  # of many runs in one process each would keep its graphs
@@ -217,6 +220,11 @@ def table(measured: dict[str, dict[str, list[dict[str, Any]]]], joined: dict[str
     lines += ["| | " + " | ".join(splits) + " |", "|---|" + "---|" * len(splits)]
     for key, name in (("acc_at_1", "acc@1"), ("acc_at_5", "acc@5")):
         lines.append(_row(name, [measured[MAIN][split] for split in splits], key))
+    told = [row for row in (TOLD, NAME_ALONE, f"acc@1, sketch, {TOLD}") if row in measured[MAIN][splits[0]][0]["views"]]
+    if told:
+        lines += ["", "## With the class name", "", NOT_ZERO_SHOT, ""]
+        lines += ["| | " + " | ".join(splits) + " |", "|---|" + "---|" * len(splits)]
+        lines += [_row(row, [measured[MAIN][split] for split in splits], row) for row in told]
     lines += [
         "", "## Beyond one model and plain ranking", "",
         f"Together: the codes of all {len(measured[MAIN][splits[0]])} seeds joined (`evaluate RUN RUN --ensemble`).",

@@ -16,6 +16,7 @@ class Status(IntEnum):
     TOO_SMALL = 5
     BLANK = 6
     BAD_K = 7
+    UNKNOWN_WORD = 8
 
 
 MEANING = {
@@ -27,4 +28,5 @@ MEANING = {
     Status.TOO_SMALL: "the image is too small to show anything",
     Status.BLANK: "the image is blank: nothing is drawn on it",
     Status.BAD_K: "k is below 1 or over the limit",
+    Status.UNKNOWN_WORD: "the word is not among those that the model knows",
 }

@@ -21,7 +21,7 @@ from tf_ssgn.evaluation import hashing, inspection, per_query, protocol, score_f
 from tf_ssgn.evaluation.expansion import expand
 from tf_ssgn.evaluation.report import figures
 from tf_ssgn.evaluation.report import page as report
-from tf_ssgn.evaluation.report.facts import ORACLE
+from tf_ssgn.evaluation.report.facts import NAME_ALONE, TOLD
 from tf_ssgn.evaluation.report.pictures import Grid, Picture
 from tf_ssgn.training.run_folder import Run, open_run
 
@@ -80,13 +80,15 @@ def evaluate_run(
     def families(codes: np.ndarray, photos: np.ndarray = photo_codes) -> dict[str, Any]:
         return score_features(codes, labels[0], photos, labels[1], k=cut)
 
+    def fine_grained(codes: np.ndarray) -> dict[str, Any]:
+        own = ([item.instance for item in side.items] for side in (queries, gallery))
+        return protocol.fine_grained(codes, labels[0], next(own), photo_codes, labels[1], next(own))
+
     stages = {
         "untrained": families(*(untrained_features(run, encoder.trainer, images) for images in (queries, gallery)))
     }
     stages |= {name: families(sketch_codes[key]) for key, name in STAGES.items() if key in sketch_codes}
-    if run.semantics.knows(chosen.unseen):
-        true = run.semantics.of(tuple(labels[0]))
-        stages[ORACLE] = families(encoder.codes(queries, true)["code"])
+    told = _told(encoder, chosen.unseen, queries.labels, sketch_codes["code"])
     known = {normalise(name) for name in run.classes}
     trained_on = sorted(name for name in chosen.unseen if normalise(name) in known)
     notes = [*dataset.notes, *chosen.notes]
@@ -99,14 +101,8 @@ def evaluate_run(
     metrics: dict[str, Any] = {
         **result.metrics,
         "stages": stages,
-        "fine_grained": protocol.fine_grained(
-            arrays[0],
-            labels[0],
-            [i.instance for i in queries.items],
-            arrays[2],
-            labels[1],
-            [i.instance for i in gallery.items],
-        ),
+        "fine_grained": fine_grained(arrays[0]),
+        **({"told": {name: families(codes) for name, codes in told.items()}} if told else {}),
         "views": views,
         "photo_views": photo_views,
         "trained_on": trained_on,
@@ -118,6 +114,9 @@ def evaluate_run(
         "versions": run.versions,
         "notes": notes,
     }
+    if TOLD in told:
+        codes_of = {"sketch": arrays[0], f"sketch, {TOLD}": told[TOLD]}
+        metrics["told_fine_grained"] = {name: fine_grained(codes)["acc_at_1"] for name, codes in codes_of.items()}
     if generalized:
         seen = _seen_classes(run, dataset, chosen.unseen)
         sketches, photos = (encoder.images(items, seen) for items in (dataset.sketches, dataset.photos))
@@ -154,6 +153,18 @@ def evaluate_run(
     figures.write_figures(target / "figures", metrics, points)
     atomic.write_json(target / "metrics.json", metrics)  # last: what it says is then beside it
     return metrics, target
+
+
+def _told(
+    encoder: RunEncoder, classes: tuple[str, ...], labels: Sequence[str], codes: np.ndarray
+) -> dict[str, np.ndarray]:
+    """The codes `[N, d]` of queries that are told their class's name, as `runtime.words` adds a word, and of the name
+    alone; nothing for a model without words, or where a name has no vector."""
+    run, ssgn = encoder.run, encoder.trainer.ssgn
+    if not run.has_words or not run.semantics.knows(classes):
+        return {}
+    shifts = run.semantics.of(tuple(labels)) @ np.asarray(ssgn.told)
+    return {TOLD: unit(codes + shifts), NAME_ALONE: unit(shifts)}
 
 
 def _choose_split(run: Run, dataset: Dataset, data: str | None, split: str | None) -> Split:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from tf_ssgn.common.cli import log, prepare_tensorflow
+from tf_ssgn.common.folders import cache_folder
 from tf_ssgn.config import HUB, MODEL
+from tf_ssgn.data.semantics.vocabulary import NONE
 from tf_ssgn.errors import UserError
 from tf_ssgn.models.listed import NoWeights
 from tf_ssgn.runtime.resolve import is_shipped, resolve
@@ -37,7 +41,14 @@ def load(
     """
     prepare_tensorflow()
     from tf_ssgn.runtime import conversion, openvino_model
-    from tf_ssgn.runtime.saved_model import TENSORFLOW, EmbeddingModel, open_saved_model, tensorflow_functions
+    from tf_ssgn.runtime.saved_model import (
+        TENSORFLOW,
+        EmbeddingModel,
+        open_saved_model,
+        tensorflow_functions,
+        words_of,
+    )
+    from tf_ssgn.runtime.shipped import words_of_shipped
 
     if runtime not in RUNTIMES:
         raise UserError(f"runtime: received {runtime!r}, expected one of {', '.join(RUNTIMES)}")
@@ -51,24 +62,27 @@ def load(
         module, card = from_run(path, views, photo_views)
     else:
         module, card = open_saved_model(path)
+    words = words_of_shipped(path) if is_shipped(path) else words_of(module)
     if runtime != "tensorflow":
         reason = openvino_model.why_not(module)
         try:
             if reason:
                 raise UserError(reason)
             functions = openvino_model.openvino_functions(module, card["fingerprint"], converted)
-            return EmbeddingModel(os.fspath(path), card, functions, openvino_model.OPENVINO)
+            return EmbeddingModel(os.fspath(path), card, functions, openvino_model.OPENVINO, words)
         except NoWeights:
             raise
         except UserError as error:
             if runtime == "openvino":
                 raise UserError(f"the runtime openvino cannot be used: {error}") from None
             log(f"computing with TensorFlow, which takes about twice as long: {error}")
-    return EmbeddingModel(os.fspath(path), card, tensorflow_functions(module), TENSORFLOW)
+    return EmbeddingModel(os.fspath(path), card, tensorflow_functions(module), TENSORFLOW, words)
 
 
-def from_run(path: str | os.PathLike, views: int, photo_views: int | None = None) -> tuple[Embedder, dict[str, Any]]:
-    """A run's graph and its card; views as in `load`."""
+def from_run(
+    path: str | os.PathLike, views: int, photo_views: int | None = None, more_words: Sequence[str] = ()
+) -> tuple[Embedder, dict[str, Any]]:
+    """A run's graph and its card; views as in `load`. Its words are its classes, and `more_words`."""
     from tf_ssgn.runtime.publish import fingerprint
     from tf_ssgn.runtime.signatures import Embedder
     from tf_ssgn.training.fit import restore_trainer
@@ -82,9 +96,28 @@ def from_run(path: str | os.PathLike, views: int, photo_views: int | None = None
     _need_tensorflow()
     trainer = restore_trainer(run)
     both = (views, photo_views)
-    embedder = Embedder(trainer.backbone, trainer.ssgn, *both, list(run.semantics.names), run.semantics.vectors)
+    names, vectors = list(run.semantics.names), run.semantics.vectors
+    words = _words(run, trainer.ssgn, more_words)
+    embedder = Embedder(trainer.backbone, trainer.ssgn, *both, names, vectors, words)
     print_ = fingerprint(trainer.backbone, trainer.ssgn, run.config.data.image_size, PREPROCESSING_VERSION, *both)
     return embedder, _card(run, views, photo_views, print_)
+
+
+def _words(run: Run, ssgn: Any, more: Sequence[str]) -> tuple[list[str], np.ndarray] | None:
+    """Names and shifts of a run's words: its classes and some more; None where it has no guide for them."""
+    from tf_ssgn.data.semantics.vector_cache import cached_vectors, centred
+
+    config = run.config
+    if not run.has_words:
+        if more:
+            raise UserError(f"--vocabulary: {NONE}")
+        return None
+    names, vectors = list(run.semantics.names), run.semantics.vectors
+    if more := [word for word in dict.fromkeys(more) if word not in names]:
+        seen = run.split.all_seen
+        known = cached_vectors([*seen, *more], config.semantics.vectors, cache_folder())
+        names, vectors = names + more, np.concatenate([vectors, centred(known, len(seen))[len(seen) :]])
+    return names, vectors @ np.asarray(ssgn.told)
 
 
 def _card(run: Run, views: int, photo_views: int, fingerprint: str) -> dict[str, Any]:

@@ -23,15 +23,25 @@ class Decoder(tf.Module):
         extra_views: views of a sketch averaged into its embedding besides the plain one.
         photo_views: the same of a photo.
         class_names, class_vectors: classes that `explain` compares a drawing with; unit vectors float32 `[C, s]`.
+        words: names and shifts float32 `[N, d]` of the words that can be told (`runtime.words`); None for none.
     """
 
     def __init__(
-        self, size: int, extra_views: int, photo_views: int, class_names: list[str], class_vectors: np.ndarray
+        self,
+        size: int,
+        extra_views: int,
+        photo_views: int,
+        class_names: list[str],
+        class_vectors: np.ndarray,
+        words: tuple[list[str], np.ndarray] | None = None,
     ):
         super().__init__()
         self._size, self._views, self._photo_views = size, extra_views, photo_views
         self.class_names = tf.constant(class_names, tf.string)
         self.class_vectors = tf.constant(class_vectors, tf.float32)
+        if words is not None:
+            self.word_names, self.shifts = tf.constant(words[0], tf.string), tf.constant(words[1], tf.float32)
+            self.words = tf.function(lambda: (self.word_names, self.shifts), [], autograph=False)
 
     @tf.function(input_signature=[BYTES], autograph=False)
     def decode_sketch(self, image_bytes):

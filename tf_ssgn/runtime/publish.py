@@ -107,6 +107,11 @@ def warm_up_requests(signatures: list[str], with_k: bool) -> list[bytes]:
             images.dtype = tf.string.as_datatype_enum
             images.tensor_shape.dim.add(size=rows)
             images.string_val.extend([image] * rows)
+            if signature.endswith("_word"):
+                tensors_of_words = request.inputs["word"]
+                tensors_of_words.dtype = tf.string.as_datatype_enum
+                tensors_of_words.tensor_shape.dim.add(size=rows)
+                tensors_of_words.string_val.extend([b""] * rows)
             if with_k:
                 k = request.inputs["k"]
                 k.dtype = tf.int32.as_datatype_enum

@@ -5,19 +5,24 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tf_ssgn.common.status import MEANING, Status
+from tf_ssgn.common.vectors import unit
+from tf_ssgn.data.semantics.vocabulary import NONE
 from tf_ssgn.errors import UserError
 from tf_ssgn.runtime.resolve import is_shipped, resolve
 from tf_ssgn.runtime.shipped import fingerprint
+from tf_ssgn.runtime.words import Words
 from tf_ssgn.settings import QUERY_LIMITS, SERVING
 
 CARD = Path("assets.extra") / "model.json"
 SIGNATURES = ("embed_sketch", "embed_photo", "explain")
+EMBED_WORD = "embed_word"  # of a model with words
 TENSORFLOW = "tensorflow f32"
 
 # Contents of image files to a signature's outputs, one row for each.
@@ -32,31 +37,62 @@ class EmbeddingModel:
         card: what `export` wrote about it; `fingerprint`, `dimension`, `views` (extra ones of a sketch) and
             `photo_views` are taken from there.
         runtime: what computes it, and in which precision.
+        has_words: whether it has `embed_word`, and `words`, those that can be told beside a drawing.
     """
 
-    def __init__(self, path: str, card: dict[str, Any], functions: dict[str, Function], runtime: str = TENSORFLOW):
-        self.path, self.card, self.runtime, self._functions = path, card, runtime, functions
+    def __init__(
+        self,
+        path: str,
+        card: dict[str, Any],
+        functions: dict[str, Function],
+        runtime: str = TENSORFLOW,
+        words: Callable[[], tuple[Sequence[str], np.ndarray]] | None = None,
+    ):
+        self.path, self.card, self.runtime, self._functions, self._words = path, card, runtime, functions, words
         self.fingerprint: str = card["fingerprint"]
         self.dimension: int = card["dimension"]
         self.views: int = card["views"]
         self.photo_views: int = card.get("photo_views", self.views)  # models of earlier versions have one number
 
+    @property
+    def has_words(self) -> bool:
+        return self._words is not None
+
+    @cached_property
+    def words(self) -> Words:
+        """The words that can be told; UserError for a model without any."""
+        if self._words is None:
+            raise UserError(NONE)
+        return Words(*self._words())
+
     def call(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Runs `embed_sketch`, `embed_photo` or `explain` on `image_bytes` object or bytes `[B]`.
+        """Runs a signature on `image_bytes` object or bytes `[B]`, and for `embed_word` on `word` `[B]` too.
 
         Returns:
             The signature's outputs as arrays; see the table in docs/serving.md.
         """
         values = [bytes(value) for value in np.asarray(inputs["image_bytes"], dtype=object).reshape(-1)]
-        return self._functions[signature](values)
+        if signature != EMBED_WORD:
+            return self._functions[signature](values)
+        drawn = self._functions["embed_sketch"](values)
+        return self.words.tell(drawn["embedding"], drawn["status"], list(inputs["word"]))
 
-    def embed_sketch(self, images: Any) -> np.ndarray:
+    def embed_sketch(self, images: Any, word: str = "") -> np.ndarray:
         """A path, the bytes of an image, or a list of them, to unit float32 `[d]` or `[B, d]`.
 
+        Args:
+            word: what is drawn, as a person calls it; with `images` None the word alone is embedded.
+
         Raises:
-            UserError: an image that cannot be used; the message says which and why.
+            UserError: an image that cannot be used or a word that is not known; the message says which and why.
         """
-        return self._embed("embed_sketch", images)
+        if not word:
+            if images is None:
+                raise UserError("received neither a drawing nor a word, expected one of them or both")
+            return self._embed("embed_sketch", images)
+        row = self.words.vocabulary.find(word)
+        shift = self.words.shifts[row]
+        return unit(shift if images is None else self._embed("embed_sketch", images) + shift)
 
     def embed_photo(self, images: Any) -> np.ndarray:
         """As `embed_sketch`, for photos."""
@@ -102,6 +138,18 @@ def tensorflow_functions(module: Any) -> dict[str, Function]:
         return call
 
     return {name: plain(name) for name in SIGNATURES}
+
+
+def words_of(module: Any) -> Callable[[], tuple[list[str], np.ndarray]] | None:
+    """What gives the words of a loaded SavedModel or of an `Embedder`: names and shifts; None where it has none."""
+    if not hasattr(module, "words"):
+        return None
+
+    def words() -> tuple[list[str], np.ndarray]:
+        names, shifts = module.words()
+        return [name.decode("utf-8") for name in names.numpy()], shifts.numpy()
+
+    return words
 
 
 def open_saved_model(path: str | os.PathLike) -> tuple[Any, dict[str, Any]]:

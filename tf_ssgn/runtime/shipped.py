@@ -15,6 +15,7 @@ import json
 import operator
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -138,6 +139,17 @@ def words(folder: Path = HEADS / MODEL) -> tuple[list[str], np.ndarray]:
     stored = npz.read_npz(folder / WORDS, ("names", "vectors", "centre"), HEAD_BYTES)
     vectors = stored["vectors"].astype(np.float32) - stored["centre"]
     return stored["names"].tolist(), unit(vectors)
+
+
+def words_of_shipped(folder: Path) -> Callable[[], tuple[list[str], np.ndarray]]:
+    """What gives the words of a shipped model and their shifts (`runtime.words`); its network is not needed for it."""
+
+    def with_shifts() -> tuple[list[str], np.ndarray]:
+        names, vectors = words(folder)
+        guide = npz.read_npz(folder / HEAD, ("told",), HEAD_BYTES)["told"].astype(np.float32)
+        return names, vectors @ guide
+
+    return with_shifts
 
 
 def head(ssgn: SSGN) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_ssgn.common.status import Status
+from tf_ssgn.data.semantics.vocabulary import BETWEEN, Vocabulary
 from tf_ssgn.models.contours import contours
 from tf_ssgn.models.encoders import build_encoders
 from tf_ssgn.models.fusion import unit
@@ -18,6 +19,7 @@ from tf_ssgn.runtime.decoder import BYTES, Decoder
 from tf_ssgn.settings import SERVING
 
 K = tf.TensorSpec([None], tf.int32, name="k")
+WORD = tf.TensorSpec([None], tf.string, name="word")
 
 
 class Embedder(Decoder):
@@ -43,6 +45,11 @@ class Embedder(Decoder):
         )
         self.encode_sketch = tf.function(self._encode_sketch, [sketches], autograph=False)
         self.encode_photo = tf.function(self._encode_photo, [photos], autograph=False)
+        if hasattr(self, "words"):
+            rows = Vocabulary([name.decode() for name in self.word_names.numpy()]).rows
+            table = tf.lookup.KeyValueTensorInitializer(list(rows), list(rows.values()), tf.string, tf.int32)
+            self.rows_of_words = tf.lookup.StaticHashTable(table, -1)
+            self.embed_word = tf.function(self._embed_word, [BYTES, WORD], autograph=False)
 
     @tf.function(input_signature=[BYTES], autograph=False)
     def embed_sketch(self, image_bytes):
@@ -55,6 +62,19 @@ class Embedder(Decoder):
         """As `embed_sketch`, for photos."""
         pixels, status = self.decode_photo(image_bytes)
         return {"embedding": _only_fine(self.encode_photo(pixels)["code"], status), "status": status}
+
+    def _embed_word(self, image_bytes, word):
+        """As `embed_sketch`, with a word string `[B]` beside each drawing; either may be empty (`Words.tell`)."""
+        out = self.embed_sketch(image_bytes)
+        row = self.rows_of_words.lookup(tf.strings.regex_replace(tf.strings.lower(word, "utf-8"), BETWEEN, ""))
+        said, known = tf.strings.length(word) > 0, row >= 0
+        drawn = out["status"] == int(Status.OK)
+        shift = tf.where((said & known)[:, None], tf.gather(self.shifts, tf.maximum(row, 0)), 0.0)
+        alone = said & known & (out["status"] == int(Status.EMPTY))
+        status = tf.where(alone, int(Status.OK), out["status"])
+        status = tf.where(said & ~known, int(Status.UNKNOWN_WORD), status)
+        told = tf.where((said & (drawn | alone))[:, None], unit(out["embedding"] + shift), out["embedding"])
+        return {"embedding": _only_fine(told, status), "status": status}
 
     @tf.function(input_signature=[BYTES], autograph=False)
     def explain(self, image_bytes):
@@ -119,20 +139,25 @@ class Search(tf.Module):
         super().__init__()
         self.embedder, self.neighbours = embedder, neighbours
         self.ids = tf.constant(ids, tf.string, shape=[len(ids)])
+        if hasattr(embedder, "words"):
+            self.search_word = tf.function(self._search_word, [BYTES, WORD, K], autograph=False)
 
     @tf.function(input_signature=[BYTES, K], autograph=False)
     def search(self, image_bytes, k):
         """Sketches: string `[B]` and k int32 `[B]` to `ids`, `scores` `[B, K]`, `count` and `status` `[B]`."""
-        return self._answer(self.embedder.embed_sketch, image_bytes, k)
+        return self._answer(self.embedder.embed_sketch(image_bytes), k)
 
     @tf.function(input_signature=[BYTES, K], autograph=False)
     def search_photo(self, image_bytes, k):
         """As `search`, for photos as queries."""
-        return self._answer(self.embedder.embed_photo, image_bytes, k)
+        return self._answer(self.embedder.embed_photo(image_bytes), k)
 
-    def _answer(self, embed, image_bytes, k):
+    def _search_word(self, image_bytes, word, k):
+        """As `search`, with a word string `[B]` beside each sketch; either may be empty."""
+        return self._answer(self.embedder.embed_word(image_bytes, word), k)
+
+    def _answer(self, embedded, k):
         good = (k >= 1) & (k <= SERVING.k)
-        embedded = embed(image_bytes)
         status = tf.where(good, embedded["status"], int(Status.BAD_K))
         width = tf.maximum(tf.reduce_max(tf.where(good, k, 0)), 0)
         # Some searchers refuse k = 0; the columns past `width` are cut off again.

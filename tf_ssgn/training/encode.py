@@ -19,7 +19,7 @@ def encode_taps(
     """Codes of taps `[N, D]` (photos `[N, P]`), float32, one row an image.
 
     Args:
-        semantics: `[N, s]`, the oracle's condition.
+        semantics: `[N, s]`, class vectors that are given.
         fine: False stops after the coarse stage.
 
     Returns:

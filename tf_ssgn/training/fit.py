@@ -129,7 +129,7 @@ def _phase(
                 EpochEnd(
                     run,
                     state,
-                    functools.partial(_validate, trainer, trained, held_out) if held_out else None,
+                    functools.partial(_validate, trainer, classes, trained, held_out) if held_out else None,
                     patience=training.patience if choosing else 0,
                     devices=devices,
                 ),
@@ -139,12 +139,12 @@ def _phase(
             ]
             _fit(trainer, feed, state, epochs, callbacks)
         if held_out and devices.chief:
-            codes = _held_out_codes(trainer, trained, held_out)
+            codes = _held_out_codes(trainer, classes, trained, held_out)
             show_retrieval(run, state, codes, held_out)
             show_embedding(run, codes, held_out)
     if not choosing:
         state["best_epoch"] = state["epoch"]
-        set_guides(trainer.ssgn, _guides(trainer, trained))
+        set_guides(trainer.ssgn, _guides(trainer, classes, trained))
         state["weights"] = save_weights(run, trainer, devices.chief)
         if devices.chief:
             # Of a model of this process alone: reading the variables of several workers takes all of them.
@@ -255,27 +255,29 @@ def standardise_layer(trainer: Trainer, modality: str):
     return network.get_layer(f"standardise_{modality}")
 
 
-def _guides(trainer: Trainer, trained: tuple[Images, Images]) -> Guides:
+def _guides(trainer: Trainer, classes: tuple[str, ...], trained: tuple[Images, Images]) -> Guides:
     sketches, photos = (taps_now(trainer, images) for images in trained)
-    return solve_guides(trainer, sketches, photos)
+    return solve_guides(trainer, sketches, photos, classes)
 
 
 def _held_out_codes(
-    trainer: Trainer, trained: tuple[Images, Images], held_out: tuple[Images, Images]
+    trainer: Trainer, classes: tuple[str, ...], trained: tuple[Images, Images], held_out: tuple[Images, Images]
 ) -> list[np.ndarray]:
     """The retrieval codes of sketches and photos of held-out classes, with the guides that the model would get now.
 
     Both from the plain views alone: all of them would take longer than the epoch.
     """
     sketches, photos = (taps_now(trainer, images).taps[:, 0] for images in held_out)
-    guides = _guides(trainer, (trained[0].plain, trained[1].plain))
+    guides = _guides(trainer, classes, (trained[0].plain, trained[1].plain))
     with guided(trainer.ssgn, guides):
         return [encode_taps(trainer, taps, side)["code"] for taps, side in ((sketches, "sketch"), (photos, "photo"))]
 
 
-def _validate(trainer: Trainer, trained: tuple[Images, Images], held_out: tuple[Images, Images]) -> float:
+def _validate(
+    trainer: Trainer, classes: tuple[str, ...], trained: tuple[Images, Images], held_out: tuple[Images, Images]
+) -> float:
     """mAP@all (`config.LEADING_FAMILY`) on classes held out of training."""
-    queries, gallery = _held_out_codes(trainer, trained, held_out)
+    queries, gallery = _held_out_codes(trainer, classes, trained, held_out)
     scores = score_features(queries, held_out[0].labels, gallery, held_out[1].labels, k=(1,))
     return float(scores[LEADING_FAMILY]["map_all"])
 

@@ -9,6 +9,7 @@ G = (X'X / N + r I)^-1 X'(T - C) / N (Hoerl and Kennard 1970).
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -26,7 +27,7 @@ TOLD = "told"
 Guides = dict[str, np.ndarray]  # stage -> kernel float32 `[i, d]`
 
 
-def solve_guides(trainer: Trainer, sketches: Images, photos: Images) -> Guides:
+def solve_guides(trainer: Trainer, sketches: Images, photos: Images, classes: Sequence[str]) -> Guides:
     """The kernels of both decoders' guides, the coarse one first: the fine one builds on it. The model stays as it is.
 
     The coarse target of a sketch is the mean code of its class's photos, the fine one that of the photo it was drawn
@@ -34,6 +35,7 @@ def solve_guides(trainer: Trainer, sketches: Images, photos: Images) -> Guides:
 
     Args:
         sketches, photos: of the classes trained on, with their taps from the backbone as it is now.
+        classes: those classes, in the order of the trainer's class vectors.
 
     Returns:
         Nothing for a model without residuals or with `training.ridge` 0.
@@ -44,7 +46,7 @@ def solve_guides(trainer: Trainer, sketches: Images, photos: Images) -> Guides:
     variables = _kernels(trainer.ssgn)
     guides = {stage: np.zeros(variable.shape, np.float32) for stage, variable in variables.items()}
     if trainer.config.model.told:
-        guides[TOLD] = _told(trainer, sketches, targets["coarse"])
+        guides[TOLD] = _told(trainer, sketches, targets["coarse"], classes)
     images, views = sketches.taps.shape[:2]
     for stage in (stage for stage in CONDITIONS if stage in guides):
         size, code = guides[stage].shape
@@ -84,11 +86,12 @@ def _kernels(ssgn: SSGN) -> dict[str, Any]:
     return kernels | ({TOLD: ssgn.told} if ssgn.config.told else {})
 
 
-def _told(trainer: Trainer, sketches: Images, centres: np.ndarray) -> np.ndarray:
+def _told(trainer: Trainer, sketches: Images, centres: np.ndarray, classes: Sequence[str]) -> np.ndarray:
     """The guide of given class vectors: from the true vector of each seen class to the mean code of its photos."""
     rows = {label: row for row, label in enumerate(sketches.labels)}
-    targets = centres[[rows[label] for label in sorted(rows)]]
-    vectors = keras.ops.convert_to_numpy(trainer.semantics)  # in the order of the classes, which is that of their names
+    drawn = [place for place, name in enumerate(classes) if name in rows]
+    targets = centres[[rows[classes[place]] for place in drawn]]
+    vectors = keras.ops.convert_to_numpy(trainer.semantics)[drawn]
     ridge = trainer.config.training.told_ridge * np.eye(vectors.shape[1])
     return np.linalg.solve(vectors.T @ vectors + ridge, vectors.T @ targets).astype(np.float32)
 

@@ -70,6 +70,11 @@ class Run:
         return self.split.all_seen
 
     @property
+    def has_words(self) -> bool:
+        """Whether its guide of given class vectors was solved (`SSGN.told`)."""
+        return bool(self.config.model.told and self.config.model.residual and self.config.training.ridge)
+
+    @property
     def portable(self) -> configuration.Config:
         """The config, with a backbone of keras-hub taken from the run itself: its preset may not be at hand here."""
         if not self.config.model.backbone.startswith(configuration.HUB):

@@ -44,6 +44,28 @@ def test_search_by_everything_that_holds_a_picture(client, photos) -> None:
     assert client.search_photo(path, k=1)[0].id == "photo/circle/3.png"
 
 
+def test_a_word_beside_a_sketch_or_alone(client, model) -> None:
+    sketch = tiny.drawing(3)
+    np.testing.assert_allclose(
+        client.embed_sketch(sketch, word="Circles"), model.embed_sketch(sketch, word="circle"), atol=1e-6
+    )
+    alone = client.embed_sketch(None, word="circle")
+    np.testing.assert_allclose(alone, model.embed_sketch(None, word="circle"), atol=1e-6)
+    assert [hit.score for hit in client.search(sketch, k=3, word="circle")] != [
+        hit.score for hit in client.search(sketch, k=3)
+    ]
+    assert len(client.search(None, k=3, word="circle")) == 3
+    for word, said in (
+        ("cirkle", r"'cirkle' is not among.*status 8"),
+        (7, "received '7'"),
+        ("x" * 65, "64 characters"),
+    ):
+        with pytest.raises(UserError, match=said):
+            client.search(sketch, word=word)
+    with pytest.raises(UserError):
+        client.search(None)
+
+
 def test_default_k_and_more_than_there_are(client, gallery) -> None:
     assert len(client.search(tiny.drawing(1))) == SERVING.default_k
     assert len(client.search(tiny.drawing(1), k=SERVING.k)) == len(gallery)

@@ -399,6 +399,34 @@ def test_what_is_searched_with_is_drawn_as_the_models_drawings_are(page: Any, na
     assert np.abs(sent - expected).mean() < 4 and (np.abs(sent - expected) > 128).mean() < 0.002
 
 
+def test_a_word_moves_the_answers_is_guessed_kept_in_the_link_and_explained(page: Any, site: tools.Site) -> None:
+    example(page, "giraffe")
+    tools.until(page, "document.querySelectorAll('#word li button').length")
+    guesses = page.eval_on_selector_all("#word li button", "all => all.map((one) => one.textContent)")
+    assert 1 <= len(guesses) <= 5 and all(guess.endswith("?") for guess in guesses)
+    scores = "[...document.querySelectorAll('#hits li')].map((hit) => hit.textContent).join()"
+    before = page.evaluate(scores)
+    page.fill("#word input", "apples")
+    page.press("#word input", "Enter")
+    tools.until(page, f"{scores} !== {json.dumps(before)}")
+    assert page.is_hidden("#word ul") and "w=apples" in page.url
+    page.click("#explain-open")
+    tools.until(page, "document.querySelectorAll('#told img').length")
+    page.reload()
+    tools.until(page, "document.querySelectorAll('#hits li').length")
+    assert page.input_value("#word input") == "apples"
+    page.fill("#word input", "aple")
+    page.press("#word input", "Enter")
+    tools.until(page, "document.querySelector('#status').textContent.includes('apple')")
+    page.click("#word > button")
+    page.click("#clear")
+    page.fill("#word input", "appl")
+    tools.until(page, "[...document.querySelectorAll('#words option')].some((one) => one.value === 'apple')")
+    page.fill("#word input", "apple")
+    tools.until(page, "document.querySelectorAll('#hits li').length")
+    page.click("#word > button")
+
+
 def test_the_page_works_below_the_path_of_a_proxy(chrome: Any, chain: Any, site: tools.Site) -> None:
     below = tools.Site(site.model, chain.gallery, root_path="/my/photos")
     page, complaints = tools.watched(chrome)

@@ -135,6 +135,37 @@ def test_explain_answers_with_both_stages(address, gallery, model) -> None:
     assert told["answers"]["fine"][0]["id"] == "photo/square/4.png"
 
 
+def test_a_word_is_searched_with_completed_and_explained(address, gallery, model) -> None:
+    import base64
+
+    from tests.serving import serving_tiny as tiny
+
+    image = base64.b64encode(tiny.drawing(4)).decode()
+
+    def ask(path: str = "search", **body) -> tuple[int, dict]:
+        status, _, answer = get(f"{address}/api/{path}", {"k": 3, **body})
+        return status, json.loads(answer)
+
+    for body, drawn in (({"image": image, "word": "Squares"}, tiny.drawing(4)), ({"word": "square"}, None)):
+        status, told = ask(**body)
+        expected = gallery.search(model.embed_sketch(drawn, word="square"), k=3)
+        assert status == 200 and [hit["id"] for hit in told["hits"]] == [hit.id for hit in expected]
+    assert "word" in ask("explain", image=image, word="square")[1]["answers"]
+    assert "word" not in ask("explain", image=image)[1]["answers"]
+    assert set(ask(image=image)[1]["guesses"]) <= set(tiny.CLASSES)
+    for bad, said in (
+        ({"word": "sqare"}, "square"), ({"word": "<b>\u0000"}, "not among"), ({"word": 7}, "expected text"),
+        ({"word": "x" * 10_000}, "10,000 characters"), ({"word": "square", "kind": "photo"}, "beside a sketch"),
+        ({"word": "square", "id": "photo/square/4.png"}, "in place of image"),
+    ):  # fmt: skip
+        given = bad if "id" in bad else {"image": image, **bad}
+        status, told = ask(**given)
+        assert status == 400 and said in told["error"], (bad, told)
+    assert ask(word="")[0] == 400
+    assert json.loads(get(f"{address}/api/words?start=SQ")[2]) == {"words": ["square"], "known": 3}
+    assert json.loads(get(f"{address}/api/words")[2])["words"] == []
+
+
 def test_the_page_comes_before_the_token_and_nothing_else_does(service) -> None:
     gateway = Gateway(service, ("127.0.0.1", 0), Access({TOKEN: frozenset({"search"})}))
     try:

@@ -94,16 +94,38 @@ def test_every_signature_answers_as_the_metadata_says(stub) -> None:
     table = get_model_metadata_pb2.SignatureDefMap()
     assert response.metadata["signature_def"].Unpack(table)
     names = {"serving_default", "search", "search_photo", "embed_sketch", "embed_photo", "explain"}
+    names |= {"embed_word", "search_word"}
     assert set(table.signature_def) == names
     for name, definition in table.signature_def.items():
         assert definition.method_name == "tensorflow/serving/predict"
-        out = answer(stub, request([tiny.drawing(1)] * 2, [3, 3] if "k" in definition.inputs else None, name))
+        asked = request([tiny.drawing(1)] * 2, [3, 3] if "k" in definition.inputs else None, name)
+        if "word" in definition.inputs:
+            asked.inputs["word"].CopyFrom(tf.make_tensor_proto([b"circle", b""]))
+        out = answer(stub, asked)
         assert set(out) == set(definition.outputs)
         for key, info in definition.outputs.items():
             assert tf.as_dtype(info.dtype) == tf.as_dtype(out[key].dtype if out[key].dtype != object else tf.string)
             sides = [dim.size for dim in info.tensor_shape.dim]
             assert len(sides) == out[key].ndim
             assert all(side in (-1, real) for side, real in zip(sides, out[key].shape, strict=True))
+
+
+def test_a_word_beside_a_drawing_or_alone(stub, model) -> None:
+    images = [tiny.drawing(1), b"", tiny.drawing(1), b"", tiny.drawing(1)]
+    said = [b"circles", b"CIRCLE", b"", b"", b"crcle"]
+    asked = request(images, [2] * 5, "search_word")
+    asked.inputs["word"].CopyFrom(tf.make_tensor_proto(said))
+    out = answer(stub, asked)
+    assert out["status"].tolist() == [0, 0, 0, Status.EMPTY, Status.UNKNOWN_WORD]
+    assert out["count"].tolist() == [2, 2, 2, 0, 0]
+    embedded = request(images, signature="embed_word")
+    embedded.inputs["word"].CopyFrom(tf.make_tensor_proto(said))
+    expected = model.call("embed_word", {"image_bytes": np.array(images, object), "word": np.array(said, object)})
+    np.testing.assert_allclose(answer(stub, embedded)["embedding"], expected["embedding"], atol=1e-6)
+    embedded.inputs["word"].CopyFrom(tf.make_tensor_proto([1, 2, 3, 4, 5]))
+    assert code_of(stub, embedded)[0] == "INVALID_ARGUMENT"
+    del embedded.inputs["word"]
+    assert code_of(stub, embedded)[0] == "INVALID_ARGUMENT"
 
 
 def test_values_lie_where_clients_read_them_directly(stub) -> None:

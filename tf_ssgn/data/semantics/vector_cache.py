@@ -11,6 +11,7 @@ import numpy as np
 
 from tf_ssgn.common.atomic import writing
 from tf_ssgn.common.cli import log
+from tf_ssgn.common.vectors import unit
 from tf_ssgn.data.semantics.class_vectors import class_vectors, fingerprint
 from tf_ssgn.errors import DAMAGED_ARCHIVE, reason
 
@@ -41,6 +42,12 @@ def cached_vectors(classes: Sequence[str], source: str, folder: Path) -> np.ndar
         except OSError as error:
             log(f"note: class vectors are not kept in {path.parent} ({error.strerror or error})")
     return vectors
+
+
+def centred(vectors: np.ndarray, seen: int) -> np.ndarray:
+    """Unit vectors float32 `[C, s]`, centred on the first `seen`: what all word vectors share tells nothing."""
+    vectors = unit(vectors)
+    return unit(vectors - vectors[:seen].mean(axis=0)).astype(np.float32)
 
 
 def _read(path: Path, count: int) -> np.ndarray | None:

@@ -6,8 +6,12 @@ from typing import Any
 
 from tf_ssgn.config import LEADING_FAMILY
 
-# What every report, table and page says of it. It is no bound: other stages may score higher.
-ORACLE = "oracle: conditioned on the true class vector; never a result"
+# What every report, table and page says of the rows that are given the class of a query.
+TOLD = "told the class name"
+NAME_ALONE = "class name alone"
+NOT_ZERO_SHOT = (
+    "These queries were told their class: no zero-shot sketch figures, and never to be set beside published ones."
+)
 
 FACTS = {
     "dataset": "dataset",

@@ -8,7 +8,7 @@ from typing import Any
 from tf_ssgn.common.markup import escaped
 from tf_ssgn.evaluation.metrics import FAMILIES
 from tf_ssgn.evaluation.report import charts
-from tf_ssgn.evaluation.report.facts import beyond, fact_pairs, heading, leading, left_out, metric_names
+from tf_ssgn.evaluation.report.facts import NOT_ZERO_SHOT, beyond, fact_pairs, heading, leading, left_out, metric_names
 from tf_ssgn.evaluation.report.tables import chance, direction, signed
 
 
@@ -67,8 +67,9 @@ SECTIONS = (
     (
         "stages",
         "Stages",
-        "What each part of the model adds. The true class vector, which the oracle is given, is what no query brings.",
+        "What each part of the model adds.",
     ),
+    ("told", "With the class name", NOT_ZERO_SHOT),
 )
 
 

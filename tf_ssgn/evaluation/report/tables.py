@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tf_ssgn.evaluation.report.charts import defined, number
-from tf_ssgn.evaluation.report.facts import fact_pairs, heading, left_out, metric_names
+from tf_ssgn.evaluation.report.facts import NOT_ZERO_SHOT, fact_pairs, heading, left_out, metric_names
 from tf_ssgn.evaluation.statistics import SIGN_FLIPS
 
 UNITS = {"binary": " bits", "transductive": " neighbours"}
@@ -50,7 +50,21 @@ def comparison(against: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
     return aligned(["family", "metric", "difference", "low", "high", "p"], rows)
 
 
-def variants(metrics: Mapping[str, Any], family: str) -> str:
+def told(metrics: Mapping[str, Any], family: str) -> str:
+    """The rows whose queries were told their class, in a table of their own; empty where there are none."""
+    if not metrics.get("told"):
+        return ""
+    own = metrics.get("told_fine_grained") or {}
+    accuracy = "; ".join(f"{name} {number(value)}" for name, value in own.items())
+    lines = [NOT_ZERO_SHOT, variants({**metrics, "fine_grained": None}, family, ("told",))]
+    return "\n".join(lines + ([f"acc@1 within the class: {accuracy}"] if accuracy else []))
+
+
+def variants(
+    metrics: Mapping[str, Any],
+    family: str,
+    parts: Sequence[str] = ("stages", "generalized", "binary", "transductive"),
+) -> str:
     """Stages, generalized protocol, binary codes, transductive figures by one family, then fine-grained accuracy.
 
     Shows mAP over everything, and mAP and precision at the first cut-off that the gallery has photos for. Empty where
@@ -62,7 +76,7 @@ def variants(metrics: Mapping[str, Any], family: str) -> str:
     shown = {"map_all": "mAP@all"} | ({f"map_at_{cut}": f"mAP@{cut}", f"precision_at_{cut}": f"P@{cut}"} if cut else {})
     rows = [
         [part, f"{name}{UNITS.get(part, '')}", *(number(entry[family].get(key)) for key in shown)]
-        for part in ("stages", "generalized", "binary", "transductive")
+        for part in parts
         for name, entry in (metrics.get(part) or {}).items()
         if family in entry
     ]

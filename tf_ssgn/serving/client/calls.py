@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tf_ssgn.common.markup import visible
 from tf_ssgn.common.status import Status
 from tf_ssgn.errors import UserError
 from tf_ssgn.runtime import wire
@@ -58,15 +59,17 @@ class Explanation(NamedTuple):
     classes: list[tuple[str, float]]
 
 
-def search_one(model: str, signature: str, picture: Any, k: int) -> Generator[Any, Any, list[Hit]]:
-    (answer,) = yield from search(model, signature, [picture], k)
+def search_one(model: str, signature: str, picture: Any, k: int, word: str = "") -> Generator[Any, Any, list[Hit]]:
+    (answer,) = yield from search(model, signature, [picture], k, word)
     if answer.status == Status.BAD_K:
         raise UserError(f"received k {k}, expected 1 to {SERVING.k}")
-    _raise_for([answer.status], [picture])
+    _raise_for([answer.status], [picture], word)
     return answer.hits
 
 
-def search(model: str, signature: str, pictures: Iterable[Any], k: int) -> Generator[Any, Any, list[Answer]]:
+def search(
+    model: str, signature: str, pictures: Iterable[Any], k: int, word: str = ""
+) -> Generator[Any, Any, list[Answer]]:
     if not isinstance(k, (int, np.integer)) or isinstance(k, bool) or not -(2**31) <= k < 2**31:
         raise UserError(f"received k {k!r}, expected a whole number from 1 to {SERVING.k}")
     if is_picture(pictures) or not isinstance(pictures, Iterable):
@@ -76,23 +79,24 @@ def search(model: str, signature: str, pictures: Iterable[Any], k: int) -> Gener
     contents: dict[int, bytes] = {}
     for index, picture in enumerate(pictures):
         try:
-            contents[index] = image_bytes(picture)
+            contents[index] = b"" if picture is None and word else image_bytes(picture)
         except ImageError as error:
             answers[index] = Answer([], error.status)
     sent = iter(contents)
-    for out in (yield from _predict(model, signature, list(contents.values()), int(k))):
+    for out in (yield from _predict(model, signature, list(contents.values()), int(k), word)):
         labels = out.get("labels", [None] * len(out["ids"]))  # another server has none
         for row in zip(out["ids"], out["scores"], out["count"], out["status"], labels, strict=True):
             answers[next(sent)] = _answer(*row)
     return [answer for answer in answers if answer is not None]
 
 
-def embed(model: str, signature: str, pictures: Any) -> Generator[Any, Any, np.ndarray]:
+def embed(model: str, signature: str, pictures: Any, word: str = "") -> Generator[Any, Any, np.ndarray]:
     single = is_picture(pictures) or not isinstance(pictures, Iterable)
     batch = [pictures] if single else list(pictures)
     vectors: list[np.ndarray] = []
-    for out in (yield from _predict(model, signature, [image_bytes(picture) for picture in batch])):
-        _raise_for(out["status"], batch[sum(len(part) for part in vectors) :])
+    contents = [b"" if picture is None and word else image_bytes(picture) for picture in batch]
+    for out in (yield from _predict(model, signature, contents, word=word)):
+        _raise_for(out["status"], batch[sum(len(part) for part in vectors) :], word)
         vectors.append(out["embedding"])
     if not vectors:
         raise UserError("received an empty list of pictures, expected at least one")
@@ -133,7 +137,7 @@ def status(model: str) -> Generator[Any, Any, list[dict[str, Any]]]:
 
 
 def _predict(
-    model: str, signature: str, images: list[bytes], k: int | None = None
+    model: str, signature: str, images: list[bytes], k: int | None = None, word: str = ""
 ) -> Generator[Any, Any, list[Outputs]]:
     """The outputs of as many requests as the limits of one request make necessary."""
     replies = []
@@ -144,6 +148,8 @@ def _predict(
         array = np.empty(len(batch), np.object_)
         array[:] = batch
         tensors.encode(array, request.inputs["image_bytes"])
+        if word:
+            tensors.encode(np.full(len(batch), word.encode("utf-8", "replace"), np.object_), request.inputs["word"])
         if k is not None:
             tensors.encode(np.full(len(batch), k, np.int32), request.inputs["k"])
         response = yield wire.PREDICT, request
@@ -170,8 +176,10 @@ def _answer(ids: np.ndarray, scores: np.ndarray, count: int, status: int, labels
     return Answer(list(map(Hit, names, scores[:count].tolist(), called)), Status(int(status)))
 
 
-def _raise_for(statuses: Any, pictures: Sequence[Any]) -> None:
+def _raise_for(statuses: Any, pictures: Sequence[Any], word: str = "") -> None:
     for code, picture in zip(statuses, pictures, strict=False):
+        if code == Status.UNKNOWN_WORD:
+            raise UserError(f"word: {visible(word)!r} is not among those that the model knows (status {int(code)})")
         if code != Status.OK:
             raise ImageError(describe(picture), int(code))
 

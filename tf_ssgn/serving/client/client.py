@@ -24,7 +24,7 @@ from tf_ssgn.serving import CLIENT_NEEDS, require_extra
 from tf_ssgn.serving.client import calls
 from tf_ssgn.serving.client.calls import Answer, Explanation, Hit, RequestError
 from tf_ssgn.serving.client.pictures import ImageError
-from tf_ssgn.settings import BACKOFF, SERVING
+from tf_ssgn.settings import BACKOFF, SERVING, WORD_CHARACTERS
 
 __all__ = ["Answer", "AsyncClient", "Client", "Explanation", "Hit", "ImageError", "RequestError"]
 
@@ -145,9 +145,12 @@ class Client(_Base):
     `RequestError` for a server that refused or did not answer. Only UNAVAILABLE is tried again: nothing was computed.
     """
 
-    def search(self, sketch: Any, k: int = SERVING.default_k) -> list[Hit]:
-        """The `k` photos nearest to a sketch, best first; fewer if the gallery has fewer."""
-        return self._run(calls.search_one(self.model, "search", sketch, k))
+    def search(self, sketch: Any, k: int = SERVING.default_k, word: str = "") -> list[Hit]:
+        """The `k` photos nearest to a sketch, best first; fewer if the gallery has fewer.
+
+        `word` says what is drawn, as a person calls it; with `sketch` None the word alone is searched with.
+        """
+        return self._run(calls.search_one(self.model, _sketch("search", word), sketch, k, _word(word)))
 
     def search_photo(self, photo: Any, k: int = SERVING.default_k) -> list[Hit]:
         """The `k` photos nearest to a photo, best first."""
@@ -158,9 +161,9 @@ class Client(_Base):
         list or a generator."""
         return self._run(calls.search(self.model, "search", sketches, k))
 
-    def embed_sketch(self, sketch: Any) -> np.ndarray:
-        """Unit vectors float32: [d] for one sketch, [B, d] for several."""
-        return self._run(calls.embed(self.model, "embed_sketch", sketch))
+    def embed_sketch(self, sketch: Any, word: str = "") -> np.ndarray:
+        """Unit vectors float32: [d] for one sketch, [B, d] for several; `word` as in `search`."""
+        return self._run(calls.embed(self.model, _sketch("embed", word), sketch, _word(word)))
 
     def embed_photo(self, photo: Any) -> np.ndarray:
         """Unit vectors float32: [d] for one photo, [B, d] for several."""
@@ -214,8 +217,8 @@ class AsyncClient(_Base):
 
         return grpc.aio
 
-    async def search(self, sketch: Any, k: int = SERVING.default_k) -> list[Hit]:
-        return await self._run(calls.search_one(self.model, "search", sketch, k))
+    async def search(self, sketch: Any, k: int = SERVING.default_k, word: str = "") -> list[Hit]:
+        return await self._run(calls.search_one(self.model, _sketch("search", word), sketch, k, _word(word)))
 
     async def search_photo(self, photo: Any, k: int = SERVING.default_k) -> list[Hit]:
         return await self._run(calls.search_one(self.model, "search_photo", photo, k))
@@ -223,8 +226,8 @@ class AsyncClient(_Base):
     async def search_batch(self, sketches: Iterable[Any], k: int = SERVING.default_k) -> list[Answer]:
         return await self._run(calls.search(self.model, "search", sketches, k))
 
-    async def embed_sketch(self, sketch: Any) -> np.ndarray:
-        return await self._run(calls.embed(self.model, "embed_sketch", sketch))
+    async def embed_sketch(self, sketch: Any, word: str = "") -> np.ndarray:
+        return await self._run(calls.embed(self.model, _sketch("embed", word), sketch, _word(word)))
 
     async def embed_photo(self, photo: Any) -> np.ndarray:
         return await self._run(calls.embed(self.model, "embed_photo", photo))
@@ -263,6 +266,18 @@ class AsyncClient(_Base):
                     call = attempt.send(answer)
         except StopIteration as done:
             return done.value
+
+
+def _sketch(what: str, word: str) -> str:
+    """The signature for a sketch with or without a word."""
+    plain = {"search": "search", "embed": "embed_sketch"}
+    return f"{what}_word" if word else plain[what]
+
+
+def _word(word: Any) -> str:
+    if not isinstance(word, str) or len(word) > WORD_CHARACTERS:
+        raise UserError(f"word: received {str(word)[:40]!r}, expected text of up to {WORD_CHARACTERS} characters")
+    return word
 
 
 def is_loopback(host: str) -> bool:

@@ -29,7 +29,7 @@ class Signature:
     more: Mapping[str, Spec] = field(default_factory=dict)  # outputs that only those get who name them
 
 
-def signatures(dimension: int, semantic_dimension: int, with_gallery: bool) -> dict[str, Signature]:
+def signatures(dimension: int, semantic_dimension: int, with_gallery: bool, with_words: bool) -> dict[str, Signature]:
     """The signatures that a model, with or without a gallery, is served with.
 
     `search` is also `serving_default`; without a gallery there is no default.
@@ -53,9 +53,13 @@ def signatures(dimension: int, semantic_dimension: int, with_gallery: bool) -> d
             },
         ),
     }
+    word = {"word": Spec("string", batch)}
+    if with_words:
+        names["embed_word"] = Signature({**images, **word}, embed.outputs)
     if with_gallery:
+        k = {"k": Spec("int32", batch)}
         search = Signature(
-            {**images, "k": Spec("int32", batch)},
+            {**images, **k},
             {
                 "ids": Spec("string", table),
                 "scores": Spec("float32", table),
@@ -65,6 +69,8 @@ def signatures(dimension: int, semantic_dimension: int, with_gallery: bool) -> d
             {"labels": Spec("string", table)},
         )
         names |= {"search": search, "search_photo": search, DEFAULT: search}
+        if with_words:
+            names["search_word"] = Signature({**images, **word, **k}, search.outputs, search.more)
     return names
 
 

@@ -27,7 +27,7 @@ from tf_ssgn.settings import SERVING, Serving
 NO_GALLERY_NOW = Fault(
     "UNAVAILABLE", "the gallery does not answer now, so there are embeddings but no searches; try again soon"
 )
-EMBEDDER = {"search": "embed_sketch", "search_photo": "embed_photo"}
+EMBEDDER = {"search": "embed_sketch", "search_photo": "embed_photo", "search_word": "embed_word"}
 
 
 REQUESTS = logging.getLogger("tf_ssgn.requests")
@@ -72,7 +72,12 @@ def served(model: Model, gallery: Searchable | None, version: int) -> Served:
     if gallery is not None:
         gallery.require_model(model.fingerprint)
     semantic = int(model.card.get("semantic_dimension") or contract.ANY)
-    return Served(model, gallery, version, contract.signatures(model.dimension, semantic, gallery is not None))
+    return Served(
+        model,
+        gallery,
+        version,
+        contract.signatures(model.dimension, semantic, gallery is not None, getattr(model, "has_words", False)),
+    )
 
 
 @dataclass(frozen=True)
@@ -95,12 +100,13 @@ class State:
 
 @dataclass(frozen=True)
 class Job:
-    """What one request asks of a model function: images [B]; with k int32 [B] also their neighbours, and with `labels`
-    the labels of those."""
+    """What one request asks of a model function: images [B], for `embed_word` with words [B]; with k int32 [B] also
+    their neighbours, and with `labels` the labels of those."""
 
     images: np.ndarray
     k: np.ndarray | None = None
     labels: bool = False
+    words: np.ndarray | None = None
     trace: tracing.Trace | None = field(default_factory=tracing.current)
     made: int = field(default_factory=time.time_ns)
 
@@ -209,7 +215,7 @@ class Service:
             raise invalid(f"signature {name!r}: {fault}") from None
         function = EMBEDDER["search" if name == contract.DEFAULT else name] if "k" in arrays else name
         wanted = wanted or [*signature.outputs, *(signature.more if more else ())]
-        job = Job(arrays["image_bytes"], arrays.get("k"), "labels" in wanted)
+        job = Job(arrays["image_bytes"], arrays.get("k"), "labels" in wanted, arrays.get("word"))
         outputs = self.batcher.wait(self.work(version, function, job, call))
         return version, name, {key: outputs[key] for key in wanted}
 
@@ -224,7 +230,7 @@ class Service:
 
     def work(self, version: Served, function: str, job: Job, call: Call) -> Work:
         """A request for the queue. Its answer is a dict of arrays: the outputs of `function`, or those of a search."""
-        size = sum(map(len, job.images))
+        size = sum(map(len, job.images)) + (0 if job.words is None else sum(map(len, job.words)))
         if job.trace is not None:
             job.note("decode", job.trace.begun, job.made)
         return Work((version, function), len(job.images), size, job, call)
@@ -249,7 +255,10 @@ class Service:
         begun = time.time_ns()
         good = [np.ones(len(job.images), bool) if job.k is None else self._good(job.k) for job in jobs]
         images = np.concatenate([job.images[rows] for job, rows in zip(jobs, good, strict=True)])
-        outputs = version.model.call(function, {"image_bytes": images}) if len(images) else {}
+        inputs = {"image_bytes": images}
+        if jobs[0].words is not None:
+            inputs["word"] = np.concatenate([job.words[rows] for job, rows in zip(jobs, good, strict=True)])  # type: ignore[index]
+        outputs = version.model.call(function, inputs) if len(images) else {}
         embedded = time.time_ns()
         answers: list[dict[str, np.ndarray]] = []
         searches: list[_Search] = []
@@ -344,6 +353,8 @@ def warm_up(version: Served, settings: Serving = SERVING) -> None:
         images = np.full(rows, image, np.object_)
         for signature in ("embed_photo", "explain", "embed_sketch"):
             outputs = version.model.call(signature, {"image_bytes": images})
+        if getattr(version.model, "has_words", False):
+            version.model.call("embed_word", {"image_bytes": images, "word": np.full(rows, b"", np.object_)})
         if version.gallery is not None:
             version.gallery.search_batch(outputs["embedding"], np.full(rows, settings.default_k, np.int32))
     if outputs["status"][0] != Status.OK:

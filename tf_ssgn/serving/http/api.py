@@ -4,26 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
 import numpy as np
 
 from tf_ssgn.common.status import MEANING, Status
+from tf_ssgn.data.semantics.vocabulary import NONE, fold
 from tf_ssgn.errors import UserError
+from tf_ssgn.retrieval.folder.rows import Rows
 from tf_ssgn.retrieval.folder.segment import quoted
 from tf_ssgn.retrieval.search.options import NO_OPTIONS, Options
 from tf_ssgn.retrieval.searcher import Unreachable
+from tf_ssgn.runtime.saved_model import EMBED_WORD
 from tf_ssgn.serving.core import tracing
 from tf_ssgn.serving.core.batcher import Call
 from tf_ssgn.serving.core.faults import Fault, invalid, not_found
 from tf_ssgn.serving.core.service import NO_GALLERY_NOW, Job, Served, Service, Target
 from tf_ssgn.serving.http import rest
 from tf_ssgn.serving.http.bodies import from_base64
-from tf_ssgn.settings import MOST_COLUMNS, SERVING
+from tf_ssgn.settings import COMPLETIONS, GUESS_COSINE, GUESSED_LABELS, GUESSES, MOST_COLUMNS, SERVING
 
 KINDS = {"sketch": "embed_sketch", "photo": "embed_photo"}
-FIELDS = ("image", "id", "kind", "k", "labels", "columns", "exclude", "threshold", "group")
+FIELDS = ("image", "word", "id", "kind", "k", "labels", "columns", "exclude", "threshold", "group")
 OUR_COLUMNS = ("label", "width", "height", "size")  # what may be asked for beside the users' own; never the path
 
 
@@ -37,9 +41,11 @@ class ImageFault(Fault):
 
 @dataclass(frozen=True)
 class Query:
-    """A search: an image's bytes and what it is, or the id of a photo of the gallery; how many answers, and which."""
+    """A search: an image's bytes and what it is, a word beside a drawing or alone, or the id of a photo of the gallery;
+    how many answers, and which."""
 
     image: bytes = b""
+    word: str = ""
     id: str | None = None
     kind: str = "sketch"
     k: int = SERVING.default_k
@@ -51,16 +57,18 @@ class Query:
 
 
 def from_json(body: bytes) -> Query:
-    """`{"image": base64, "kind": "sketch" or "photo", "k", "labels": [...], "columns": {name: value}, "exclude":
-    [ids], "threshold", "group"}`; all but the image may be left out. `{"id": ...}` in its place asks for what is like
-    that photo of the gallery, which is no answer itself."""
+    """`{"image": base64, "word": text, "kind": "sketch" or "photo", "k", "labels": [...], "columns": {name: value},
+    "exclude": [ids], "threshold", "group"}`; all but image or word may be left out. `{"id": ...}` in their place asks
+    for what is like that photo of the gallery, which is no answer itself."""
     given = rest.parse(body)
     unknown = sorted(set(given) - set(FIELDS))
     if unknown:
         raise invalid(f"received the field {unknown[0][:64]!r}, expected some of {', '.join(FIELDS)}")
     if "id" in given:
-        if not isinstance(given["id"], str) or "image" in given or "kind" in given:
-            raise invalid("id: expected the text that names a photo of the gallery, in place of image and kind")
+        if not isinstance(given["id"], str) or {"image", "word", "kind"} & set(given):
+            raise invalid("id: expected the text that names a photo of the gallery, in place of image, word and kind")
+        return _checked(Query(**given))
+    if given.get("word") and "image" not in given:
         return _checked(Query(**given))
     if not isinstance(given.get("image"), str):
         raise invalid("image: expected the bytes of a PNG or JPEG as base64 text")
@@ -78,7 +86,7 @@ def from_parameters(image: bytes, parameters: Mapping[str, list[str]]) -> Query:
             given[name] = values[0]
         else:
             raise invalid(
-                f"received the parameter {name[:64]!r}, expected kind, k, labels, exclude, threshold or group"
+                f"received the parameter {name[:64]!r}, expected kind, word, k, labels, exclude, threshold or group"
             )
     try:
         given |= {name: float(given[name]) for name in ("threshold", "group") if name in given}
@@ -91,6 +99,8 @@ def from_parameters(image: bytes, parameters: Mapping[str, list[str]]) -> Query:
 def _checked(query: Query) -> Query:
     if not isinstance(query.kind, str) or query.kind not in KINDS:
         raise invalid(f"kind: expected one of {', '.join(KINDS)}")
+    if not isinstance(query.word, str) or query.word and query.kind != "sketch":
+        raise invalid("word: expected text, beside a sketch or alone")
     if not isinstance(query.k, int) or isinstance(query.k, bool):
         raise invalid("k: expected a whole number")
     if not isinstance(query.labels, list | tuple) or not isinstance(query.exclude, list | tuple):
@@ -106,7 +116,7 @@ def search(service: Service, query: Query, call: Call) -> dict[str, Any]:
     gallery = gallery_of(version)
     options = _options(service, query, gallery)
     if query.id is None:
-        vector = _one(service, version, KINDS[query.kind], query.image, call)["embedding"][0]
+        vector = _embedded(service, version, query, call)
 
     def answer() -> list[dict[str, Any]]:
         query_vector = gallery.vector(query.id) if query.id is not None else vector
@@ -120,6 +130,7 @@ def search(service: Service, query: Query, call: Call) -> dict[str, Any]:
         return search(service, query, call)
     return {
         "hits": hits,
+        **({"guesses": guesses(version, vector)} if query.id is None and query.kind == "sketch" else {}),
         "status": int(Status.OK),
         "model_version": version.version,
         "gallery_version": gallery.version,
@@ -128,8 +139,8 @@ def search(service: Service, query: Query, call: Call) -> dict[str, Any]:
 
 def explain(service: Service, query: Query, call: Call) -> dict[str, Any]:
     """What the model made of a drawing: `{"classes": [{"name", "score"}], "coarse", "fine", "semantics", "answers"}`,
-    classes best first. `answers` has the hits of each stage's code, `{"coarse": [...], "fine": [...]}`; it is null
-    where there is no gallery."""
+    classes best first. `answers` has the hits of each stage's code, `{"coarse": [...], "fine": [...]}`, and with a word
+    those of both together, `word`; it is null where there is no gallery."""
     version = service.find(Target(service.settings.name))
     gallery: Any = version.gallery
     options = NO_OPTIONS if gallery is None else _options(service, query, gallery)
@@ -138,9 +149,11 @@ def explain(service: Service, query: Query, call: Call) -> dict[str, Any]:
     ranked = sorted(zip(names, out["class_scores"][0].tolist(), strict=True), key=lambda pair: -pair[1])
     answers = None
     if gallery is not None:
-        stages = ("coarse", "fine")
+        codes = {stage: out[stage][0] for stage in ("coarse", "fine")}
+        if query.word:
+            codes["word"] = _embedded(service, version, query, call)
         answers = _on_current(
-            service, gallery, lambda: {stage: _hits(gallery, out[stage][0], query.k, options) for stage in stages}
+            service, gallery, lambda: {stage: _hits(gallery, code, query.k, options) for stage, code in codes.items()}
         )
         if answers is None:
             return explain(service, query, call)
@@ -151,6 +164,49 @@ def explain(service: Service, query: Query, call: Call) -> dict[str, Any]:
         "status": int(Status.OK),
         "model_version": version.version,
     }
+
+
+def words(service: Service, start: str) -> dict[str, Any]:
+    """`{"words": [...], "known": N}`: those that begin with a text, the shortest first; N is 0 for a model without."""
+    model: Any = service.find(Target(service.settings.name)).model
+    if not getattr(model, "has_words", False):
+        return {"words": [], "known": 0}
+    vocabulary = model.words.vocabulary
+    return {"words": vocabulary.complete(start, COMPLETIONS), "known": len(vocabulary.names)}
+
+
+def guesses(version: Served, code: np.ndarray) -> list[str]:
+    """What a drawing may be, best first: among the kinds that drawings taught and the gallery's own labels. Empty where
+    such guesses are wrong more often than right (`GUESS_COSINE`; docs/word.md says how often)."""
+    model: Any = version.model
+    if not getattr(model, "has_words", False):
+        return []
+    ranked = model.words.guess(code, _guessable(version), GUESSES)
+    return [name for name, _ in ranked] if ranked and ranked[0][1] >= GUESS_COSINE else []
+
+
+@lru_cache(maxsize=2)  # the version that answers, and the one before
+def _guessable(version: Served) -> list[int]:
+    """The rows of the words among which is guessed."""
+    model: Any = version.model
+    labels = version.gallery.counts("label", GUESSED_LABELS) if isinstance(version.gallery, Rows) else None
+    rows = model.words.vocabulary.rows
+    known = (rows.get(fold(str(name))) for name in (*model.card.get("seen", ()), *(labels or ())))
+    return sorted({row for row in known if row is not None})
+
+
+def _embedded(service: Service, version: Served, query: Query, call: Call) -> np.ndarray:
+    """The code `[d]` of a drawing, of a word or of both; a word that is not known is answered with the nearest ones."""
+    if not query.word:
+        return _one(service, version, KINDS[query.kind], query.image, call)["embedding"][0]
+    model: Any = version.model
+    try:
+        if not getattr(model, "has_words", False):
+            raise UserError(f"word: {NONE}")
+        model.words.vocabulary.find(query.word)
+    except UserError as error:
+        raise invalid(str(error)) from None
+    return _one(service, version, EMBED_WORD, query.image, call, query.word.encode())["embedding"][0]
 
 
 def gallery_of(version: Served) -> Any:
@@ -211,10 +267,13 @@ def _on_current(service: Service, gallery: Any, work: Callable[[], Any]) -> Any:
         raise
 
 
-def _one(service: Service, version: Served, function: str, image: bytes, call: Call) -> dict[str, np.ndarray]:
-    images = np.empty(1, np.object_)
-    images[0] = image
-    out = service.batcher.wait(service.work(version, function, Job(images), call))
+def _one(
+    service: Service, version: Served, function: str, image: bytes, call: Call, word: bytes | None = None
+) -> dict[str, np.ndarray]:
+    images, said = np.empty(1, np.object_), np.empty(1, np.object_)
+    images[0], said[0] = image, word
+    job = Job(images, words=None if word is None else said)
+    out = service.batcher.wait(service.work(version, function, job, call))
     status = Status(int(out["status"][0]))
     if status != Status.OK:
         raise ImageFault(status)

@@ -129,6 +129,7 @@ class Gateway:
             route("GET", "/api/gallery", "gallery", self._about),
             route("POST", "/api/search", "search", self._search),
             route("POST", "/api/explain", "explain", self._explain),
+            route("GET", "/api/words", "words", self._words),
             route("GET", "/api/photo/{id:id}", "photo", self._photo),
             route("GET", "/api/items/{id:id}", "item", self._item),
             route("POST", "/api/items", "add", self._add, "write"),
@@ -231,6 +232,9 @@ class Gateway:
 
     def _explain(self, request: Request, body: bytes, call: Call) -> Any:
         return api.explain(self._service, _query(request, body), call)
+
+    def _words(self, request: Request, body: bytes, call: Call) -> Any:
+        return api.words(self._service, request.query_params.get("start", ""))
 
     def _about(self, request: Request, body: bytes, call: Call) -> Any:
         writable = self._uploads is not None and self._uploads.possible and self._access.allows("write")

@@ -21,8 +21,8 @@ class Overview:
         self._counted: tuple[Any, dict[str, Any]] | None = None
 
     def of(self, service: Service, writable: bool) -> dict[str, Any]:
-        """What the page shows: `{"model": {"name", "version", "seen"}, "gallery": {"items", "expected", "version",
-        "labels", "columns"} or null, "limits": {"k", "bytes"}, "writable"}`.
+        """What the page shows: `{"model": {"name", "version", "seen", "words"}, "gallery": {"items", "expected",
+        "version", "labels", "columns"} or null, "limits": {"k", "bytes"}, "writable"}`.
 
         `expected` is how many items a gallery that is growing will have, 0 where that is not known yet, and null for
         one that is whole. `labels` is a list of [label, items], and null where there are too many to list; `columns`
@@ -36,6 +36,7 @@ class Overview:
                 "name": str(card.get("name") or service.settings.name),
                 "version": version.version,
                 "seen": [str(name) for name in card.get("seen") or ()],
+                "words": getattr(version.model, "has_words", False),
             },
             "gallery": gallery,
             "raster": dataclasses.asdict(QUERY_RASTER),

@@ -28,6 +28,8 @@ export class Explanation {
       if (first && first.place >= CLASSES) listed[CLASSES - 1] = first;
       this.#classes(listed, isUnseen, best);
       for (const stage of ["coarse", "fine"]) this.#answers(stage, told.answers?.[stage] ?? []);
+      this.root.querySelector("#with-word").hidden = !body.word;
+      this.#answers("told", told.answers?.word ?? []);
     } catch (error) {
       if (error.name !== "AbortError") this.failed(error);
     }

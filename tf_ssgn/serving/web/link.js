@@ -1,5 +1,5 @@
 // The shareable address of a query, all of it after the #, which browsers send to no server: s= the strokes, compressed;
-// p= the id of a photo; k= and f= what is asked for beside it.
+// w= the word beside it; p= the id of a photo; k= and f= what is asked for beside it.
 import { SIDE } from "./drawing.js";
 
 const LONGEST = 12_000; // characters of the strokes; longer addresses get lost in mail and chat
@@ -8,7 +8,7 @@ const STROKES = 2_000;
 const POINTS = 60_000;
 
 /** The part after #; "" where there is nothing to share, null where it would be too long. */
-export async function toHash({ strokes, photo, k, filters }) {
+export async function toHash({ strokes, word, photo, k, filters }) {
   const parts = [];
   if (photo) parts.push(`p=${encodeURIComponent(photo)}`);
   else if (strokes.length) {
@@ -16,6 +16,7 @@ export async function toHash({ strokes, photo, k, filters }) {
     if (text.length > LONGEST) return null;
     parts.push(`s=${text}`);
   }
+  if (word && !photo) parts.push(`w=${encodeURIComponent(word)}`);
   if (k) parts.push(`k=${k}`);
   if (Object.keys(filters).length) parts.push(`f=${encodeURIComponent(JSON.stringify(filters))}`);
   return parts.join("&");
@@ -23,12 +24,13 @@ export async function toHash({ strokes, photo, k, filters }) {
 
 /** The inverse; what is missing or damaged is left out. */
 export async function fromHash(hash) {
-  const found = { strokes: [], photo: "", k: 0, filters: {} };
+  const found = { strokes: [], word: "", photo: "", k: 0, filters: {} };
   for (const part of hash.replace(/^#/, "").split("&")) {
     const [name, value = ""] = part.split("=", 2);
     try {
       if (name === "s" && value.length <= LONGEST) found.strokes = checked(await unpack(value));
       if (name === "p") found.photo = decodeURIComponent(value).slice(0, 4096);
+      if (name === "w") found.word = decodeURIComponent(value).slice(0, 64);
       if (name === "k") found.k = Math.max(0, Number.parseInt(value, 10) || 0);
       if (name === "f") found.filters = plain(JSON.parse(decodeURIComponent(value)));
     } catch { /* somebody cut the link short */ }

@@ -15,6 +15,7 @@ import { save, toCsv, toJson } from "./save.js";
 import { Search } from "./search.js";
 import { addressOf, show } from "./thumbs.js";
 import { askForToken } from "./token.js";
+import { Word } from "./word.js";
 
 const SENT = 384; // pixels of a drawing with a picture in it that is searched with
 const GROWS = 2000; // milliseconds between two looks at a gallery that is growing
@@ -28,6 +29,7 @@ const photo = new Photo($("photo"), { like, token: mayWrite, deleted: begin });
 const filters = new Filters($("filters"), () => { remember(); search.now(); });
 const explanation = new Explanation($("explain"), failed, (list, place) => photo.open(list, place));
 const manage = new Manage($("manage"), { token: mayWrite, added: begin });
+const word = new Word($("word"), () => { remember(); ask(); });
 const search = new Search(question, answered, failed);
 let about = null;
 let liked = null; // the photo that is the query, in place of the drawing
@@ -46,9 +48,11 @@ const busy = (so) => hits.root.setAttribute("aria-busy", String(so));
 function source() {
   if (liked) return { id: liked.id };
   if (picture?.photo) return { image: base64(picture.photo, "image/jpeg"), kind: "photo" };
-  if (!about || drawing.blank && !pad.busy) return null; // `begin` asks again once it is known how to ask
+  if (!about) return null; // `begin` asks again once it is known how to ask
+  const told = word.value ? { word: word.value } : {};
+  if (drawing.blank && !pad.busy) return word.value ? told : null;
   const asked = drawing.hasPicture ? toCanvas(pad.items, SENT) : asQuery(pad.items, about.raster);
-  return { image: base64(asked, "image/png") };
+  return { image: base64(asked, "image/png"), ...told };
 }
 
 const base64 = (canvas, type) => canvas.toDataURL(type, 0.9).split(",", 2)[1];
@@ -86,6 +90,7 @@ function ask() {
   busy(false);
   answer = null;
   hits.show([]);
+  word.guess([]);
   settle();
   $("status").textContent = "Draw, and photos appear here.";
   return null;
@@ -156,6 +161,7 @@ function answered(told, ms, final) {
   busy(false);
   clearTrouble();
   hits.show(told.hits);
+  word.guess(told.guesses ?? []);
   settle();
   const best = told.hits[0];
   $("status").textContent = best ? `${told.hits.length} photos in ${Math.round(ms)} ms; best: ${best.label || best.id}` :
@@ -180,7 +186,7 @@ function failed(trouble) {
     return;
   }
   hits.stale(true);
-  if (trouble.code === 422) {
+  if (trouble.code === 422 || trouble.message.startsWith("word: ")) {
     busy(false);
     answer = null;
     settle();
@@ -228,6 +234,7 @@ async function learn() {
   const { gallery, model } = about;
   hits.seen = new Set(model.seen);
   filters.offer(about);
+  word.offer(about);
   manage.offer(about);
   $("manage-open").hidden = $("photo-delete").hidden = !about.writable;
   if (!gallery) {
@@ -274,7 +281,7 @@ let remembered = "";
 async function remember(step = false) {
   const k = filters.k === USUAL ? 0 : filters.k;
   const hash = await toHash({
-    strokes: drawing.hasPicture ? [] : drawing.strokes, photo: liked?.id, k, filters: filters.values,
+    strokes: drawing.hasPicture ? [] : drawing.strokes, word: word.value, photo: liked?.id, k, filters: filters.values,
   });
   if (hash === remembered) return;
   remembered = hash ?? "";
@@ -289,6 +296,7 @@ async function fromAddress() {
   remembered = hash;
   const found = await fromHash(hash);
   filters.set(found.filters, found.k);
+  word.set(found.word);
   forgetPicture();
   liked = null;
   if (found.photo) {
