@@ -32,7 +32,8 @@ def begin(folder: Path) -> Callable[[str], None]:
     if all(openvino_model.is_kept(mark, kind, key) for kind in openvino_model.KINDS):
         return lambda kind: None
     log(f"putting {folder.name} together with the weights of its backbone, this once")
-    words = [sys.executable, "-m", "tf_ssgn.runtime.conversion", os.fspath(folder)]
+    # -P: the working directory may be a folder of anybody's files, and `-m` would import from it first.
+    words = [sys.executable, "-P", "-m", "tf_ssgn.runtime.conversion", os.fspath(folder)]
     environment = {**os.environ, "TF_SSGN_CACHE": os.fspath(cache_folder())}
     quiet = subprocess.DEVNULL
     process = subprocess.Popen(words, stdin=quiet, stdout=quiet, stderr=quiet, env=environment)
