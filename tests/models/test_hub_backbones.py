@@ -15,9 +15,9 @@ import pytest
 
 from tests.models.hub import OFFSET, SCALE, SIZE, save_preset
 from tf_ssgn.errors import UserError
-from tf_ssgn.models.backbones import architecture_of, build_backbone, energy_tap, tap_sizes
+from tf_ssgn.models.backbones import architecture_of, build_backbone, energy_tap, tap_sizes, weights_hash
 from tf_ssgn.models.hub_backbones import write_architecture
-from tf_ssgn.runtime.features import FeatureCache, weights_hash
+from tf_ssgn.runtime.features import FeatureCache
 
 keras_hub = pytest.importorskip("keras_hub")
 

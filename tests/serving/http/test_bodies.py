@@ -40,7 +40,11 @@ def test_a_bomb_is_refused_before_it_is_unpacked() -> None:
     assert refused.value.status_code == 413
 
 
-NOT_WHOLE = ((b"no gzip", "gzip"), (gzip.compress(b"x" * 99)[:-9], "gzip"), (zlib.compress(b"x") + b"y", "deflate"))
+NOT_WHOLE = (
+    (b"no gzip", "gzip"),
+    (gzip.compress(b"x" * 99, mtime=0)[:-9], "gzip"),
+    (zlib.compress(b"x") + b"y", "deflate"),
+)
 
 
 @pytest.mark.parametrize("body,encoding", NOT_WHOLE)
