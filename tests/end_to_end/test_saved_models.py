@@ -25,10 +25,12 @@ if sys.argv[1] == 'scann':
     import scann
 model = tf.saved_model.load(sys.argv[2])
 images = [open(path, 'rb').read() if path else b'' for path in sys.argv[4:]]
-feed = {'image_bytes': tf.constant(images)}
+feed = {'image_bytes': tf.constant(images), 'word': tf.constant([''] * len(images))}
 if sys.argv[1] != 'embed':
     feed['k'] = tf.constant(json.loads(sys.argv[3]), tf.int32)
-out = {name: {k: v.numpy() for k, v in f(**feed).items()} for name, f in model.signatures.items()}
+def call(f):
+    return {k: v.numpy() for k, v in f(**{key: feed[key] for key in f.structured_input_signature[1]}).items()}
+out = {name: call(f) for name, f in model.signatures.items()}
 def plain(v):
     if isinstance(v, (list, np.ndarray)):
         return [plain(x) for x in v]
@@ -58,7 +60,8 @@ def in_memory(chain):
 
 def test_embed_alone_equals_the_run(chain, sketches, in_memory):
     out = fresh("embed", chain.models / "embed/1", [*sketches, ""])
-    assert set(out) == {"embed_sketch", "embed_photo", "explain"}
+    assert set(out) == {"embed_sketch", "embed_photo", "embed_word", "explain"}
+    assert out["embed_word"] == out["embed_sketch"]  # an empty word changes nothing
     embedded = np.array(out["embed_sketch"]["embedding"])
     np.testing.assert_allclose(embedded[:2], in_memory.embed_sketch(sketches), atol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(embedded[:2], axis=1), 1, atol=1e-5)
@@ -74,8 +77,8 @@ def test_embed_alone_equals_the_run(chain, sketches, in_memory):
 def test_search_alone_equals_the_gallery(kind, chain, sketches, in_memory):
     folder = chain.models / f"search_{kind}/1"
     out = fresh(kind, folder, [*sketches, "", sketches[0], sketches[0]], k=[3, 5, 4, 0, 999])
-    assert set(out) == {"search", "search_photo", "serving_default"}
-    assert out["search"] == out["serving_default"]
+    assert set(out) == {"search", "search_photo", "search_word", "serving_default"}
+    assert out["search"] == out["serving_default"] == out["search_word"]
     answer = out["search"]
     assert answer["count"] == [3, 5, 0, 0, 0]
     assert answer["status"] == [0, 0, Status.EMPTY, Status.BAD_K, Status.BAD_K]
@@ -127,7 +130,7 @@ def test_warm_up_requests_are_what_tf_serving_replays(chain):
     import tensorflow as tf
     from tensorflow_serving.apis import prediction_log_pb2
 
-    for kind, signatures in (("embed", 3), ("search_exact", 2), ("search_scann", 2)):
+    for kind, signatures in (("embed", 4), ("search_exact", 3), ("search_scann", 3)):
         version = chain.models / kind / "1"
         model = None if kind == "search_scann" else tf.saved_model.load(str(version))
         file = version / "assets.extra" / "tf_serving_warmup_requests"

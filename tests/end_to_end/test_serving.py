@@ -103,5 +103,5 @@ def test_the_lines_of_the_readme_run(chain, capsys):
     values: dict = {"queries": np.eye(3), "query_labels": [0, 1, 2], "photos": np.eye(3), "photo_labels": [0, 1, 2]}
     exec(compile(code, "README.md", "exec"), values)
     printed = capsys.readouterr().out.splitlines()
-    assert len(printed) == 10 and len(values["hits"]) == 10
-    assert [line.split()[1] for line in printed] == [hit.label for hit in values["hits"]]
+    hits = values["gallery"].search(values["model"].embed_sketch(sketch), k=10)
+    assert [line.split()[1] for line in printed] == [hit.label for hit in hits] and len(hits) == 10

@@ -399,7 +399,10 @@ def test_what_is_searched_with_is_drawn_as_the_models_drawings_are(page: Any, na
     assert np.abs(sent - expected).mean() < 4 and (np.abs(sent - expected) > 128).mean() < 0.002
 
 
-def test_a_word_moves_the_answers_is_guessed_kept_in_the_link_and_explained(page: Any, site: tools.Site) -> None:
+def test_a_word_moves_the_answers_is_guessed_kept_in_the_link_and_explained(
+    page: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tf_ssgn.serving.http.api.GUESS_COSINE", -1.0)
     example(page, "giraffe")
     tools.until(page, "document.querySelectorAll('#word li button').length")
     guesses = page.eval_on_selector_all("#word li button", "all => all.map((one) => one.textContent)")
