@@ -10,6 +10,7 @@ import pytest
 
 from tf_ssgn.benchmarks import quality
 from tf_ssgn.errors import UserError
+from tf_ssgn.evaluation.report.facts import NAME_ALONE, NOT_ZERO_SHOT, TOLD
 
 SMALL = {
     "model.backbone": "tiny", "data.image_size": 32, "model.code": 16, "model.hidden": 8, "model.latent": 4,
@@ -29,7 +30,8 @@ def test_a_run_is_measured_once(drawn: Path, elsewhere: Path) -> None:
     material = {"data": str(drawn), "weights": "none", "vectors": str(drawn / "semantics.npz")}
     found = quality.measure("SSGN", SMALL, str(drawn / "split.json"), 0, material)
     for label in (quality.ONE_VIEW, "views"):
-        assert {*quality.STAGES, "retrieved", "acc_at_1", "acc_at_5", "transductive"} == set(found[label])
+        told = {TOLD, NAME_ALONE, "acc@1, sketch", f"acc@1, sketch, {TOLD}"}
+        assert {*quality.STAGES, "retrieved", "acc_at_1", "acc_at_5", "transductive", *told} == set(found[label])
         assert found[label]["retrieved"] == found[label]["fine"] and 0 < found[label]["untrained"] < 1
     assert found["views"]["untrained"] != found[quality.ONE_VIEW]["untrained"]
     assert quality.measure("SSGN", SMALL, str(drawn / "split.json"), 0, material) == found
@@ -50,6 +52,15 @@ def test_a_head_without_decoders_retrieves_with_the_sketchs_own_code(drawn: Path
     changes = SMALL | quality.MAIN_VARIANTS["SAKE-style head"]
     found = quality.measure("SAKE-style head", changes, str(drawn / "split.json"), 0, material)["views"]
     assert found["retrieved"] == found["sketch_code"] and "fine" not in found
+
+
+def test_rows_that_are_told_the_class_stand_apart() -> None:
+    values = dict.fromkeys(
+        [*quality.STAGES, "retrieved", "acc_at_1", "acc_at_5", "transductive", TOLD, NAME_ALONE], 0.5
+    )
+    text = quality.table({"SSGN": {"a": [{quality.ONE_VIEW: values, "views": values}]}}, {})
+    apart = text[text.index("## With the class name") : text.index("## Beyond one model")]
+    assert NOT_ZERO_SHOT in apart and f"| {TOLD} | 0.500 / 0.500 |" in apart and f"| {NAME_ALONE} |" in apart
 
 
 def test_the_table_has_means_and_spreads() -> None:
