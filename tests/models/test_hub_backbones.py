@@ -219,7 +219,9 @@ if sys.argv[2] == 'silent':
     socket.socket.connect = socket.socket.connect_ex = refuse
 try:
     taps = backbones.build_backbone(sys.argv[1], 32, '')
-    print(taps.output_shape[-1], float(abs(taps.predict_on_batch(__import__('numpy').zeros((1, 32, 32, 3)))).sum()))
+    import keras, numpy as np
+    out = keras.ops.convert_to_numpy(taps(np.zeros((1, 32, 32, 3), np.float32), training=False))
+    print(taps.output_shape[-1], float(abs(out).sum()))
 except backbones.UserError as error:
     print(error)
 """
