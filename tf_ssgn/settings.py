@@ -196,6 +196,7 @@ FEATURE_BATCH = 32  # images in one pass of a frozen backbone
 PACK_IMAGES = 1024  # what an interrupted extraction loses at most
 LOWEST_COSINE = 0.9999  # that a code may have with TensorFlow's
 FURTHEST_TAP = 1e-4  # that a tap may be from TensorFlow's, as a share of the largest
+CONVERSION_LOOK_SECONDS = 0.1  # between two looks whether another process has converted a model
 DECODED_TOGETHER = 4  # images of one request, on one core
 
 # Galleries

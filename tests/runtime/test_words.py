@@ -66,6 +66,16 @@ def test_the_exported_graph_answers_as_python_does(chain, model, sketches) -> No
     assert not ours["embedding"][ours["status"] != 0].any()
 
 
+def test_an_unknown_word_in_a_request_costs_no_search_for_spellings(model, monkeypatch) -> None:
+    from tf_ssgn.data.semantics.vocabulary import Vocabulary
+
+    monkeypatch.setattr(Vocabulary, "nearest", lambda *_: pytest.fail("looked for the nearest spellings"))
+    out = model.words.tell(
+        np.eye(2, model.dimension, dtype=np.float32), np.zeros(2, np.int32), [b"girafe", "x" * 10**6]
+    )
+    assert out["status"].tolist() == [Status.UNKNOWN_WORD] * 2
+
+
 def test_search_word_of_the_exported_gallery_finds_what_the_gallery_finds(chain, model, sketches) -> None:
     import tensorflow as tf
 

@@ -19,8 +19,7 @@ from tf_ssgn.common.folders import cache_folder
 from tf_ssgn.common.hashes import versions_sha256
 from tf_ssgn.runtime import openvino_model
 from tf_ssgn.runtime.shipped import fingerprint, open_shipped, package_of
-
-LOOK_SECONDS = 0.1
+from tf_ssgn.settings import CONVERSION_LOOK_SECONDS
 
 
 def begin(folder: Path) -> Callable[[str], None]:
@@ -40,7 +39,7 @@ def begin(folder: Path) -> Callable[[str], None]:
 
     def wait(kind: str) -> None:
         while process.poll() is None and not openvino_model.is_kept(mark, kind, key):
-            time.sleep(LOOK_SECONDS)
+            time.sleep(CONVERSION_LOOK_SECONDS)
         if kind == openvino_model.KINDS[-1]:
             process.wait()
 

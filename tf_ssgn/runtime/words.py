@@ -15,7 +15,6 @@ import numpy as np
 from tf_ssgn.common.status import Status
 from tf_ssgn.common.vectors import unit
 from tf_ssgn.data.semantics.vocabulary import Vocabulary
-from tf_ssgn.errors import UserError
 
 
 class Words:
@@ -48,13 +47,12 @@ class Words:
         for row, word in enumerate(words):
             if not word:
                 continue
-            try:
-                shift = self.shifts[self.vocabulary.find(word.decode("utf-8") if isinstance(word, bytes) else word)]
-            except (UserError, UnicodeDecodeError):
+            # Not `find`: looking for the nearest spellings takes longer than all else, and nobody would read them.
+            place = self.vocabulary.row(word.decode("utf-8", "replace") if isinstance(word, bytes) else word)
+            if place is None:
                 codes[row], status[row] = 0.0, Status.UNKNOWN_WORD
-                continue
-            if status[row] in (Status.OK, Status.EMPTY):
-                codes[row], status[row] = unit(codes[row] + shift), Status.OK
+            elif status[row] in (Status.OK, Status.EMPTY):
+                codes[row], status[row] = unit(codes[row] + self.shifts[place]), Status.OK
         return {"embedding": codes, "status": status}
 
     def guess(self, code: np.ndarray, among: Sequence[int], most: int) -> list[tuple[str, float]]:

@@ -66,6 +66,10 @@ class Vocabulary:
                     self.rows.setdefault(fold(form), row)
         self.rows.pop("", None)
 
+    def row(self, word: str) -> int | None:
+        """The row of the name that a word means; None for one that is not known."""
+        return self.rows.get(fold(word)) if len(word) <= WORD_CHARACTERS else None
+
     def find(self, word: str) -> int:
         """The row of the name that a word means.
 
@@ -76,7 +80,7 @@ class Vocabulary:
             raise UserError(f"word: received a {type(word).__name__}, expected text such as giraffe")
         if len(word) > WORD_CHARACTERS:
             raise UserError(f"word: received {len(word):,} characters, expected up to {WORD_CHARACTERS}")
-        row = self.rows.get(fold(word.strip()))
+        row = self.row(word)
         if row is None:
             near = self.nearest(word)
             hint = f"spelled most alike: {', '.join(near)}" if near else "nothing is spelled like it"

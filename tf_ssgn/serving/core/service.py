@@ -17,6 +17,7 @@ from tf_ssgn.common.status import Status
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.searcher import Unreachable
 from tf_ssgn.runtime.saved_model import warm_up_drawing
+from tf_ssgn.runtime.words import Words
 from tf_ssgn.serving.core import contract, tracing
 from tf_ssgn.serving.core.batcher import Batcher, Call, Work
 from tf_ssgn.serving.core.faults import Fault, invalid, not_found
@@ -65,6 +66,12 @@ class Served:
     gallery: Searchable | None
     version: int
     signatures: Mapping[str, contract.Signature]
+
+    @property
+    def words(self) -> Words | None:
+        """The words that can be told; None for a model without any."""
+        model: Any = self.model
+        return model.words if getattr(model, "has_words", False) else None
 
 
 def served(model: Model, gallery: Searchable | None, version: int) -> Served:
@@ -353,8 +360,9 @@ def warm_up(version: Served, settings: Serving = SERVING) -> None:
         images = np.full(rows, image, np.object_)
         for signature in ("embed_photo", "explain", "embed_sketch"):
             outputs = version.model.call(signature, {"image_bytes": images})
-        if getattr(version.model, "has_words", False):
-            version.model.call("embed_word", {"image_bytes": images, "word": np.full(rows, b"", np.object_)})
+        if version.words is not None:
+            word = np.full(rows, version.words.names[0].encode(), np.object_)
+            version.model.call("embed_word", {"image_bytes": images, "word": word})
         if version.gallery is not None:
             version.gallery.search_batch(outputs["embedding"], np.full(rows, settings.default_k, np.int32))
     if outputs["status"][0] != Status.OK:

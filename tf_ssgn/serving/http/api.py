@@ -11,7 +11,7 @@ from urllib.parse import quote
 import numpy as np
 
 from tf_ssgn.common.status import MEANING, Status
-from tf_ssgn.data.semantics.vocabulary import NONE, fold
+from tf_ssgn.data.semantics.vocabulary import NONE
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.folder.rows import Rows
 from tf_ssgn.retrieval.folder.segment import quoted
@@ -130,7 +130,7 @@ def search(service: Service, query: Query, call: Call) -> dict[str, Any]:
         return search(service, query, call)
     return {
         "hits": hits,
-        **({"guesses": guesses(version, vector)} if query.id is None and query.kind == "sketch" else {}),
+        **({"guesses": guesses(version, vector)} if query.image and not query.word and query.kind == "sketch" else {}),
         "status": int(Status.OK),
         "model_version": version.version,
         "gallery_version": gallery.version,
@@ -168,30 +168,27 @@ def explain(service: Service, query: Query, call: Call) -> dict[str, Any]:
 
 def words(service: Service, start: str) -> dict[str, Any]:
     """`{"words": [...], "known": N}`: those that begin with a text, the shortest first; N is 0 for a model without."""
-    model: Any = service.find(Target(service.settings.name)).model
-    if not getattr(model, "has_words", False):
+    known = service.find(Target(service.settings.name)).words
+    if known is None:
         return {"words": [], "known": 0}
-    vocabulary = model.words.vocabulary
-    return {"words": vocabulary.complete(start, COMPLETIONS), "known": len(vocabulary.names)}
+    return {"words": known.vocabulary.complete(start, COMPLETIONS), "known": len(known.names)}
 
 
 def guesses(version: Served, code: np.ndarray) -> list[str]:
     """What a drawing may be, best first: among the kinds that drawings taught and the gallery's own labels. Empty where
     such guesses are wrong more often than right (`GUESS_COSINE`; docs/word.md says how often)."""
-    model: Any = version.model
-    if not getattr(model, "has_words", False):
+    if version.words is None:
         return []
-    ranked = model.words.guess(code, _guessable(version), GUESSES)
+    ranked = version.words.guess(code, _guessable(version), GUESSES)
     return [name for name, _ in ranked] if ranked and ranked[0][1] >= GUESS_COSINE else []
 
 
 @lru_cache(maxsize=2)  # the version that answers, and the one before
 def _guessable(version: Served) -> list[int]:
     """The rows of the words among which is guessed."""
-    model: Any = version.model
+    assert version.words is not None
     labels = version.gallery.counts("label", GUESSED_LABELS) if isinstance(version.gallery, Rows) else None
-    rows = model.words.vocabulary.rows
-    known = (rows.get(fold(str(name))) for name in (*model.card.get("seen", ()), *(labels or ())))
+    known = (version.words.vocabulary.row(str(name)) for name in (*version.model.card.get("seen", ()), *(labels or ())))
     return sorted({row for row in known if row is not None})
 
 
@@ -199,11 +196,10 @@ def _embedded(service: Service, version: Served, query: Query, call: Call) -> np
     """The code `[d]` of a drawing, of a word or of both; a word that is not known is answered with the nearest ones."""
     if not query.word:
         return _one(service, version, KINDS[query.kind], query.image, call)["embedding"][0]
-    model: Any = version.model
     try:
-        if not getattr(model, "has_words", False):
+        if version.words is None:
             raise UserError(f"word: {NONE}")
-        model.words.vocabulary.find(query.word)
+        version.words.vocabulary.find(query.word)
     except UserError as error:
         raise invalid(str(error)) from None
     return _one(service, version, EMBED_WORD, query.image, call, query.word.encode())["embedding"][0]

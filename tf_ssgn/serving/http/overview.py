@@ -36,7 +36,7 @@ class Overview:
                 "name": str(card.get("name") or service.settings.name),
                 "version": version.version,
                 "seen": [str(name) for name in card.get("seen") or ()],
-                "words": getattr(version.model, "has_words", False),
+                "words": version.words is not None,
             },
             "gallery": gallery,
             "raster": dataclasses.asdict(QUERY_RASTER),
