@@ -210,8 +210,8 @@ def test_a_target_that_cannot_be_a_folder_is_refused_before_the_work(tmp_path: P
 
 def test_an_ensemble_ranks_by_the_mean_of_the_cosines(runs: list[Path], cache: str, tmp_path: Path) -> None:
     from tf_ssgn.evaluation import score_rankings
+    from tf_ssgn.runs.encoder import RunEncoder
     from tf_ssgn.runs.ensemble import evaluate_ensemble
-    from tf_ssgn.runs.evaluate import RunEncoder
     from tf_ssgn.training.run_folder import open_run
 
     scores = []

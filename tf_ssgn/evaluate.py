@@ -21,7 +21,7 @@ from tf_ssgn.common import atomic, cli
 from tf_ssgn.common.names import listed, printable
 from tf_ssgn.config import LEADING_FAMILY, preset
 from tf_ssgn.errors import UserError
-from tf_ssgn.runs.evaluate import evaluate_run
+from tf_ssgn.runs.evaluate import Further, Subject, evaluate_run
 from tf_ssgn.settings import LARGEST_K
 
 __all__ = ["evaluate_features", "evaluate_run", "main"]
@@ -119,15 +119,11 @@ def main(argv: list[str] | None = None) -> int | None:
             cache=arguments.cache,
         )
     else:
-        results = [
-            evaluate_run(
-                run, arguments.data, arguments.split, arguments.views, arguments.photo_views,
-                duplicates=arguments.duplicates, k=arguments.k, generalized=arguments.generalized,
-                bits=arguments.hash, transductive=arguments.transductive, cache=arguments.cache,
-                against=arguments.against,
-            )
-            for run in arguments.runs
-        ]  # fmt: skip
+        subject = Subject(
+            arguments.data, arguments.split, arguments.duplicates, arguments.views, arguments.photo_views, arguments.k
+        )
+        further = Further(arguments.generalized, arguments.hash, arguments.transductive, arguments.against)
+        results = [evaluate_run(run, subject, further, arguments.cache) for run in arguments.runs]
         for _, folder in results:
             cli.log(f"wrote {folder / 'metrics.json'} and {folder / 'report.html'}")
         if len(results) > 1:

@@ -130,12 +130,11 @@ class Scores:
     """Figures of a run: several views of a drawing, one of a photo, as the shipped model has them."""
 
     def __init__(self, run: Path):
-        from tf_ssgn.runs.evaluate import RunEncoder
+        from tf_ssgn.runs.encoder import RunEncoder
         from tf_ssgn.training.run_folder import open_run
 
         self.run = open_run(run)
-        evaluation = self.run.config.evaluation
-        self.encoder = RunEncoder(self.run, evaluation.views, evaluation.photo_views, None)
+        self.encoder = RunEncoder(self.run)
 
     def of(
         self, name: str, sketches: Sequence[Example], photos: Sequence[Example], classes: Sequence[str]

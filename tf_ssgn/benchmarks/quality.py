@@ -139,7 +139,7 @@ def measure(name: str, changes: dict[str, Any], split: str, seed: int, material:
     """
     import keras
 
-    from tf_ssgn.runs.evaluate import evaluate_run
+    from tf_ssgn.runs.evaluate import Further, Subject, evaluate_run
     from tf_ssgn.train import train
     from tf_ssgn.training.run_folder import open_run
 
@@ -168,7 +168,7 @@ def measure(name: str, changes: dict[str, Any], split: str, seed: int, material:
     train(config, material["data"], split, str(folder))
     result: dict[str, Any] = {"seconds": round(time.perf_counter() - start, 1)}
     for label, views in ((ONE_VIEW, 0), ("views", None)):
-        metrics, _ = evaluate_run(folder, views=views, photo_views=views, transductive=NEIGHBOURS)
+        metrics, _ = evaluate_run(folder, Subject(views=views, photo_views=views), Further(transductive=NEIGHBOURS))
         stages = {key: metrics["stages"][key][LEADING_FAMILY]["map_all"] for key in STAGES if key in metrics["stages"]}
         result[label] = stages | {"retrieved": metrics["families"][LEADING_FAMILY]["map_all"]}
         result[label] |= {key: metrics["fine_grained"][key] for key in ("acc_at_1", "acc_at_5")}

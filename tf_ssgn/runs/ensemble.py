@@ -13,7 +13,7 @@ from tf_ssgn.data.datasets.items import open_dataset
 from tf_ssgn.errors import UserError
 from tf_ssgn.evaluation import protocol, score_features
 from tf_ssgn.evaluation.expansion import expand
-from tf_ssgn.runs.evaluate import RunEncoder
+from tf_ssgn.runs.encoder import RunEncoder
 from tf_ssgn.training.run_folder import open_run
 
 
@@ -43,12 +43,7 @@ def evaluate_ensemble(
     sides, names = [], []
     for folder, run in zip(folders, runs, strict=True):
         dataset = open_dataset(run.data, duplicates=run.config.data.duplicates)
-        own = run.config.evaluation
-        sketches, photos = (
-            fixed if wanted is None else wanted
-            for wanted, fixed in ((views, own.views), (photo_views, own.photo_views))
-        )
-        encoder = RunEncoder(run, sketches, photos, cache)
+        encoder = RunEncoder(run, views, photo_views, cache)
         images = [encoder.images(items, run.split.unseen) for items in (dataset.sketches, dataset.photos)]
         sides.append([encoder.codes(one)["code"] for one in images])
         names.append([[(item.label, Path(item.path).name) for item in one.items] for one in images])

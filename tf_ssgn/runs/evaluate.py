@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,155 +26,150 @@ from tf_ssgn.evaluation.report.facts import NAME_ALONE, TOLD
 from tf_ssgn.evaluation.report.pictures import Grid, Picture
 from tf_ssgn.training.run_folder import Run, open_run
 
+if TYPE_CHECKING:
+    from tf_ssgn.runs.encoder import RunEncoder
+    from tf_ssgn.training.images import Images
+
 STAGES = {"sketch": "sketch_code", "coarse": "coarse", "fine": "fine"}
 REPORTED = 4  # best, median and worst queries each in the report
 SHOWN = 10  # photos per query there
 
 
+@dataclass(frozen=True)
+class Subject:
+    """What a run is evaluated on; None is what the run was made with."""
+
+    data: str | None = None
+    split: str | None = None
+    duplicates: bool | None = None
+    views: int | None = None
+    photo_views: int | None = None
+    k: Sequence[int] | None = None
+
+    def twice(self, run: Run) -> bool:
+        """Whether photos that a dataset holds twice are twice in the gallery."""
+        return run.config.data.duplicates if self.duplicates is None else self.duplicates
+
+
+@dataclass(frozen=True)
+class Further:
+    """What is measured besides the plain protocol: `bits` of ITQ codes, `transductive` neighbours of
+    `expansion.expand`, and another run's folder to compare with."""
+
+    generalized: bool = False
+    bits: int | None = None
+    transductive: int | None = None
+    against: str | None = None
+
+
 def evaluate_run(
-    folder: str | Path,
-    data: str | None = None,
-    split: str | None = None,
-    views: int | None = None,
-    photo_views: int | None = None,
-    *,
-    duplicates: bool | None = None,
-    k: Sequence[int] | None = None,
-    generalized: bool = False,
-    bits: int | None = None,
-    transductive: int | None = None,
-    cache: str | None = None,
-    against: str | None = None,
+    folder: str | Path, subject: Subject = Subject(), further: Further = Further(), cache: str | None = None
 ) -> tuple[dict[str, Any], Path]:
     """Evaluates a run; writes and returns `metrics.json` (None for what is not defined) and the folder it went to.
 
     What is not the run's own dataset, split and choice of duplicates goes into `RUN/evaluations/<dataset>-<split>`.
     """
-    from tf_ssgn.training.fit import untrained_features
+    from tf_ssgn.runs.encoder import RunEncoder
 
     run = open_run(folder)
-    twice = run.config.data.duplicates if duplicates is None else duplicates
-    if data is None and not os.path.isdir(run.data):
+    dataset = _dataset(run, subject)
+    split = _split(run, dataset, subject)
+    target = _target(run, dataset, split, subject)
+    other = per_query.load(Path(further.against) / target.relative_to(run.path)) if further.against else None
+    encoder = RunEncoder(run, subject.views, subject.photo_views, cache)
+    test = _encoded(encoder, dataset, split, subject)
+
+    plain = protocol.evaluate_zero_shot(*test.arrays, k=test.k, seed=run.config.training.seed)
+    metrics = {**plain.metrics, "stages": _stages(test), "fine_grained": test.fine_grained(test.codes)}
+    metrics |= _told(test, split) | _about(encoder, dataset, split, subject)
+    if further.generalized:
+        metrics["generalized"] = _generalized(test, dataset, split)
+        if subject.data is None:
+            metrics["notes"].append("generalized: the seen queries and photos are those of training")
+    if further.bits:
+        metrics["binary"] = _binary(test, dataset if subject.data is None else None, further.bits)
+    if further.transductive:
+        moved = expand(test.codes, test.photo_codes, further.transductive)
+        metrics["transductive"] = {str(further.transductive): test.families(*moved)}
+    names = test.names(dataset)
+    if other:
+        ours = per_query.Kept(plain.per_query, names[0], per_query.digest(names[1]))
+        sides = {"of": printable(str(folder)), "name": printable(str(further.against))}
+        metrics["against"] = {**sides, "families": per_query.paired(ours, other)}
+    metrics = cli.jsonable(metrics)
+    per_query.save(target, plain.per_query, *names)
+    _write(target, metrics, test, _grids(plain, test), f"{run.path.name} on {dataset.name}, {split.name}")
+    return metrics, target
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """The queries and the gallery of the classes to evaluate on, in codes.
+
+    Attributes:
+        stages: of the queries, what `SSGN.retrieve` gives.
+        photo_codes: float32 `[N, d]`.
+        k: cut-offs of the metrics.
+    """
+
+    encoder: RunEncoder
+    queries: Images
+    gallery: Images
+    stages: dict[str, np.ndarray]
+    photo_codes: np.ndarray
+    k: tuple[int, ...]
+
+    @property
+    def codes(self) -> np.ndarray:
+        """The retrieval codes of the queries `[Q, d]`."""
+        return self.stages["code"]
+
+    @property
+    def arrays(self) -> tuple[np.ndarray, list[str], np.ndarray, list[str]]:
+        """Codes and labels of both sides, as the protocols take them."""
+        return self.codes, self.queries.labels, self.photo_codes, self.gallery.labels
+
+    def names(self, dataset: Dataset) -> tuple[list[str], list[str]]:
+        """The files of both sides, below the dataset's folder."""
+        queries, gallery = (
+            [os.path.relpath(item.path, dataset.root) for item in side.items] for side in (self.queries, self.gallery)
+        )
+        return queries, gallery
+
+    def families(self, codes: np.ndarray, photos: np.ndarray | None = None) -> dict[str, Any]:
+        """All families for other codes of the same queries, and of the same photos."""
+        photos = self.photo_codes if photos is None else photos
+        return score_features(codes, self.queries.labels, photos, self.gallery.labels, k=self.k)
+
+    def fine_grained(self, codes: np.ndarray) -> dict[str, Any]:
+        """Is a sketch's own photo among the first of its class, for other codes of the same queries?"""
+        own, photos = ([item.instance for item in side.items] for side in (self.queries, self.gallery))
+        return protocol.fine_grained(codes, self.queries.labels, own, self.photo_codes, self.gallery.labels, photos)
+
+
+def _dataset(run: Run, subject: Subject) -> Dataset:
+    if subject.data is None and not os.path.isdir(run.data):
         raise UserError(
             f"the dataset that the run {run.path} names, {run.data}, is not there; give --data, or note its new place "
             f"with the run's own `train` command"
         )
-    dataset = open_dataset(data or run.data, duplicates=twice)
-    own = split is None and data is None and twice == run.config.data.duplicates
-    chosen = _choose_split(run, dataset, data, split)
-    if not chosen.unseen:
-        raise UserError(f"the split {chosen.name} has no unseen classes to evaluate on")
-    name = f"{dataset.name}-{chosen.name}{'-duplicates' if twice else ''}"
-    target = run.path if own else run.path / "evaluations" / name
-    other = per_query.load(_beside(target, run.path, against)) if against else None
-    views = run.config.evaluation.views if views is None else views
-    photo_views = run.config.evaluation.photo_views if photo_views is None else photo_views
-    encoder = RunEncoder(run, views, photo_views, cache)
-
-    cut = tuple(k or run.config.evaluation.k)
-    queries, gallery = (encoder.images(items, chosen.unseen) for items in (dataset.sketches, dataset.photos))
-    sketch_codes, photo_codes = encoder.codes(queries), encoder.codes(gallery)["code"]
-    labels = (queries.labels, gallery.labels)
-    arrays = (sketch_codes["code"], labels[0], photo_codes, labels[1])
-    result = protocol.evaluate_zero_shot(*arrays, k=cut, seed=run.config.training.seed)
-
-    def families(codes: np.ndarray, photos: np.ndarray = photo_codes) -> dict[str, Any]:
-        return score_features(codes, labels[0], photos, labels[1], k=cut)
-
-    def fine_grained(codes: np.ndarray) -> dict[str, Any]:
-        own = ([item.instance for item in side.items] for side in (queries, gallery))
-        return protocol.fine_grained(codes, labels[0], next(own), photo_codes, labels[1], next(own))
-
-    stages = {
-        "untrained": families(*(untrained_features(run, encoder.trainer, images) for images in (queries, gallery)))
-    }
-    stages |= {name: families(sketch_codes[key]) for key, name in STAGES.items() if key in sketch_codes}
-    told = _told(encoder, chosen.unseen, queries.labels, sketch_codes["code"])
-    known = {normalise(name) for name in run.classes}
-    trained_on = sorted(name for name in chosen.unseen if normalise(name) in known)
-    notes = [*dataset.notes, *chosen.notes]
-    if trained_on:
-        notes.append(
-            f"NOT zero-shot: the model was trained on {len(trained_on)} of these classes: {', '.join(trained_on)}"
-        )
-        cli.log(f"warning: {notes[-1]}")
-
-    metrics: dict[str, Any] = {
-        **result.metrics,
-        "stages": stages,
-        "fine_grained": fine_grained(arrays[0]),
-        **({"told": {name: families(codes) for name, codes in told.items()}} if told else {}),
-        "views": views,
-        "photo_views": photo_views,
-        "trained_on": trained_on,
-        "dataset": dataset.name,
-        "duplicates": twice,
-        "split": {"name": chosen.name, "checksum": chosen.checksum, "unseen": list(chosen.unseen)},
-        "model": f"SSGN, {run.config.model.backbone}, {run.config.training.precision}",
-        "seed": run.config.training.seed,
-        "versions": run.versions,
-        "notes": notes,
-    }
-    if TOLD in told:
-        codes_of = {"sketch": arrays[0], f"sketch, {TOLD}": told[TOLD]}
-        metrics["told_fine_grained"] = {name: fine_grained(codes)["acc_at_1"] for name, codes in codes_of.items()}
-    if generalized:
-        seen = _seen_classes(run, dataset, chosen.unseen)
-        sketches, photos = (encoder.images(items, seen) for items in (dataset.sketches, dataset.photos))
-        metrics["generalized"] = protocol.generalized(
-            np.concatenate([arrays[0], encoder.codes(sketches)["code"]]), [*labels[0], *sketches.labels],
-            np.concatenate([arrays[2], encoder.codes(photos)["code"]]), [*labels[1], *photos.labels], seen, k=cut,
-        )  # fmt: skip
-        if data is None:
-            notes.append("generalized: the seen queries and photos are those of training")
-    if bits:
-        # Fitted on training codes: fitting on the gallery would be transductive.
-        training = dataset if data is None else open_dataset(run.data, duplicates=run.config.data.duplicates)
-        codes = [
-            encoder.codes(encoder.images(items, run.classes))["code"] for items in (training.sketches, training.photos)
-        ]
-        itq = hashing.fit_itq(np.concatenate(codes), bits, seed=run.config.training.seed)
-        metrics["binary"] = {str(bits): protocol.evaluate_binary(itq, *arrays, k=cut)["families"]}
-
-    if transductive:
-        metrics["transductive"] = {str(transductive): families(*expand(arrays[0], arrays[2], transductive))}
-
-    names = [[os.path.relpath(item.path, dataset.root) for item in side.items] for side in (queries, gallery)]
-    if other:
-        ours = per_query.Kept(result.per_query, names[0], per_query.digest(names[1]))
-        sides = {"of": printable(str(folder)), "name": printable(str(against))}
-        metrics["against"] = {**sides, "families": per_query.paired(ours, other)}
-    metrics = cli.jsonable(metrics)
-    per_query.save(target, result.per_query, *names)
-    points = inspection.code_map(*arrays)
-    report.write_report(
-        target / "report.html", metrics, _grids(result, arrays, queries, gallery),
-        title=f"{run.path.name} on {dataset.name}, {chosen.name}", points=points,
-    )  # fmt: skip
-    figures.write_figures(target / "figures", metrics, points)
-    atomic.write_json(target / "metrics.json", metrics)  # last: what it says is then beside it
-    return metrics, target
+    return open_dataset(subject.data or run.data, duplicates=subject.twice(run))
 
 
-def _told(
-    encoder: RunEncoder, classes: tuple[str, ...], labels: Sequence[str], codes: np.ndarray
-) -> dict[str, np.ndarray]:
-    """The codes `[N, d]` of queries that are told their class's name, as `runtime.words` adds a word, and of the name
-    alone; nothing for a model without words, or where a name has no vector."""
-    run, ssgn = encoder.run, encoder.trainer.ssgn
-    if not run.has_words or not run.semantics.knows(classes):
-        return {}
-    shifts = run.semantics.of(tuple(labels)) @ np.asarray(ssgn.told)
-    return {TOLD: unit(codes + shifts), NAME_ALONE: unit(shifts)}
-
-
-def _choose_split(run: Run, dataset: Dataset, data: str | None, split: str | None) -> Split:
+def _split(run: Run, dataset: Dataset, subject: Subject) -> Split:
     """The classes to evaluate on, spelled as the dataset spells them; see `--data` for what comes first."""
-    if split is not None:
-        return load_split(split, dataset.classes, need_seen=False)
-    if data is None:
+    split = _choose_split(run, dataset, subject)
+    if not split.unseen:
+        raise UserError(f"the split {split.name} has no unseen classes to evaluate on")
+    return split
+
+
+def _choose_split(run: Run, dataset: Dataset, subject: Subject) -> Split:
+    if subject.split is not None:
+        return load_split(subject.split, dataset.classes, need_seen=False)
+    if subject.data is None:
         return run.split
-    own = Path(data) / "split.json"
+    own = Path(subject.data) / "split.json"
     if own.is_file():
         return load_split(str(own), dataset.classes, need_seen=False)
     matched, missing = match(run.split.unseen, dataset.classes)
@@ -184,71 +180,111 @@ def _choose_split(run: Run, dataset: Dataset, data: str | None, split: str | Non
     return Split("all", (), drawn, (), checksum((), drawn), (note,))
 
 
-def _seen_classes(run: Run, dataset: Dataset, unseen: tuple[str, ...]) -> tuple[str, ...]:
-    """The training classes that the dataset has and that are not evaluated as unseen ones, in its spelling."""
-    seen = [name for name in match(run.classes, dataset.classes)[0].values() if name not in unseen]
+def _target(run: Run, dataset: Dataset, split: Split, subject: Subject) -> Path:
+    """Where the evaluation goes: into the run, if it is of the run's own data."""
+    if subject.split is None and subject.data is None and subject.twice(run) == run.config.data.duplicates:
+        return run.path
+    return run.path / "evaluations" / f"{dataset.name}-{split.name}{'-duplicates' if subject.twice(run) else ''}"
+
+
+def _encoded(encoder: RunEncoder, dataset: Dataset, split: Split, subject: Subject) -> Encoded:
+    queries, gallery = (encoder.images(items, split.unseen) for items in (dataset.sketches, dataset.photos))
+    codes, photo_codes = encoder.codes(queries), encoder.codes(gallery)["code"]
+    return Encoded(encoder, queries, gallery, codes, photo_codes, tuple(subject.k or encoder.run.config.evaluation.k))
+
+
+def _stages(test: Encoded) -> dict[str, Any]:
+    """All families of the untrained features and of every stage that the model has."""
+    from tf_ssgn.training.fit import untrained_features
+
+    run, trainer = test.encoder.run, test.encoder.trainer
+    untrained = (untrained_features(run, trainer, images) for images in (test.queries, test.gallery))
+    stages = {name: test.families(test.stages[key]) for key, name in STAGES.items() if key in test.stages}
+    return {"untrained": test.families(*untrained), **stages}
+
+
+def _told(test: Encoded, split: Split) -> dict[str, Any]:
+    """The rows of queries that are told their class's name, as `runtime.words` adds a word, and of the name alone;
+    nothing for a model without words, or where a name has no vector."""
+    run = test.encoder.run
+    if not run.has_words or not run.semantics.knows(split.unseen):
+        return {}
+    shifts = run.semantics.of(tuple(test.queries.labels)) @ np.asarray(test.encoder.trainer.ssgn.told)
+    told = unit(test.codes + shifts)
+    return {
+        "told": {TOLD: test.families(told), NAME_ALONE: test.families(unit(shifts))},
+        "told_fine_grained": {
+            "sketch": test.fine_grained(test.codes)["acc_at_1"],
+            f"sketch, {TOLD}": test.fine_grained(told)["acc_at_1"],
+        },
+    }
+
+
+def _about(encoder: RunEncoder, dataset: Dataset, split: Split, subject: Subject) -> dict[str, Any]:
+    """What was evaluated, on what; classes that training showed are a loud warning."""
+    run = encoder.run
+    known = {normalise(name) for name in run.classes}
+    trained_on = sorted(name for name in split.unseen if normalise(name) in known)
+    notes = [*dataset.notes, *split.notes]
+    if trained_on:
+        notes.append(
+            f"NOT zero-shot: the model was trained on {len(trained_on)} of these classes: {', '.join(trained_on)}"
+        )
+        cli.log(f"warning: {notes[-1]}")
+    return {
+        "views": encoder.views["sketch"],
+        "photo_views": encoder.views["photo"],
+        "trained_on": trained_on,
+        "dataset": dataset.name,
+        "duplicates": subject.twice(run),
+        "split": {"name": split.name, "checksum": split.checksum, "unseen": list(split.unseen)},
+        "model": f"SSGN, {run.config.model.backbone}, {run.config.training.precision}",
+        "seed": run.config.training.seed,
+        "versions": run.versions,
+        "notes": notes,
+    }
+
+
+def _generalized(test: Encoded, dataset: Dataset, split: Split) -> dict[str, Any]:
+    """With the training classes that the dataset has and that are not evaluated as unseen ones, in its spelling."""
+    encoder, classes = test.encoder, match(test.encoder.run.classes, dataset.classes)[0].values()
+    seen = tuple(name for name in classes if name not in split.unseen)
     if not seen:
         raise UserError(f"--generalized: {dataset.name} has no other classes that the run was trained on; leave it out")
-    return tuple(seen)
+    sketches, photos = (encoder.images(items, seen) for items in (dataset.sketches, dataset.photos))
+    codes, labels, photo_codes, photo_labels = test.arrays
+    return protocol.generalized(
+        np.concatenate([codes, encoder.codes(sketches)["code"]]), [*labels, *sketches.labels],
+        np.concatenate([photo_codes, encoder.codes(photos)["code"]]), [*photo_labels, *photos.labels], seen, k=test.k,
+    )  # fmt: skip
 
 
-def _beside(target: Path, run: Path, other: str) -> Path:
-    """Where the other run keeps the same evaluation."""
-    return Path(other) / target.relative_to(run)
+def _binary(test: Encoded, training: Dataset | None, bits: int) -> dict[str, Any]:
+    """As ITQ codes, fitted on training codes: fitting on the gallery would be transductive."""
+    encoder, run = test.encoder, test.encoder.run
+    training = training or open_dataset(run.data, duplicates=run.config.data.duplicates)
+    codes = [
+        encoder.codes(encoder.images(items, run.classes))["code"] for items in (training.sketches, training.photos)
+    ]
+    itq = hashing.fit_itq(np.concatenate(codes), bits, seed=run.config.training.seed)
+    return {str(bits): protocol.evaluate_binary(itq, *test.arrays, k=test.k)["families"]}
 
 
-class RunEncoder:
-    """Images of a dataset to the codes of a run's model."""
-
-    def __init__(self, run: Run, views: int, photo_views: int, cache: str | None):
-        from tf_ssgn.common.folders import cache_folder
-        from tf_ssgn.runtime.features import FeatureCache
-        from tf_ssgn.training.fit import restore_trainer
-
-        self.run, self.views = run, {"sketch": views, "photo": photo_views}
-        self.trainer = restore_trainer(run)
-        folder = None if self.trainer.finetuned else Path(cache) if cache else cache_folder()
-        self.features = FeatureCache(folder, self.trainer.backbone, run.config.model.backbone)
-
-    def images(self, items: Sequence, classes: Sequence[str]):
-        """The readable items of some classes with their taps."""
-        from tf_ssgn.training.fit import read_images
-
-        wanted = set(classes)
-        chosen = [item for item in items if item.label in wanted]
-        if not chosen:
-            raise UserError(f"the dataset has no images of the classes to evaluate, such as {sorted(wanted)[0]!r}")
-        config = self.run.config
-        views = self.views[chosen[0].modality]
-        return read_images(self.features, chosen, views, config.data.max_bad_files, bool(config.model.contours))
-
-    def codes(self, images, semantics: np.ndarray | None = None) -> dict[str, np.ndarray]:
-        """What `SSGN.retrieve` gives, averaged over the views; for photos `code`."""
-        from tf_ssgn.training.encode import encode_taps
-
-        modality = images.items[0].modality
-        parts = [
-            encode_taps(self.trainer, images.taps[:, view], modality, semantics) for view in range(images.taps.shape[1])
-        ]
-        return {key: unit(np.sum([part[key] for part in parts], axis=0)) for key in parts[0]}
-
-
-def _grids(result, arrays, queries, gallery) -> list:
+def _grids(plain: protocol.Evaluation, test: Encoded) -> list[Grid]:
     """Best, median and worst queries with their first photos."""
-    values = result.per_query.values[LEADING_FAMILY]["map_all"]
+    values = plain.per_query.values[LEADING_FAMILY]["map_all"]
     grids = []
     for kind, rows in statistics.extremes(values, REPORTED).items():
         if not len(rows):
             continue
-        shown = [queries.items[row] for row in rows]
-        photos, _, hits = inspection.nearest(
-            arrays[0][rows], [item.label for item in shown], arrays[2], arrays[3], SHOWN
-        )
+        shown = [test.queries.items[row] for row in rows]
+        labels = [item.label for item in shown]
+        photos, _, hits = inspection.nearest(test.codes[rows], labels, test.photo_codes, test.gallery.labels, SHOWN)
         pictures = [
             (
                 Picture(item.path, f"{item.label} {values[row]:.2f}"),
                 [
-                    Picture(gallery.items[p].path, gallery.items[p].label, bool(h))
+                    Picture(test.gallery.items[p].path, test.gallery.items[p].label, bool(h))
                     for p, h in zip(photo_rows, right, strict=True)
                 ],
             )
@@ -256,3 +292,11 @@ def _grids(result, arrays, queries, gallery) -> list:
         ]
         grids.append(Grid(f"{kind.capitalize()} queries (average precision beside each)", pictures))
     return grids
+
+
+def _write(target: Path, metrics: dict[str, Any], test: Encoded, grids: list[Grid], title: str) -> None:
+    """The report, the figures, and last `metrics.json`: what it says is then beside it."""
+    points = inspection.code_map(*test.arrays)
+    report.write_report(target / "report.html", metrics, grids, title=title, points=points)
+    figures.write_figures(target / "figures", metrics, points)
+    atomic.write_json(target / "metrics.json", metrics)
