@@ -11,11 +11,11 @@ import keras
 import numpy as np
 from keras import layers
 
+from tf_ssgn.common.backbones import BACKBONES, Backbone
 from tf_ssgn.config import HUB
 from tf_ssgn.errors import UserError
 from tf_ssgn.models.efficientnet_lite import build_efficientnet_lite
 from tf_ssgn.models.hub_backbones import HubFeatures, hub_features
-from tf_ssgn.models.listed import BACKBONES, Backbone
 from tf_ssgn.models.package_weights import load_package
 
 POOL = "pool_"  # and the tap: the name of the layer that averages it

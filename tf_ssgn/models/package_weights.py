@@ -19,8 +19,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from tf_ssgn.common.backbones import NoWeights, Package
 from tf_ssgn.errors import reason
-from tf_ssgn.models.listed import NoWeights, Package
 from tf_ssgn.settings import PACKAGE_WEIGHTS_BYTES
 
 MAGIC = 0x1950A86A20F9469CFC6C

@@ -23,11 +23,11 @@ import numpy as np
 
 from tf_ssgn import config as configuration
 from tf_ssgn.common import npz
+from tf_ssgn.common.backbones import BACKBONES, Package
 from tf_ssgn.common.hashes import versions_sha256
 from tf_ssgn.common.vectors import unit
 from tf_ssgn.config import MODEL
 from tf_ssgn.errors import UserError
-from tf_ssgn.models.listed import BACKBONES, Package
 from tf_ssgn.runtime.resolve import CONFIG, FILES, HEAD, HEADS, WORDS
 from tf_ssgn.settings import HEAD_BYTES, PREPROCESSING_VERSION
 

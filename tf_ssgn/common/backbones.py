@@ -1,4 +1,4 @@
-"""The listed backbones, and where their weights come from: facts alone, so that asking for them imports no network."""
+"""The listed backbones, and where their weights come from: facts alone, so that asking for them imports no Keras."""
 
 from __future__ import annotations
 
