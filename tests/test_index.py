@@ -79,7 +79,7 @@ def test_exclude_is_kept_and_what_is_no_photo_is_named(photo: Path, capsys: pyte
     assert call_json(capsys, "sync", "--to", "g", "--exclude", "0.*", "--exclude", "1.*")["removed"] == 4
     assert call_json(capsys, "add", "photo", "--to", "g")["count"] == 4
     code, _, err = call(capsys, "add", "photo", "--to", "g", "--exclude", "/")
-    assert code == 2 and "error: --exclude: received '/'; expected a glob" in err
+    assert code == 2 and "error: exclude: received '/'; expected a glob" in err
 
 
 def test_verify_of_damage_is_exit_code_2(photo: Path, capsys: pytest.CaptureFixture) -> None:

@@ -55,6 +55,16 @@ def test_help_imports_nothing_heavy() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
 
 
+def test_check_leaves_out_what_it_is_told_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    put(plain(tmp_path), ["photo/drafts/1.jpg"])
+    (tmp_path / "photo/ant/cut.jpg").write_bytes(b"x")
+    code, found = json_of(capsys, "check", tmp_path, "--dataset", "folder", "--exclude", "drafts", "--exclude", "cut.*")
+    assert (code, found["complete"], found["counts"]["photos"]["found"]) == (0, True, 4)
+    assert json_of(capsys, "check", tmp_path, "--dataset", "folder")[0] == 1
+    with pytest.raises(UserError, match="exclude: received ''; expected a glob"):
+        check(str(tmp_path), "folder", exclude=[""])
+
+
 def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert prepare.main(["list"]) == 0
     text = capsys.readouterr().out

@@ -296,8 +296,12 @@ def test_vectors_that_lack_an_unseen_class_leave_out_the_rows_with_the_class_nam
         names, vectors = stored["names"], stored["vectors"]
     keep = names != "giraffe"
     np.savez(data / "semantics.npz", names=names[keep], vectors=vectors[keep])
-    made = small(tiny_config, training__epochs=1, data__validation_classes=0)
+    for name in ("cup", "giraffe"):  # what is left out is read by neither command
+        (data / "photo" / name / "cut_thumb.jpg").write_bytes(b"x")
+    made = small(tiny_config, training__epochs=1, data__validation_classes=0, data__exclude="*_thumb.jpg,drafts")
+    made = small(made, data__max_bad_files=0)
     train(made, str(data), None, str(tmp_path / "run"), cache)
+    assert open_run(tmp_path / "run").config.data.exclude == ("*_thumb.jpg", "drafts")
     assert "rows with the class name are left out" in capsys.readouterr().err
     metrics, _ = evaluate_run(tmp_path / "run", cache=cache)
     assert "told" not in metrics

@@ -41,6 +41,9 @@ class Data:
     duplicates: bool = _option(
         False, "Sketchy: list the original photos twice, as the published file lists do, not once"
     )
+    exclude: tuple[str, ...] = _option(
+        (), "files and folders to leave out: globs, as `index build --exclude` has them, comma separated"
+    )
     max_bad_files: float = _option(0.01, "share of unreadable files above which training refuses to start", most=1)
 
 

@@ -67,6 +67,14 @@ def parser() -> cli.Parser:
     checked.add_argument(
         "--duplicates", action="store_true", help="Sketchy: count the original photos twice, as lists do"
     )
+    checked.add_argument(
+        "--exclude",
+        action="append",
+        default=[],
+        metavar="GLOB",
+        help="leave out files and folders of this name, or with a / of this path below DIR, as `train --data.exclude` "
+        "does; may be repeated",
+    )
     checked.add_argument("--json", action="store_true", help="print one JSON object instead")
 
     meant = commands.add_parser(
@@ -186,7 +194,7 @@ def _synthetic(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> int:
     from tf_ssgn.data.check import check
 
-    report = check(args.folder, args.dataset, args.split, duplicates=args.duplicates)
+    report = check(args.folder, args.dataset, args.split, duplicates=args.duplicates, exclude=args.exclude)
     if args.json:
         cli.print_json(report.to_dict())
     else:

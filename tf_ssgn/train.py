@@ -89,7 +89,7 @@ def train(
             f"--strategy: received with --training.finetune_from {config.training.finetune_from}, expected a frozen "
             "backbone: each device would standardise by its own share of a batch; leave one of the two out"
         )
-    dataset = open_dataset(data, duplicates=config.data.duplicates)
+    dataset = open_dataset(data, duplicates=config.data.duplicates, exclude=config.data.exclude)
     for note in dataset.notes:
         cli.log(f"note: {note}")
     chosen = load_split(_split_of(data, split), dataset.classes)

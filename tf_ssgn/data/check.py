@@ -18,6 +18,7 @@ from tf_ssgn.common.progress import track
 from tf_ssgn.data.datasets.items import Dataset, Example, open_dataset
 from tf_ssgn.data.datasets.published import DATASETS, SPLIT_COUNTS, Published, classes_of
 from tf_ssgn.data.datasets.splits import Split, load_split, read_split
+from tf_ssgn.data.folders import excluder
 from tf_ssgn.data.images.picture import formats
 from tf_ssgn.errors import UserError
 from tf_ssgn.settings import PHOTO_LIMITS
@@ -55,15 +56,18 @@ class Findings:
         return {"complete": not self.problems, **asdict(self)}
 
 
-def check(folder: str, name: str, split_name: str = "", *, duplicates: bool = False) -> Findings:
+def check(
+    folder: str, name: str, split_name: str = "", *, duplicates: bool = False, exclude: Sequence[str] = ()
+) -> Findings:
     """Looks at every file of a dataset once.
 
     Args:
         name: one of `published.DATASETS`, or `folder` for one's own.
         split_name: also count this split's queries and gallery, and look for content that is both seen and unseen.
+        exclude: globs of files and folders to leave out, as `folders.excluder` has them.
 
     Raises:
-        UserError: no such folder, dataset or split. What is wrong inside the folder is in the report.
+        UserError: no such folder, dataset or split, a glob that is none. What is wrong in the folder is in the report.
     """
     if name not in (*DATASETS, FOLDER):
         raise UserError(f"unknown dataset {name!r}; expected one of {', '.join((*DATASETS, FOLDER))}")
@@ -72,10 +76,11 @@ def check(folder: str, name: str, split_name: str = "", *, duplicates: bool = Fa
         raise UserError(f"dataset folder {printable(folder)} {what}; expected the folder that holds the dataset")
     if split_name:
         read_split(split_name)  # a mistyped split is a mistake now, not after half an hour of reading files
+    excluder(exclude)  # and so is a glob that is none
     report = Findings(name, printable(os.path.abspath(folder)))
     public = DATASETS.get(name)
     try:
-        dataset = open_dataset(folder, duplicates=duplicates, strict=False)
+        dataset = open_dataset(folder, duplicates=duplicates, exclude=exclude, strict=False)
     except UserError as error:
         report.problems.append(str(error))
         report.problems.extend(_to_get(public, report.root))

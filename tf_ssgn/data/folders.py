@@ -98,7 +98,7 @@ def excluder(globs: Sequence[str]) -> Callable[[str], bool]:
     kept = [composed(glob).removeprefix("./").rstrip("/") for glob in globs]
     for glob, text in zip(globs, kept, strict=True):
         if not text:
-            raise UserError(f"--exclude: received {glob!r}; expected a glob such as *_thumb.jpg, cache or 2019/raw*")
+            raise UserError(f"exclude: received {glob!r}; expected a glob such as *_thumb.jpg, cache or 2019/raw*")
     names = [glob for glob in kept if "/" not in glob]
     paths = [glob.lstrip("/") for glob in kept if "/" in glob]
 

@@ -42,7 +42,7 @@ def evaluate_ensemble(
             raise UserError(f"{folder} has the split {run.split.name}, {folders[0]} {first.split.name}; expected one")
     sides, names = [], []
     for folder, run in zip(folders, runs, strict=True):
-        dataset = open_dataset(run.data, duplicates=run.config.data.duplicates)
+        dataset = open_dataset(run.data, duplicates=run.config.data.duplicates, exclude=run.config.data.exclude)
         encoder = RunEncoder(run, views, photo_views, cache)
         images = [encoder.images(items, run.split.unseen) for items in (dataset.sketches, dataset.photos)]
         sides.append([encoder.codes(one)["code"] for one in images])

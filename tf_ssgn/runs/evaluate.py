@@ -153,7 +153,7 @@ def _dataset(run: Run, subject: Subject) -> Dataset:
             f"the dataset that the run {run.path} names, {run.data}, is not there; give --data, or note its new place "
             f"with the run's own `train` command"
         )
-    return open_dataset(subject.data or run.data, duplicates=subject.twice(run))
+    return open_dataset(subject.data or run.data, duplicates=subject.twice(run), exclude=run.config.data.exclude)
 
 
 def _split(run: Run, dataset: Dataset, subject: Subject) -> Split:
@@ -262,7 +262,9 @@ def _generalized(test: Encoded, dataset: Dataset, split: Split) -> dict[str, Any
 def _binary(test: Encoded, training: Dataset | None, bits: int) -> dict[str, Any]:
     """As ITQ codes, fitted on training codes: fitting on the gallery would be transductive."""
     encoder, run = test.encoder, test.encoder.run
-    training = training or open_dataset(run.data, duplicates=run.config.data.duplicates)
+    training = training or open_dataset(
+        run.data, duplicates=run.config.data.duplicates, exclude=run.config.data.exclude
+    )
     codes = [
         encoder.codes(encoder.images(items, run.classes))["code"] for items in (training.sketches, training.photos)
     ]

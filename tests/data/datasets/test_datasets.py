@@ -205,6 +205,30 @@ def test_what_is_not_an_image_is_left_out_and_counted(tmp_path: Path) -> None:
     )
 
 
+def test_exclude_is_the_rule_of_galleries_in_every_layout(tmp_path: Path) -> None:
+    thumbs = ["photo/ant/p00_thumb.jpg", "photo/drafts/1.jpg", "sketch/drafts/1.png", "photo/bee/raw/1.jpg"]
+    put(plain(tmp_path / "plain"), thumbs)
+    dataset = open_dataset(tmp_path / "plain", exclude=["*_thumb.jpg", "drafts", "photo/bee/raw", "sketch/ant/p00-*"])
+    assert dataset.classes == ["ant", "bee"] and (len(dataset.photos), len(dataset.sketches)) == (4, 6)
+    assert not any("left out" in note for note in dataset.notes), "what is excluded is not counted as something else"
+    with pytest.raises(UserError, match="exclude: received '/'; expected a glob"):
+        open_dataset(tmp_path / "plain", exclude=["/"])
+
+    root = sketchy(tmp_path / "sketchy")
+    assert len(open_dataset(root).photos) == 15
+    for folder in (root, root / "256x256"):
+        originals = open_dataset(folder, exclude=["EXTEND_image_sketchy"])
+        assert len(originals.photos) == 6 and not any("duplicates" in note for note in originals.notes)
+        assert len(open_dataset(folder, exclude=["EXTEND_image_sketchy/cup"]).photos) == 12, "2 originals of it stay"
+
+    (root / "zeroshot1").mkdir()
+    for side, lines in (("photo", ["EXTEND_image_sketchy/cup/ext_0.jpg", "EXTEND_image_sketchy/gone/1.jpg"]),
+                        ("sketch", ["256x256/sketch/tx_000000000000/cup/n00_1-1.png"])):  # fmt: skip
+        (root / "zeroshot1" / f"{side}_all.txt").write_text("".join(f"{line} 0\n" for line in lines))
+    listed = open_dataset(root / "zeroshot1", exclude=["EXTEND_image_sketchy/gone"])
+    assert [os.path.basename(item.path) for item in listed.photos] == ["ext_0.jpg"], "one that is not there is no loss"
+
+
 def test_linked_class_folders(tmp_path: Path) -> None:
     plain(tmp_path / "real")
     (tmp_path / "linked").mkdir()

@@ -6,12 +6,12 @@ import dataclasses
 import os
 import re
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from tf_ssgn.common.names import composed, listed, match, normalise, printable, refuse_text
-from tf_ssgn.data.datasets.layouts import PLAIN, Files, FolderFiles, recognise, unrecognised
+from tf_ssgn.data.datasets.layouts import PLAIN, Files, FolderFiles, Place, recognise, unrecognised
 from tf_ssgn.data.folders import EXTENSIONS
 from tf_ssgn.errors import UserError
 
@@ -58,17 +58,20 @@ class Dataset:
         )
 
 
-def open_dataset(folder: str | os.PathLike[str], *, duplicates: bool = False, strict: bool = True) -> Dataset:
+def open_dataset(
+    folder: str | os.PathLike[str], *, duplicates: bool = False, exclude: Sequence[str] = (), strict: bool = True
+) -> Dataset:
     """Lists a dataset's images, whatever published layout it has; reads folders and names only, no image.
 
     Args:
         duplicates: Sketchy only. The extended photo folder already holds the original photos; True lists both
             copies, as the published file lists do, False lists each photo once. The notes say which.
+        exclude: globs of files and folders to leave out, as `folders.excluder` has them.
         strict: refuse what can be neither trained on nor evaluated: an empty class, a class with sketches but no
             photos, listed images that are missing. False says so in the notes and leaves it out.
 
     Raises:
-        UserError: no such folder, no known layout in it, no images, and what `strict` refuses.
+        UserError: no such folder, no known layout in it, no images, a glob that is none, and what `strict` refuses.
     """
     root = os.path.abspath(folder)
     if not os.path.isdir(root):
@@ -76,7 +79,7 @@ def open_dataset(folder: str | os.PathLike[str], *, duplicates: bool = False, st
         raise UserError(
             f"dataset folder {printable(root)} {what}; expected a folder laid out as {PLAIN}, or as a published one"
         )
-    files = recognise(root, duplicates)
+    files = recognise(Place(root, duplicates, exclude))
     if files is None:
         raise UserError(unrecognised(root))
     where = f"dataset {printable(root)} ({files.layout})"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from tf_ssgn.common.names import composed, listed, match, printable
 from tf_ssgn.data.datasets.file_lists import read_file_lists
-from tf_ssgn.data.folders import counted, extension, is_photo, is_system
+from tf_ssgn.data.folders import counted, excluder, extension, is_photo, is_system
 from tf_ssgn.errors import UserError
 
 Files = dict[str, list[str]]  # class folder's name -> paths of its images
@@ -25,6 +26,7 @@ LAYOUTS = (PLAIN, PARTS, SKETCHY, TUBERLIN, QUICKDRAW, FILE_LISTS)
 ORIGINAL_TRANSFORM = "tx_000000000000"  # Sketchy's name for its images as they were drawn, neither moved nor scaled
 # The extended folder is published with 12,499 of the 12,500 original names, so a hundredth of slack recognises it.
 SAME_PHOTOS = 0.99
+_ABOVE = re.compile(r"(?:\.\./)+")
 # The first folder of a published list's paths tells which dataset it is of.
 _LISTED = {"256x256": "sketchy", "png": "tuberlin", "png_ready": "tuberlin"} | dict.fromkeys(
     ("sketches", "QuickDraw_sketches_final"), "quickdraw"
@@ -47,10 +49,57 @@ class FolderFiles:
     problems: list[str] = field(default_factory=list)
 
 
-def recognise(root: str, duplicates: bool) -> FolderFiles | None:
+class Place:
+    """The folder that is given, and what below it is looked at: nothing that a glob of `exclude` names.
+
+    Raises:
+        UserError: a glob that is none.
+    """
+
+    def __init__(self, root: str, duplicates: bool = False, exclude: Sequence[str] = ()):
+        self.root, self.duplicates, self.exclude = root, duplicates, exclude
+        self._excludes = excluder([printable(glob) for glob in exclude])
+
+    def excludes(self, path: str) -> bool:
+        """Whether a path is left out; what lies beside or above the root is held against the globs from there on."""
+        return bool(self.exclude) and self._excludes(printable(_ABOVE.sub("", os.path.relpath(path, self.root), 1)))
+
+    def first(self, *names: str) -> str | None:
+        """Of some folders, absolute or below the root, the first that is there."""
+        paths = (os.path.join(self.root, name) for name in names)
+        return next((path for path in paths if os.path.isdir(path) and not self.excludes(path)), None)
+
+    def entries(self, folder: str) -> Iterator[os.DirEntry[str]]:
+        return (entry for entry in scan(folder) if not self.excludes(entry.path))
+
+    def class_files(self, folder: str, notes: list[str]) -> Files:
+        """Images of each class folder below `folder`. Links are followed, one level deep only, so none can loop."""
+        files: Files = {}
+        others: Counter[str] = Counter()
+        kinds: Counter[str] = Counter()
+        for class_folder in self.entries(folder):
+            if not class_folder.is_dir():
+                continue
+            images = files[class_folder.name] = []
+            for entry in self.entries(class_folder.path):
+                if entry.is_dir():
+                    others["folders inside class folders"] += 1
+                elif not entry.is_file():
+                    others["broken links or special files"] += 1
+                elif not _is_photo(entry):
+                    kinds[extension(entry.name)] += 1
+                else:
+                    images.append(entry.path)
+        notes.extend(f"{printable(folder)}: {count:,} {what} left out" for what, count in sorted(others.items()))
+        if kinds:
+            notes.append(f"{printable(folder)}: {kinds.total():,} files left out that are no images: {counted(kinds)}")
+        return files
+
+
+def recognise(place: Place) -> FolderFiles | None:
     """The first layout that fits, or None. Sketchy precedes the plain one, which `256x256` would pass for."""
     for read in (_sketchy, _tuberlin, _quickdraw, _plain, _parts, _file_lists):
-        if files := read(root, duplicates):
+        if files := read(place):
             return files
     return None
 
@@ -71,50 +120,48 @@ def unrecognised(root: str) -> str:
 
 def _recognisable(folder: str) -> bool:
     try:
-        return recognise(folder, False) is not None
+        return recognise(Place(folder)) is not None
     except UserError:
         return False
 
 
-def _have(*parts: str) -> str | None:
-    path = os.path.join(*parts)
-    return path if os.path.isdir(path) else None
-
-
-def _pair(name: str, layout: str, sketches: str | None, photos: str | None) -> FolderFiles | None:
+def _pair(place: Place, name: str, layout: str, sketches: str | None, photos: str | None) -> FolderFiles | None:
     if not sketches or not photos:
         return None
     notes: list[str] = []
-    return FolderFiles(name, layout, class_files(sketches, notes), class_files(photos, notes), notes)
+    return FolderFiles(name, layout, place.class_files(sketches, notes), place.class_files(photos, notes), notes)
 
 
 def _own_name(root: str) -> str:
     return printable(os.path.basename(root)) or "dataset"
 
 
-def _tuberlin(root: str, duplicates: bool) -> FolderFiles | None:
-    sketches = _have(root, "png_ready") or _have(root, "png")
-    return _pair("tuberlin", TUBERLIN, sketches, _have(root, "ImageResized_ready") or _have(root, "ImageResized"))
+def _tuberlin(place: Place) -> FolderFiles | None:
+    sketches, photos = place.first("png_ready", "png"), place.first("ImageResized_ready", "ImageResized")
+    return _pair(place, "tuberlin", TUBERLIN, sketches, photos)
 
 
-def _quickdraw(root: str, duplicates: bool) -> FolderFiles | None:
-    sketches = _have(root, "sketches") or _have(root, "QuickDraw_sketches_final")
-    return _pair("quickdraw", QUICKDRAW, sketches, _have(root, "images") or _have(root, "QuickDraw_images_final"))
+def _quickdraw(place: Place) -> FolderFiles | None:
+    sketches = place.first("sketches", "QuickDraw_sketches_final")
+    return _pair(place, "quickdraw", QUICKDRAW, sketches, place.first("images", "QuickDraw_images_final"))
 
 
-def _plain(root: str, duplicates: bool) -> FolderFiles | None:
-    return _pair(_own_name(root), PLAIN, _have(root, "sketch"), _have(root, "photo"))
+def _plain(place: Place) -> FolderFiles | None:
+    return _pair(place, _own_name(place.root), PLAIN, place.first("sketch"), place.first("photo"))
 
 
-def _parts(root: str, duplicates: bool) -> FolderFiles | None:
-    parts = [part for part in ("train", "val", "test") if _have(root, part, "sketch") and _have(root, part, "photo")]
+def _parts(place: Place) -> FolderFiles | None:
+    parts = [
+        part for part in ("train", "val", "test") if place.first(f"{part}/sketch") and place.first(f"{part}/photo")
+    ]
     if not parts:
         return None
-    folder_files = FolderFiles(_own_name(root), PARTS, {}, {}, [])
+    folder_files = FolderFiles(_own_name(place.root), PARTS, {}, {}, [])
     spelled: dict[str, str] = {}
     for part in parts:
         for files, modality in ((folder_files.sketches, "sketch"), (folder_files.photos, "photo")):
-            for name, paths in class_files(os.path.join(root, part, modality), folder_files.notes).items():
+            folder = os.path.join(place.root, part, modality)
+            for name, paths in place.class_files(folder, folder_files.notes).items():
                 files.setdefault(spelled.setdefault(composed(name), name), []).extend(paths)
     if len(parts) > 1:
         folder_files.notes.append(
@@ -123,32 +170,34 @@ def _parts(root: str, duplicates: bool) -> FolderFiles | None:
     return folder_files
 
 
-def _sketchy(root: str, duplicates: bool) -> FolderFiles | None:
+def _sketchy(place: Place) -> FolderFiles | None:
     """Sketchy, given as the folder that holds `256x256` or as that folder itself."""
-    base = _have(root, "256x256")
-    if not base:
-        if not _transform(root, "sketch"):
-            return None
-        base, root = root, os.path.dirname(root)
-    sketches, photos = _transform(base, "sketch"), _transform(base, "photo")
-    extended = _have(root, "EXTEND_image_sketchy_ready") or _have(root, "EXTEND_image_sketchy")
+    base = place.first("256x256") or place.root
+    above = place.root if base != place.root else os.path.dirname(place.root)
+    sketches, photos = (
+        place.first(*(f"{base}/{modality}/{ORIGINAL_TRANSFORM}{ending}" for ending in ("_ready", "")))
+        for modality in ("sketch", "photo")
+    )
+    extended = place.first(f"{above}/EXTEND_image_sketchy_ready", f"{above}/EXTEND_image_sketchy")
     if not sketches or not (photos or extended):
         return None
     notes: list[str] = []
-    originals = class_files(photos, notes) if photos else {}
-    more = class_files(extended, notes) if extended else {}
-    joined = join_photos(originals, more, duplicates, notes)
-    return FolderFiles("sketchy", SKETCHY, class_files(sketches, notes), joined, notes)
+    originals = place.class_files(photos, notes) if photos else {}
+    more = place.class_files(extended, notes) if extended else {}
+    joined = join_photos(originals, more, place.duplicates, notes)
+    return FolderFiles("sketchy", SKETCHY, place.class_files(sketches, notes), joined, notes)
 
 
-def _transform(base: str, modality: str) -> str | None:
-    return _have(base, modality, f"{ORIGINAL_TRANSFORM}_ready") or _have(base, modality, ORIGINAL_TRANSFORM)
-
-
-def _file_lists(root: str, duplicates: bool) -> FolderFiles | None:
-    lists = read_file_lists(root)
+def _file_lists(place: Place) -> FolderFiles | None:
+    lists = read_file_lists(place.root)
     if not lists:
         return None
+    lists.missing = [path for path in lists.missing if not place.excludes(path)]
+    for listed_files in (lists.sketches, lists.photos):
+        for name, paths in list(listed_files.items()):
+            listed_files[name] = [path for path in paths if not place.excludes(path)]
+            if not listed_files[name]:
+                del listed_files[name]
     notes: list[str] = []
     originals: Files = {}
     extended: Files = {}
@@ -156,9 +205,9 @@ def _file_lists(root: str, duplicates: bool) -> FolderFiles | None:
         for path in paths:
             chosen = originals if f"{os.sep}256x256{os.sep}photo{os.sep}" in path else extended
             chosen.setdefault(name, []).append(path)
-    photos = join_photos(originals, extended, duplicates, notes) if originals else extended
+    photos = join_photos(originals, extended, place.duplicates, notes) if originals else extended
     first = next(iter(lists.sketches.values()), [""])[0].split(os.sep)
-    name = next((dataset for folder, dataset in _LISTED.items() if folder in first), _own_name(root))
+    name = next((dataset for folder, dataset in _LISTED.items() if folder in first), _own_name(place.root))
     files = FolderFiles(name, FILE_LISTS, lists.sketches, photos, notes)
     if lists.missing:
         files.problems.append(f"{len(lists.missing):,} listed images are not there: {listed(lists.missing, 3)}")
@@ -205,30 +254,6 @@ def scan(folder: str) -> Iterator[os.DirEntry[str]]:
             yield from (entry for entry in entries if not is_system(entry.name))
     except OSError as error:
         raise UserError(f"folder {printable(folder)}: {error.strerror or error}; make it readable") from None
-
-
-def class_files(folder: str, notes: list[str]) -> Files:
-    """Images of each class folder below `folder`. Links are followed, one level deep only, so none can loop."""
-    files: Files = {}
-    others: Counter[str] = Counter()
-    kinds: Counter[str] = Counter()
-    for class_folder in scan(folder):
-        if not class_folder.is_dir():
-            continue
-        images = files[class_folder.name] = []
-        for entry in scan(class_folder.path):
-            if entry.is_dir():
-                others["folders inside class folders"] += 1
-            elif not entry.is_file():
-                others["broken links or special files"] += 1
-            elif not _is_photo(entry):
-                kinds[extension(entry.name)] += 1
-            else:
-                images.append(entry.path)
-    notes.extend(f"{printable(folder)}: {count:,} {what} left out" for what, count in sorted(others.items()))
-    if kinds:
-        notes.append(f"{printable(folder)}: {kinds.total():,} files left out that are no images: {counted(kinds)}")
-    return files
 
 
 def _is_photo(entry: os.DirEntry[str]) -> bool:
