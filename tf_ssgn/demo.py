@@ -33,7 +33,7 @@ ANSWERS = 8  # photos per sketch in the picture
 PHOTOS, SKETCHES = 30, 20  # of each class: what two cores index and train on in two minutes
 ASKED = 2  # sketches of each class that the share of right answers is counted on
 LAST = "answers.png"  # of what the demo makes
-CELL = 96  # pixels of one picture there
+CELL = 88  # pixels of one picture there
 
 
 def main(argv: list[str] | None = None) -> int | None:
@@ -218,33 +218,17 @@ def draw_answers(address: str, data: Path, picture: Path) -> None:
     """A drawing in each row, and the photos found among all classes, framed by right and wrong.
 
     The rows are the classes that the second act tests on: they were chosen before any answer was seen."""
-    from PIL import Image, ImageOps
-
     from tf_ssgn.client import Client
     from tf_ssgn.common.atomic import writing
+    from tf_ssgn.evaluation.report.pictures import Grid, Picture, sheet
 
-    asked = queries(data)
-    page = Image.new("RGB", ((ANSWERS + 1) * CELL + CELL // 4, len(asked) * CELL), "white")
+    grid = Grid("", [])
     with Client(address) as client:
-        for row, (label, sketch) in enumerate(asked):
-            page.paste(cell(sketch, "white"), (0, row * CELL))
-            for column, hit in enumerate(client.search(sketch, k=ANSWERS)):
-                frame = "#1a7f37" if hit.label == label else "#cf222e"
-                photo = cell(data / hit.id, frame)
-                page.paste(photo, (CELL + CELL // 4 + column * CELL, row * CELL))
+        for label, sketch in queries(data):
+            hits = client.search(sketch, k=ANSWERS)
+            grid.rows.append((Picture(sketch), [Picture(data / hit.id, hit=hit.label == label) for hit in hits]))
     with writing(picture) as temporary:
-        ImageOps.expand(page, 8, "white").save(temporary)
-
-
-def cell(path: Path, frame: str) -> Any:
-    """The picture, upright, in a frame; white where it cannot be shown."""
-    from PIL import Image, ImageOps
-
-    from tf_ssgn.data.images.picture import thumbnail
-
-    side = CELL - 8
-    shown = thumbnail(path, side) or Image.new("RGB", (side, side), "white")
-    return ImageOps.expand(ImageOps.pad(shown, (side, side), color="white"), 4, frame)
+        sheet(grid, CELL).save(temporary)
 
 
 if __name__ == "__main__":

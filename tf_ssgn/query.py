@@ -186,15 +186,18 @@ def in_folder(hits: Sequence[Hit], folder: Path) -> dict[str, str]:
 def write_grid(
     path: str, sketch: str | None, hits: Sequence[Hit], photos: dict[str, str], word: str | None = None
 ) -> None:
-    from tf_ssgn.serving.client import grid
+    from tf_ssgn.evaluation.report.page import write_answers
+    from tf_ssgn.evaluation.report.pictures import Grid, Picture
 
-    tiles = [grid.Tile(hit.id, hit.label, hit.score, photos.get(hit.id)) for hit in hits]
+    captions = [f"{rank}. {hit.label} {hit.score:.4f}\n{hit.id}" for rank, hit in enumerate(hits, start=1)]
+    answers = [Picture(photos.get(hit.id), caption) for hit, caption in zip(hits, captions, strict=True)]
     notes = [f"{len(hits)} answers, best first; the number is the cosine similarity"]
     if hits and not photos:
         notes.append(HOW_TO_GET_PICTURES)
     asked = " and ".join([*([Path(sketch).name] if sketch else []), *([f"the word {word}"] if word else [])])
+    rows = [(Picture(sketch, "the query") if sketch else None, answers)]
     try:
-        grid.write(path, f"Photos for {asked}", sketch or b"", tiles, notes)
+        write_answers(path, f"Photos for {asked}", Grid("", rows), notes)
     except OSError as error:
         raise UserError(f"--html: cannot write {path}: {error.strerror or error}; expected a writable folder") from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import re
 from html.parser import HTMLParser
@@ -10,6 +11,8 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from tests.evaluation.conftest import Arrays
@@ -19,6 +22,7 @@ from tf_ssgn.config import LEADING_FAMILY
 from tf_ssgn.evaluation import hashing, inspection, protocol
 from tf_ssgn.evaluation.report import figures, pictures, tables
 from tf_ssgn.evaluation.report import page as report
+from tf_ssgn.evaluation.report.pictures import Grid, Picture
 
 NASTY = '<script>alert("x")</script>&\'é'
 
@@ -204,14 +208,13 @@ def test_labels_that_xml_and_utf8_have_no_place_for(tmp_path, arrays: Arrays, la
             ElementTree.parse(file)
 
 
+def opened(uri: str):
+    assert uri.startswith("data:image/jpeg;base64,")
+    return Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1])))
+
+
 def test_thumbnails(tmp_path, monkeypatch):
-    import base64
-
     from tf_ssgn.data.images import picture
-
-    def opened(uri: str):
-        assert uri.startswith("data:image/jpeg;base64,")
-        return Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1])))
 
     small = opened(pictures.thumbnail(image("blue")))
     assert max(small.size) == pictures.SIDE and small.getpixel((5, 5))[2] > 200
@@ -226,6 +229,55 @@ def test_thumbnails(tmp_path, monkeypatch):
         assert pictures.thumbnail(broken) == pictures.UNREADABLE
     monkeypatch.setattr(picture, "PHOTO_LIMITS", type(picture.PHOTO_LIMITS)(pixels=100))
     assert pictures.thumbnail(image("red")) == pictures.UNREADABLE
+
+
+def test_a_page_of_answers_holds_its_pictures_and_names_what_it_cannot_show(tmp_path):
+    photo = tmp_path / "large.jpg"
+    photo.write_bytes(image("red", (1000, 500), "JPEG"))
+    answers = [
+        Picture(photo, "1. a 0.5000"),
+        Picture(image("blue", (48, 48)), "2. b"),
+        Picture(None, "photo/cat/1.jpg"),
+    ]
+    grid = Grid("", [(Picture(image("white", (64, 64)), "the query"), answers)])
+    report.write_answers(tmp_path / "out" / "page.html", "Photos", grid, ["a note"])
+    text = (tmp_path / "out" / "page.html").read_text(encoding="utf-8")
+    page = Page(text)
+    assert [max(opened(source).size) for source in page.sources[:3]] == [64, report.ANSWER_SIDE, 48]
+    assert page.sources[3:] == [pictures.UNREADABLE] and "photo/cat/1.jpg" in page.text
+    assert "0.5000" in page.text and "a note" in page.text
+    assert "default-src 'none'" in text and not re.search(r"https?://(?!www\.w3\.org/2000/svg)", text)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["page.html"]
+    report.write_answers(tmp_path / "word.html", "Photos", Grid("", [(None, answers)]))
+    assert len(Page((tmp_path / "word.html").read_text(encoding="utf-8")).sources) == 3
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(), st.text(st.characters(exclude_categories=())))
+def test_no_text_becomes_markup(title: str, item: str):
+    hostile = f"<script>{item}</script>\"'><img src=x onerror=alert(1)>"
+    body = pictures.grid_html(Grid(title + hostile, [(None, [Picture(None, hostile)])]))
+    body.encode("utf-8")
+    page = Page(body)
+    assert set(page.tags) == {"section", "h3", "div", "figure", "img", "figcaption"}
+    assert page.sources == [pictures.UNREADABLE]
+
+
+def test_a_sheet_shows_pictures_as_they_stand_and_frames_the_answers(tmp_path):
+    upright = Image.new("RGB", (60, 120), "red")
+    upright.paste("blue", (0, 60, 60, 120))
+    upright.save(tmp_path / "upright.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "lying.png", exif=exif)
+    answers = [Picture(tmp_path / "lying.png", hit=True), Picture(b"broken", hit=False)]
+    sheet = np.asarray(pictures.sheet(Grid("", [(Picture(tmp_path / "upright.png"), answers)]), 80))
+    assert sheet.shape == (88, 3 * 88, 3)
+    query, right, wrong = (sheet[:, x : x + 88] for x in (0, 88, 176))
+    np.testing.assert_array_equal(query[4:-4, 4:-4], right[4:-4, 4:-4])
+    assert query[20, 44].tolist() == [255, 0, 0] and query[-20, 44].tolist() == [0, 0, 255]
+    corners = [f"#{bytes(cell[0, 0].tolist()).hex()}" for cell in (query, right, wrong)]
+    assert corners == ["#ffffff", pictures.RIGHT, pictures.WRONG] and set(wrong[44, 4:-4].ravel()) == {128}
 
 
 def test_report_is_replaced_whole_or_not_at_all(tmp_path, metrics):

@@ -282,17 +282,12 @@ def _grids(plain: protocol.Evaluation, test: Encoded) -> list[Grid]:
         shown = [test.queries.items[row] for row in rows]
         labels = [item.label for item in shown]
         photos, _, hits = inspection.nearest(test.codes[rows], labels, test.photo_codes, test.gallery.labels, SHOWN)
-        pictures = [
-            (
-                Picture(item.path, f"{item.label} {values[row]:.2f}"),
-                [
-                    Picture(test.gallery.items[p].path, test.gallery.items[p].label, bool(h))
-                    for p, h in zip(photo_rows, right, strict=True)
-                ],
-            )
-            for item, row, photo_rows, right in zip(shown, rows, photos, hits, strict=True)
-        ]
-        grids.append(Grid(f"{kind.capitalize()} queries (average precision beside each)", pictures))
+        grid = Grid(f"{kind.capitalize()} queries (average precision beside each)", [])
+        for item, row, photo_rows, right in zip(shown, rows, photos, hits, strict=True):
+            found = [(test.gallery.items[p], bool(hit)) for p, hit in zip(photo_rows, right, strict=True)]
+            query = Picture(item.path, f"{item.label} {values[row]:.2f}")
+            grid.rows.append((query, [Picture(photo.path, photo.label, hit) for photo, hit in found]))
+        grids.append(grid)
     return grids
 
 

@@ -11,19 +11,15 @@ from typing import Any
 
 import keras
 import numpy as np
-from PIL import Image, ImageOps
 
 from tf_ssgn.common.atomic import write_text
-from tf_ssgn.data.images.picture import thumbnail
 from tf_ssgn.errors import UserError, reason
-from tf_ssgn.evaluation.report.pictures import SIDE
+from tf_ssgn.evaluation.report.pictures import Grid, Picture, sheet
 from tf_ssgn.training.callbacks import VALIDATION
 from tf_ssgn.training.images import Images
 from tf_ssgn.training.run_folder import Run
 
 QUERIES, ANSWERS = 8, 8  # rows and answers a row of the retrieval grid
-BORDER = 4  # pixels around an answer, green for a right one
-RIGHT, WRONG, BLANK = "#2a9d3a", "#c0392b", "white"
 MAP_POINTS = 2000  # of each modality in the embedding projector: the page becomes slow beyond a few thousand
 
 
@@ -59,16 +55,14 @@ def show_retrieval(run: Run, state: dict[str, Any], codes: Sequence[np.ndarray],
 
     (queries, gallery), (query_codes, gallery_codes) = images, codes
     rows = np.linspace(0, len(query_codes) - 1, min(QUERIES, len(query_codes))).astype(int)
-    cell = SIDE + 2 * BORDER
-    sheet = Image.new("RGB", ((1 + ANSWERS) * cell, len(rows) * cell), BLANK)
-    for y, row in enumerate(rows):
-        sheet.paste(_framed(queries.items[row].path, BLANK), (0, y * cell))
-        for x, answer in enumerate(np.argsort(-(gallery_codes @ query_codes[row]), kind="stable")[:ANSWERS]):
-            colour = RIGHT if gallery.labels[answer] == queries.labels[row] else WRONG
-            sheet.paste(_framed(gallery.items[answer].path, colour), ((1 + x) * cell, y * cell))
+    grid = Grid("", [])
+    for row in rows:
+        best = np.argsort(-(gallery_codes @ query_codes[row]), kind="stable")[:ANSWERS]
+        hits = [(gallery.items[answer].path, gallery.labels[answer] == queries.labels[row]) for answer in best]
+        grid.rows.append((Picture(queries.items[row].path), [Picture(path, hit=hit) for path, hit in hits]))
     writer = _writer(run, state["phase"])
     with _disk(run), writer.as_default(step=state["epoch"]):
-        tf.summary.image("validation/answers", np.asarray(sheet)[None])
+        tf.summary.image("validation/answers", np.asarray(sheet(grid))[None])
         writer.flush()
 
 
@@ -91,11 +85,6 @@ def _writer(run: Run, phase: str):
 
     with _disk(run):
         return tf.summary.create_file_writer(str(run.path / "tensorboard" / phase))
-
-
-def _framed(path: str, colour: str) -> Image.Image:
-    picture = thumbnail(path, SIDE) or Image.new("RGB", (SIDE, SIDE), "grey")
-    return ImageOps.expand(ImageOps.pad(picture, (SIDE, SIDE), color=BLANK), BORDER, colour)
 
 
 @contextmanager

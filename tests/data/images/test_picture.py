@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from tests.hostile import corpus
-from tf_ssgn import demo
 from tf_ssgn.common.status import MEANING, Status
 from tf_ssgn.data.folders import EXTENSIONS, READ, suffix_of
 from tf_ssgn.data.images import decode as images
@@ -241,21 +240,6 @@ def test_the_content_says_what_a_file_is_called(kind: str, suffix: str) -> None:
     Image.new("RGB", (32, 32), "red").save(stream, kind)
     assert suffix_of(stream.getvalue()[:16]) == suffix
     assert suffix_of(b"BMW is a car and") == suffix_of(b"") == suffix_of(b"\0\0\0\x18ftypqt  ") == ""
-
-
-def test_the_demo_shows_pictures_as_they_stand(tmp_path: Path) -> None:
-    upright = Image.new("RGB", (60, 120), "red")
-    upright.paste("blue", (0, 60, 60, 120))
-    upright.save(tmp_path / "upright.png")
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "lying.png", exif=exif)
-    shown, expected = (np.asarray(demo.cell(tmp_path / name, "white")) for name in ("lying.png", "upright.png"))
-    np.testing.assert_array_equal(shown, expected)
-    assert shown.shape == (demo.CELL, demo.CELL, 3)
-    assert shown[20, demo.CELL // 2].tolist() == [255, 0, 0] and shown[-20, demo.CELL // 2].tolist() == [0, 0, 255]
-    (tmp_path / "broken.png").write_bytes(b"broken")
-    assert (np.asarray(demo.cell(tmp_path / "broken.png", "white")) == 255).all()
 
 
 def test_a_heic_photo() -> None:

@@ -1,6 +1,6 @@
-"""One evaluation for people: a self-contained HTML page.
+"""One evaluation, or the answers to one query, for people: a self-contained HTML page.
 
-Everything here reads the object that `metrics.json` holds, and leaves out the parts that it lacks.
+Everything but the answers reads the object that `metrics.json` holds, and leaves out the parts that it lacks.
 """
 
 from __future__ import annotations
@@ -47,6 +47,11 @@ figure.hit img { border-color: var(--hit); } figure.miss img { border-color: var
   font: 700 12px/19px system-ui, sans-serif; text-align: center; }
 .hit .mark { background: var(--hit); } .miss .mark { background: var(--miss); }
 figcaption { font-size: 11px; color: var(--soft); overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+"""
+ANSWER_SIDE = 256  # pixels of a picture on a page of answers
+ANSWER_STYLE = """
+.row { flex-wrap: wrap; gap: 16px; } figure { flex-basis: 176px; } figure img { width: 176px; height: 176px; }
+figcaption { font-size: 13px; white-space: pre-line; overflow-wrap: anywhere; }
 """
 
 
@@ -100,6 +105,27 @@ def write_report(
             "<h2>Map of the codes</h2><p>First two principal components of a sample; dots are photos, rings are "
         )
         body.append(f"sketches. They hold {share} of the variance.</p>" + drawn["map"])
-    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escaped(title)}</title>'
-    page = f'<!doctype html><html lang="en"><head>{head}<style>{PAGE_STYLE}{charts.STYLE}</style></head>'
-    atomic.write_text(path, f"{page}<body>{''.join(body)}</body></html>\n")
+    atomic.write_text(path, _document(title, charts.STYLE, body))
+
+
+def write_answers(path: str | os.PathLike, title: str, grid: Grid, notes: Sequence[str] = ()) -> None:
+    """The answers to one query as such a page, with larger pictures."""
+    said = [f'<p class="soft">{escaped(note)}</p>' for note in notes]
+    body = [f"<h1>{escaped(title)}</h1>", *said, grid_html(grid, ANSWER_SIDE)]
+    atomic.write_text(path, _document(title, ANSWER_STYLE, body))
+
+
+def _document(title: str, style: str, body: Sequence[str]) -> str:
+    """A page that may load nothing and run nothing."""
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<meta name="viewport" content="width=device-width">
+<title>{escaped(title)}</title>
+<style>{PAGE_STYLE}{style}</style>
+</head>
+<body>{"".join(body)}</body>
+</html>
+"""
