@@ -180,7 +180,7 @@ def test_mistakes_are_one_line(chain, tmp_path, command):
     (broken / "saved_model.pb").write_bytes(b"rubbish")
     with pytest.raises(UserError, match="not a whole SavedModel"):
         tf_ssgn.load(tmp_path)
-    with pytest.raises(UserError, match="expected an image file"):
+    with pytest.raises(UserError, match="expected a PNG or JPEG file"):
         tf_ssgn.load(chain.models).embed_sketch(tmp_path / "no.png")
     (tmp_path / "no.png").write_bytes(b"no picture")
     with pytest.raises(UserError, match=r"no.png: not a format .* \(status 2\)"):

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tf_ssgn.common.status import MEANING, Status
+from tf_ssgn.common.status import Status
 from tf_ssgn.common.vectors import unit
+from tf_ssgn.data.images.given import ImageError, describe, image_bytes, is_picture
 from tf_ssgn.data.semantics.vocabulary import NONE
 from tf_ssgn.errors import UserError
 from tf_ssgn.runtime.resolve import is_shipped, resolve
@@ -78,7 +79,7 @@ class EmbeddingModel:
         return self.words.tell(drawn["embedding"], drawn["status"], list(inputs["word"]))
 
     def embed_sketch(self, images: Any, word: str = "") -> np.ndarray:
-        """A path, the bytes of an image, or a list of them, to unit float32 `[d]` or `[B, d]`.
+        """A picture as `given.image_bytes` takes it, or an iterable of several, to unit float32 `[d]` or `[B, d]`.
 
         Args:
             word: what is drawn, as a person calls it; with `images` None the word alone is embedded.
@@ -99,29 +100,19 @@ class EmbeddingModel:
         return self._embed("embed_photo", images)
 
     def _embed(self, signature: str, images: Any) -> np.ndarray:
-        single = isinstance(images, (str, bytes, os.PathLike))
+        single = is_picture(images) or not isinstance(images, Iterable)
         named: Sequence[Any] = [images] if single else list(images)
         vectors = []
         for start in range(0, len(named), SERVING.batch):
-            batch = [_read(image) for image in named[start : start + SERVING.batch]]
+            batch = [image_bytes(image) for image in named[start : start + SERVING.batch]]
             out = self.call(signature, {"image_bytes": np.array(batch, dtype=object)})
             for image, status in zip(named[start : start + SERVING.batch], out["status"], strict=True):
                 if status != Status.OK:
-                    what = "the image" if isinstance(image, bytes) else os.fspath(image)
-                    raise UserError(f"{what}: {MEANING[Status(int(status))]} (status {int(status)})")
+                    raise ImageError(describe(image), int(status))
             vectors.append(out["embedding"])
         if not vectors:
             return np.zeros((0, self.dimension), np.float32)
         return vectors[0][0] if single else np.concatenate(vectors)
-
-
-def _read(image: Any) -> bytes:
-    if isinstance(image, bytes):
-        return image
-    try:
-        return Path(image).read_bytes()
-    except OSError as error:
-        raise UserError(f"{image}: {error.strerror or error}; expected an image file") from None
 
 
 def tensorflow_functions(module: Any) -> dict[str, Function]:

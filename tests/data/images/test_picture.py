@@ -104,6 +104,27 @@ def test_other_formats_as_pillow_writes_them(kind: str, value: int) -> None:
     np.testing.assert_array_equal(of_graph(query), expected)
 
 
+@pytest.mark.parametrize("said", ["tiff:Orientation='6'", 'tiff:Orientation = "6"', "tiff:Orientation> 6 <"])
+def test_xmp_as_other_programs_write_it(said: str) -> None:
+    expected = np.rot90(np.asarray(PHOTO), -1)
+    cases = tagged(None, f"<x:xmpmeta xmlns:x='adobe:ns:meta/'><x {said}/></x:xmpmeta>".encode())
+    cases["WebP"] = corpus.encoded(PHOTO, "WEBP", lossless=True, xmp=f"<x {said}/>".encode())
+    for name, data in cases.items():
+        query = as_query(data)[2]
+        assert of_graph(query).shape == expected.shape and np.asarray(thumbnail(data, 200)).shape == expected.shape, (
+            name
+        )
+    np.testing.assert_array_equal(of_graph(cases["PNG"]), expected)
+
+
+def test_metadata_behind_padding_and_with_the_head_of_the_other_format() -> None:
+    block = b"Exif\0\0" + tiff([(0x0112, 3, 1, 6)], True)
+    padded = corpus.jpeg_with(JPEG, (0xE1, block)).replace(b"\xff\xe1", b"\xff\xff\xff\xe1", 1)
+    for data in (padded, tagged(block, None)["PNG"]):
+        np.testing.assert_array_equal(of_graph(data), of_pillow(data))
+        assert of_graph(data).shape[:2] == PHOTO.size
+
+
 def test_what_only_pillow_reads_in_a_png_is_undone_on_the_way() -> None:
     block = b"Exif\0\0" + tiff([(0x0112, 3, 1, 6)], True)
     profile = b"\nexif\n" + b"%8d" % len(block) + b"\n" + block.hex().encode() + b"\n"
@@ -183,6 +204,25 @@ def test_a_deep_grey_that_is_scaled_down_keeps_its_greys() -> None:
 
 def test_other_modes_are_left_alone() -> None:
     assert all(eight_bits(one) is one for one in (PHOTO, PHOTO.convert("L"), PHOTO.convert("P"), PHOTO.convert("CMYK")))
+
+
+@pytest.mark.parametrize(
+    ("bits", "white_is_zero", "dtype"), [(16, True, "<u2"), (16, False, ">u2"), (12, False, "<u2"), (32, False, "<u4")]
+)
+def test_greys_of_a_tiff_that_pillow_hands_on_as_they_are(bits: int, white_is_zero: bool, dtype: str) -> None:
+    """A grey ramp, its darkest value left; of 12 bits two values are packed into three bytes."""
+    ramp = np.tile(np.linspace(0, 2**bits - 1, 64), (48, 1)).astype(np.uint64)
+    values = (2**bits - 1 - ramp if white_is_zero else ramp).astype(dtype)
+    pairs = values.reshape(-1, 2).astype(int)
+    packed = np.stack([pairs[:, 0] >> 4, (pairs[:, 0] & 15) << 4 | pairs[:, 1] >> 8, pairs[:, 1] & 255], 1)
+    content = packed.astype(np.uint8).tobytes() if bits == 12 else values.tobytes()
+    tags = [(256, 64), (257, 48), (258, bits), (259, 1), (262, int(not white_is_zero)), (273, 256), (277, 1), (278, 48)]
+    entries = [(tag, 4, 1, value) for tag, value in [*tags, (279, len(content)), (339, 1)]]
+    data = tiff(entries, motorola=dtype[0] == ">").ljust(256, b"\0") + content
+    shown = thumbnail(data, 64)
+    assert shown is not None
+    np.testing.assert_allclose(np.asarray(shown)[..., 0].astype(int), np.tile(np.linspace(0, 255, 64), (48, 1)), atol=1)
+    np.testing.assert_array_equal(of_graph(as_query(data)[2]), np.asarray(shown))
 
 
 def test_not_a_number_is_black() -> None:

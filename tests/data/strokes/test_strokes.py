@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import json
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,22 @@ def test_ndjson(tmp_path: Path) -> None:
     np.testing.assert_array_equal(two.strokes[0], [[0.5, 0], [10, 20]])
 
 
+def test_what_a_line_leaves_open(tmp_path: Path) -> None:
+    """A byte-order mark, lines of Windows, empty ones, a byte that is no UTF-8, null for what is not known."""
+    stroke = b'"drawing": [[[0, 9], [0, 9]]]'
+    nfd = unicodedata.normalize("NFD", "caf\u00e9").encode()
+    lines = [b"\xef\xbb\xbf{" + stroke + b"}", b"", b'{"word": null, "key_id": null, "recognized": null, ' + stroke + b"}",
+             b'{"word": "caf\xe9", ' + stroke + b"}", b'{"word": "' + nfd + b'", ' + stroke + b"}",
+             b'{"word": "caf\xc3\xa9", ' + stroke + b"}", b"\t"]  # fmt: skip
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "cow.ndjson").write_bytes(b"\r\n".join(lines))
+    (tmp_path / "source" / "dog.ndjson").mkdir()  # that cannot be read
+    written = write_rasters(tmp_path / "source", tmp_path / "sketch", recognized=True)
+    assert written.counts == {"cow": 2, "caf\u00e9": 2} and written.unrecognized == 0
+    assert len(written.faults) == 2 and "line 4" in written.faults[0] and "dog.ndjson" in written.faults[1]
+    assert sorted(path.name for path in (tmp_path / "sketch" / "cow").iterdir()) == ["1.png", "3.png"]
+
+
 FAULTY_LINES = (
     *("{", "[]", "{}", "[" * 50_000, '{"drawing": []}', '{"drawing": 3}', '{"drawing": [[[1], [1, 2]]]}'),
     *('{"drawing": [[[]]]}', '{"drawing": [[["a"], ["b"]]]}', '{"drawing": [[[], []]]}'),
@@ -137,6 +154,7 @@ AT = {
     "use of a symbol": (f'<symbol id="s">{SQUARE}</symbol><use href="#s" x="100"/>', (29, 19, 70, 60)),
     "use of what is defined": (f'<defs><g id="d">{SQUARE}</g></defs><use href="#d" y="100"/>', (19, 29, 60, 70)),
     "skew": (f'<g transform="skewX(45)"><path d="M100 100V600" {PEN}/></g>', (20, 10, 70, 59)),
+    "an svg within": (f'<svg x="400" width="400" height="400" viewBox="0 0 800 800">{SQUARE}</svg>', (49, 9, 70, 30)),
     "a style sheet": ("<style>.pen {stroke: black; stroke-width: 20; fill: none}</style>"
                       '<path class="pen" d="M200 200H600V600H200Z"/>', (19, 19, 60, 60)),
 }  # fmt: skip
@@ -168,6 +186,12 @@ def test_an_svg_without_a_canvas_fills_the_raster_less_its_padding(tmp_path: Pat
     assert (left, top) == pytest.approx((8, 8), abs=1) and (right, bottom) == pytest.approx((71, 71), abs=1)
 
 
+@pytest.mark.parametrize("size", ["80mm", "8cm", "3in", "200pt", "100%", "20em"])
+def test_a_canvas_in_any_unit(tmp_path: Path, size: str) -> None:
+    attributes = f'width="{size}" height="{size}" viewBox="0 0 800 800"'
+    assert svg_box(svg(tmp_path / "a.svg", SQUARE, attributes)) == pytest.approx((19, 19, 60, 60), abs=1)
+
+
 def test_an_svg_reaches_no_other_file(tmp_path: Path) -> None:
     Image.new("L", (8, 8), 0).save(tmp_path / "secret.png")
     places = [f"{tmp_path}/secret.png", f"file://{tmp_path}/secret.png", "secret.png"]
@@ -187,6 +211,7 @@ FAULTY = {
     '<!DOCTYPE x [<!ENTITY a "b">]><svg><path d="M0 0"/>&a;</svg>': "entities",
     f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9">{tower(9)}</svg>': "more than 100,000 elements",
     '<svg xmlns="http://www.w3.org/2000/svg"><g id="a"><use href="#a"/></g></svg>': "refers to itself",
+    '<?xml version="1.0" encoding="klingon"?><svg/>': "unknown encoding",
     '<svg xmlns="http://www.w3.org/2000/svg">' + "<g>" * 5000 + "</g>" * 5000 + "</svg>": "",
 }  # fmt: skip
 

@@ -34,7 +34,8 @@ def picture(seed: int) -> Image.Image:
 def test_search_by_everything_that_holds_a_picture(client, photos) -> None:
     path = photos / "circle" / "3.png"
     image = picture(3)
-    for sketch in (path, str(path), path.read_bytes(), image, np.asarray(image), np.asarray(image.convert("RGBA"))):
+    arrays = np.asarray(image), np.asarray(image.convert("RGBA"))
+    for sketch in (path, str(path), path.read_bytes(), io.BytesIO(path.read_bytes()), image, *arrays):
         hits = client.search(sketch, k=2)
         assert len(hits) == 2
         assert hits[0] == Hit("photo/circle/3.png", hits[0].score, "circle")
@@ -90,6 +91,8 @@ def test_embeddings_equal_those_in_process(client, model) -> None:
         single = getattr(client, name)(images[0])
         assert batch.dtype == np.float32 and batch.shape == (35, tiny.DIMENSION) and single.shape == (tiny.DIMENSION,)
         expected = model.call(name, {"image_bytes": np.array(images, object)})["embedding"]
+        one = getattr(client, name)(io.BytesIO(images[0]))  # not its lines
+        np.testing.assert_allclose(one, expected[0], atol=1e-6)
         np.testing.assert_allclose(batch, expected, atol=1e-6)
         np.testing.assert_allclose(single, expected[0], atol=1e-6)
 
@@ -144,8 +147,9 @@ def test_explain_metadata_status(client) -> None:
         (np.full((4, 4), 255, np.uint8), "too small.*status 5"),
         (np.full((50, 50), 255, np.uint8), "blank.*status 6"),
         (Image.new("RGBA", (50, 50), (0, 0, 0, 0)), "blank.*status 6"),
+        (Image.open(io.BytesIO(tiny.drawing(1)[:60])), "damaged.*status 3"),
     ],
-    ids=["empty", "gif", "cut", "too many bytes", "too small", "blank", "transparent"],
+    ids=["empty", "gif", "cut", "too many bytes", "too small", "blank", "transparent", "cut, opened lazily"],
 )
 def test_a_faulty_picture_says_what_is_wrong(client, sketch, said: str) -> None:
     for call in (client.search, client.embed_sketch, client.explain):
@@ -165,8 +169,9 @@ def test_a_faulty_picture_says_what_is_wrong(client, sketch, said: str) -> None:
         np.zeros((8, 8, 2), np.uint8),
         np.zeros((0, 8), np.uint8),
         np.zeros(8, np.uint8),
+        io.StringIO("text"),
     ],
-    ids=str,
+    ids=lambda sketch: str(sketch).partition(" at ")[0],
 )
 def test_what_is_no_picture_is_the_callers_mistake(client, sketch) -> None:
     with pytest.raises(UserError, match="received|cannot read"):
@@ -311,9 +316,16 @@ def test_labels_are_the_gallerys_own(model, tmp_path) -> None:
     assert {hit.id: hit.label for hit in hits} == {"photo/folder/0.png": "a cat", "photo/folder/1.png": "folder"}
 
 
+@pytest.mark.parametrize("mode", ["La", "LA", "PA", "P", "1", "CMYK", "YCbCr", "HSV", "RGBa", "RGBX"])
+def test_every_mode_of_pillow_can_be_sent(mode: str) -> None:
+    from tf_ssgn.data.images.given import image_bytes
+
+    assert Image.open(io.BytesIO(image_bytes(Image.new(mode, (9, 8))))).size == (9, 8)
+
+
 @pytest.mark.parametrize("mode,top", [("I;16", 65535), ("I", 65535), ("F", 1.0)])
 def test_deep_greys_are_scaled_and_not_clipped(mode: str, top: float) -> None:
-    from tf_ssgn.serving.client.pictures import image_bytes
+    from tf_ssgn.data.images.given import image_bytes
 
     grey = np.asarray(picture(3).convert("L"), np.float64)
     kinds = {"I;16": np.uint16, "I": np.int32, "F": np.float32}

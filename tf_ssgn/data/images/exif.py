@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from tf_ssgn.data.images.headers import big_endian, cut, equals, read
+from tf_ssgn.data.images.headers import big_endian, cut, equals, read, size
 from tf_ssgn.settings import EXIF_ENTRIES, JPEG_SEGMENTS
 
 ORIENTATION = 0x0112
 SHORT, LONG, SIGNED_SHORT, SIGNED_LONG = 3, 4, 8, 9
-XMP = rb"(?s)^\C*?tiff:Orientation(?:=\"|>)([0-9])\C*$"  # \C is any byte
+XMP = rb"(?s)^\C*?tiff:Orientation(?:\s*=\s*[\"']|>)\s*([0-9])\C*$"  # \C is any byte
 XMP_SPACE = b"http://ns.adobe.com/xap/1.0/\0"
 
 
 def orientation(tiff: tf.Tensor, xmp: tf.Tensor) -> tf.Tensor:
     """Orientation 1 to 8, int64 scalar, of an Exif block (a TIFF file) and an XMP packet; either may be empty."""
-    exif = _tiff_orientation(tiff)
+    prefixed = equals(read(tiff, 0, 6), b"Exif\0\0")  # as in a JPEG; some programs write it into a PNG too
+    exif = _tiff_orientation(cut(tiff, tf.where(prefixed, 6, 0), size(tiff)))
     digit = read(tf.strings.regex_replace(xmp, XMP, rb"\1"), 0, 2) - tf.constant([48, 0], tf.int64)
     packet = tf.where(tf.equal(digit[1], 0), digit[0], 1)
     value = tf.where(exif < 0, packet, exif)
@@ -36,8 +37,9 @@ def jpeg_metadata(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
     def step(at: tf.Tensor, segment: tf.Tensor, exif: tf.Tensor, xmp: tf.Tensor) -> tuple[tf.Tensor, ...]:
         app1 = equals(segment, b"\xff\xe1")
+        fill = equals(segment, b"\xff\xff")  # any number of these may stand before a marker
         first = app1 & equals(segment[4:], b"Exif\0\0") & tf.equal(exif, 0)
-        after = at + 2 + big_endian(segment[2:4])
+        after = at + tf.where(fill, tf.constant(1, tf.int64), 2 + big_endian(segment[2:4]))
         packet = app1 & equals(segment[4:], XMP_SPACE)
         return after, read(data, after, 40), tf.where(first, at, exif), tf.where(packet, at, xmp)
 

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 QUERY_FORMATS = ("PNG", "JPEG", "MPO")  # MPO: a JPEG that is followed by further ones
 FORMATS = (*QUERY_FORMATS, "WEBP", "BMP", "GIF", "TIFF", "AVIF", "HEIF")
 _ORIENTATION = 0x0112
-_XMP = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
+_BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339  # tags of TIFF 6.0
+_XMP = re.compile(rb"tiff:Orientation(?:\s*=\s*[\"']|>)\s*([0-9])")
 _PNG_METADATA = (b"eXIf", b"XML:com.adobe.xmp", b"Raw profile type")
 _HEIC = "a HEIC photo, which the extra `heic` reads: pip install 'tf_ssgn[heic]'"
 
@@ -90,7 +91,9 @@ def orientation(image: Image.Image) -> int:
     try:
         value = image.getexif().get(_ORIENTATION)
     except Exception:  # as many types as there are ways to damage a directory
-        packet = image.info.get("xmp", b"")
+        value = None
+    if value is None:  # Pillow knows two of the ways in which XMP says it
+        packet = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or b""
         match = _XMP.search(packet if isinstance(packet, bytes) else str(packet).encode())
         value = int(match[1]) if match else 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
@@ -105,6 +108,7 @@ def flattened(image: Image.Image, side: int | None = None, paper: bool = True) -
     image.load()
     turn = orientation(image)
     image = eight_bits(image)
+    image = image.convert("LA") if image.mode == "La" else image  # the one mode that Pillow turns into no other
     clear = "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "La", "RGBa")
     image = image.convert("RGBA" if clear else "RGB")
     if side:
@@ -134,23 +138,28 @@ def eight_bits(image: Image.Image) -> Image.Image:
     """Modes `I;16`, `I` and `F` as `L`, scaled, where Pillow would clip; others as they are.
 
     16 bits keep their upper half, as libpng has it. Whole numbers span 0 to 255 or to 65,535, fractions 0 to 1, 255 or
-    65,535, whatever holds all values; where none does, the darkest value is black and the lightest white.
+    65,535, whatever holds all values; where none does, the darkest value is black and the lightest white. A TIFF may
+    have 12 bits in 16, whole numbers beyond Pillow's, and 0 for white.
     """
     import numpy as np
     from PIL import Image
 
     if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
         return image
+    tags = getattr(image, "tag_v2", {})
+    depth, unsigned = tags.get(_BITS, (16,))[0], tags.get(_SAMPLE_FORMAT, (1,))[0] == 1
     values = np.asarray(image).astype(np.float64)
     values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
     if image.mode.startswith("I;16"):
-        grey = values // 256
+        grey = values // 2 ** (depth - 8)
     else:
+        values += 2**32 * (values < 0) * (image.mode == "I" and depth == 32 and unsigned)
         low, high = float(values.min()), float(values.max())
         white = next((full for full in ((1.0,) if image.mode == "F" else ()) + (255.0, 65535.0) if high <= full), None)
         low, high = (0.0, white) if low >= 0 and white else (low, high)
         grey = (values - low) * (255 / max(high - low, 1e-12))
-    scaled = Image.fromarray(np.clip(np.round(grey), 0, 255).astype(np.uint8))
+    grey = np.clip(np.round(grey), 0, 255).astype(np.uint8)
+    scaled = Image.fromarray(255 - grey if tags.get(_PHOTOMETRIC) == 0 else grey)
     key = image.info.get("transparency")
     if isinstance(key, int):  # a grey of 16 bits that stands for nothing
         scaled.putalpha(Image.fromarray(np.where(values == key, 0, 255).astype(np.uint8)))

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from tf_ssgn.common import atomic
-from tf_ssgn.common.names import printable
+from tf_ssgn.common.names import composed, printable
 from tf_ssgn.data.folders import is_system
 from tf_ssgn.data.strokes.raster import check_raster, read_ndjson, render
 from tf_ssgn.data.strokes.svg import render_svg
@@ -60,7 +60,7 @@ def find_drawings(
         recognized: leaves out, and counts, what the game's classifier did not recognise.
 
     Raises:
-        UserError: nothing of the kind there, or a file that cannot be opened.
+        UserError: nothing of the kind there.
     """
     root = Path(source)
     files = [root] if root.is_file() else sorted(_below(root))
@@ -71,14 +71,17 @@ def find_drawings(
         if not (named := _FILE.fullmatch(path.name)):
             yield DrawingSource(path.absolute().parent.name, path.stem, partial(render_svg, path))
             continue
-        for drawing in read_ndjson(path, written.faults.append):
-            label = drawing.word.strip() or named[1]
-            if not _CLASS.fullmatch(label):
-                written.faults.append(f"{printable(str(path))}: the word {printable(label)!r} cannot name a folder")
-            elif recognized and not drawing.recognized:
-                written.unrecognized += 1
-            else:
-                yield DrawingSource(label, drawing.key, partial(render, drawing))
+        try:
+            for drawing in read_ndjson(path, written.faults.append):
+                label = composed(drawing.word.strip()) or named[1]
+                if not _CLASS.fullmatch(label):
+                    written.faults.append(f"{printable(str(path))}: the word {printable(label)!r} cannot name a folder")
+                elif recognized and not drawing.recognized:
+                    written.unrecognized += 1
+                else:
+                    yield DrawingSource(label, drawing.key, partial(render, drawing))
+        except UserError as error:
+            written.faults.append(str(error))
 
 
 def _below(root: Path) -> Iterator[Path]:

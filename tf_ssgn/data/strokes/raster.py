@@ -132,7 +132,10 @@ def _parse(row: dict, number: int) -> Drawing:
     points = sum(map(len, strokes))
     if not strokes or points > DRAWINGS.points:
         raise ValueError(f"{points:,} points")
-    return Drawing(str(row.get("key_id", number)), str(row.get("word", "")), strokes, bool(row.get("recognized", True)))
+    said = {name: value for name, value in row.items() if value is not None}
+    return Drawing(
+        str(said.get("key_id", number)), str(said.get("word", "")), strokes, bool(said.get("recognized", True))
+    )
 
 
 def _stroke(stroke: Sequence[Sequence[float]]) -> np.ndarray:

@@ -40,7 +40,7 @@ def render_svg(path: str | os.PathLike[str], raster: Raster) -> Image.Image:
         picture = _drawn(root, raster.size * SUPERSAMPLING)
     except OSError as error:
         raise UserError(f"drawing {where}: {error.strerror or error}; expected a readable .svg file") from None
-    except (ValueError, ElementTree.ParseError, RecursionError) as error:
+    except (ValueError, LookupError, ElementTree.ParseError, RecursionError) as error:
         raise UserError(f"drawing {where}: {error}; expected an SVG drawing") from None
     box = ImageOps.invert(picture).getbbox()
     if not box:
@@ -108,6 +108,7 @@ def _drawn(root: ElementTree.Element, side: int) -> Image.Image:
             skip_system_fonts=True,
             width=side,
             height=side,
+            dpi=96,  # of CSS; without it a millimetre is nothing
         )
     except BaseException as error:  # a fault in Rust is no Exception
         if isinstance(error, (KeyboardInterrupt, SystemExit)):

@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 
+from tf_ssgn.data.images.given import ImageError
 from tf_ssgn.errors import UserError
 from tf_ssgn.runtime import wire
 from tf_ssgn.serving import CLIENT_NEEDS, require_extra
 from tf_ssgn.serving.client import calls
 from tf_ssgn.serving.client.calls import Answer, Explanation, Hit, RequestError
-from tf_ssgn.serving.client.pictures import ImageError
 from tf_ssgn.settings import BACKOFF, SERVING, WORD_CHARACTERS
 
 __all__ = ["Answer", "AsyncClient", "Client", "Explanation", "Hit", "ImageError", "RequestError"]

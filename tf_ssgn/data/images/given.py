@@ -24,12 +24,12 @@ class ImageError(UserError):
 
 
 def image_bytes(picture: Any) -> bytes:
-    """The bytes of a file (path), of a file's content (bytes), of a PIL image, or of a uint8 array.
+    """The bytes of a file (a path, or one that is open for reading bytes), of its content, of a PIL image or an array.
 
-    Arrays are [H, W], [H, W, 1], [H, W, 3] or [H, W, 4] (RGBA). Images and arrays are sent as PNG, losslessly.
+    Arrays are uint8 [H, W], [H, W, 1], [H, W, 3] or [H, W, 4] (RGBA). Images and arrays become PNG, losslessly.
 
     Raises:
-        ImageError: more bytes than a picture of a request may have.
+        ImageError: more bytes than a picture of a request may have, or a PIL image that does not decode.
         UserError: no such file, or not a picture at all.
     """
     content = _content(picture)
@@ -46,15 +46,23 @@ def _content(picture: Any) -> bytes:
     if isinstance(picture, np.ndarray):
         return _png(_from_array(picture))
     if hasattr(picture, "save") and hasattr(picture, "mode"):
-        return _png(picture)
+        try:
+            return _png(picture)
+        except Exception:  # one that was opened lazily shows its damage only now
+            raise ImageError(describe(picture), Status.CORRUPT) from None
+    content = picture.read(QUERY_LIMITS.bytes + 1) if hasattr(picture, "read") else None
+    if isinstance(content, bytes):
+        return content
     raise UserError(
-        f"received {type(picture).__name__} as a picture, expected a path, bytes, a PIL image or a uint8 array"
+        f"received {type(picture).__name__} as a picture, expected a path, bytes, a file open for reading bytes, a PIL "
+        "image or a uint8 array"
     )
 
 
 def is_picture(given: Any) -> bool:
     """Whether it is one picture, and no list or generator of them."""
-    return isinstance(given, (bytes, bytearray, memoryview, str, os.PathLike, np.ndarray)) or hasattr(given, "save")
+    kinds = (bytes, bytearray, memoryview, str, os.PathLike, np.ndarray)
+    return isinstance(given, kinds) or hasattr(given, "save") or hasattr(given, "read")
 
 
 def describe(picture: Any) -> str:
