@@ -84,9 +84,9 @@ def test_what_a_line_leaves_open(tmp_path: Path) -> None:
     """A byte-order mark, lines of Windows, empty ones, a byte that is no UTF-8, null for what is not known."""
     stroke = b'"drawing": [[[0, 9], [0, 9]]]'
     nfd = unicodedata.normalize("NFD", "caf\u00e9").encode()
-    lines = [b"\xef\xbb\xbf{" + stroke + b"}", b"", b'{"word": null, "key_id": null, "recognized": null, ' + stroke + b"}",
-             b'{"word": "caf\xe9", ' + stroke + b"}", b'{"word": "' + nfd + b'", ' + stroke + b"}",
-             b'{"word": "caf\xc3\xa9", ' + stroke + b"}", b"\t"]  # fmt: skip
+    heads = (b'"word": null, "key_id": null, "recognized": null, ', b'"word": "caf\xe9", ', b'"word": "' + nfd + b'", ',
+             b'"word": "caf\xc3\xa9", ')  # fmt: skip
+    lines = [b"\xef\xbb\xbf{" + stroke + b"}", b"", *(b"{" + head + stroke + b"}" for head in heads), b"\t"]
     (tmp_path / "source").mkdir()
     (tmp_path / "source" / "cow.ndjson").write_bytes(b"\r\n".join(lines))
     (tmp_path / "source" / "dog.ndjson").mkdir()  # that cannot be read
