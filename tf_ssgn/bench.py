@@ -29,23 +29,22 @@ def main(argv: list[str] | None = None) -> int | None:
     parser = cli.Parser(
         prog="python -m tf_ssgn.bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("subject", metavar="SUBJECT", help=", ".join(subjects))
-    parser.add_argument(
-        "--full", action="store_true", help="the full counts; without it a small part with a fixed seed"
-    )
-    parser.add_argument(
+    flag = parser.add_argument
+    flag("subject", metavar="SUBJECT", help=", ".join(subjects))
+    flag("--full", action="store_true", help="the full counts; without it a small part with a fixed seed")
+    flag(
         "--data",
         metavar="DIR",
         help="measure on these photos; for quality and the runs of train the folder that holds sketchy_mini, with "
         "weights/ and vectors/ beside it",
     )
-    parser.add_argument(
+    flag(
         "--only",
         metavar="PART",
         help="one part alone, for quality one split (subjects that have parts; a wrong name lists them)",
     )
-    parser.add_argument("--out", metavar="FILE", help="where the JSON goes [bench-SUBJECT.json]")
-    parser.add_argument("--json", action="store_true", help="also print the JSON on one line")
+    flag("--out", metavar="FILE", help="where the JSON goes [bench-SUBJECT.json]")
+    flag("--json", action="store_true", help="also print the JSON on one line")
     arguments = parser.parse_args(argv)
     subject = arguments.subject
     if subject in LONG_TESTS:

@@ -22,60 +22,51 @@ from tf_ssgn.common.names import listed, printable
 from tf_ssgn.config import LEADING_FAMILY, preset
 from tf_ssgn.errors import UserError
 from tf_ssgn.runs.evaluate import Further, Subject, evaluate_run
-from tf_ssgn.settings import LARGEST_K
+from tf_ssgn.settings import LARGEST_K, MOST_NEIGHBOURS, MOST_VIEWS
 
 __all__ = ["evaluate_features", "evaluate_run", "main"]
 
-OF_A_RUN = (
-    "data",
-    "split",
-    "duplicates",
-    "views",
-    "photo_views",
-    "generalized",
-    "hash",
-    "cache",
-)  # flags that need a model
-
+# Flags that need a model.
+OF_A_RUN = ("data", "split", "duplicates", "views", "photo_views", "generalized", "hash", "cache")
+VIEWS = cli.number(0, MOST_VIEWS)
 OWN_SPLIT = ("data", "split", "duplicates", "generalized", "hash")  # flags that an ensemble has no use for
 
 
 def parser() -> cli.Parser:
-    made = cli.Parser(
+    command = cli.Parser(
         prog="python -m tf_ssgn.evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    made.add_argument("runs", nargs="*", metavar="RUN", help="run folder; several: also mean and spread over them")
-    made.add_argument("--features", metavar="FILE", help="evaluate the arrays of an .npz instead of a run")
-    made.add_argument(
-        "--against", metavar="OTHER", help="compare query by query with another run (another .npz with --features)"
-    )
-    made.add_argument("--split", metavar="S", help="another split than the run's own: a name or a JSON file")
-    made.add_argument(
+    flag = command.add_argument
+    flag("runs", nargs="*", metavar="RUN", help="run folder; several: also mean and spread over them")
+    flag("--features", metavar="FILE", help="evaluate the arrays of an .npz instead of a run")
+    flag("--against", metavar="OTHER", help="compare query by query with another run (another .npz with --features)")
+    flag("--split", metavar="S", help="another split than the run's own: a name or a JSON file")
+    flag(
         "--data",
         metavar="DIR",
         help="another dataset than the run's own; without --split by DIR/split.json, else by the run's split if DIR "
         "has its classes, else on all its classes",
     )
-    made.add_argument(
+    flag(
         "--duplicates",
         action=argparse.BooleanOptionalAction,
         help="Sketchy: original photos twice in the gallery, as in the published lists; default: the run's choice",
     )
-    made.add_argument("--views", type=int, metavar="N", help="extra views averaged per sketch; default: the run's")
-    made.add_argument("--photo-views", type=int, metavar="N", help="extra views averaged per photo; default: the run's")
-    made.add_argument("--k", type=_cuts, metavar="K,...", help="cut-offs; default: the run's, for features 100,200")
-    made.add_argument("--ensemble", action="store_true", help="the runs as one model: the mean of their cosines")
-    made.add_argument("--generalized", action="store_true", help="also with seen classes among queries and gallery")
-    made.add_argument("--hash", type=int, metavar="BITS", help="also as ITQ codes of so many bits, Hamming distance")
-    made.add_argument(
-        "--transductive", type=_neighbours, metavar="K",
+    flag("--views", type=VIEWS, metavar="N", help="extra views averaged per sketch; default: the run's")
+    flag("--photo-views", type=VIEWS, metavar="N", help="extra views averaged per photo; default: the run's")
+    flag("--k", type=_cuts, metavar="K,...", help="cut-offs; default: the run's, for features 100,200")
+    flag("--ensemble", action="store_true", help="the runs as one model: the mean of their cosines")
+    flag("--generalized", action="store_true", help="also with seen classes among queries and gallery")
+    flag("--hash", type=int, metavar="BITS", help="also as ITQ codes of so many bits, Hamming distance")
+    flag(
+        "--transductive", type=cli.number(1, MOST_NEIGHBOURS), metavar="K",
         help="also after query and database expansion over K neighbours, 10 is common; it uses the whole unlabelled "
         "gallery, so its figures stand apart",
     )  # fmt: skip
-    made.add_argument("--cache", metavar="DIR", help="feature cache; else TF_SSGN_CACHE, else the user's cache folder")
-    made.add_argument("--to", metavar="DIR", help="with --features: also write metrics.json, report.html and figures")
-    made.add_argument("--json", action="store_true", help="print metrics.json on one line")
-    return made
+    flag("--cache", metavar="DIR", help="feature cache; else TF_SSGN_CACHE, else the user's cache folder")
+    flag("--to", metavar="DIR", help="with --features: also write metrics.json, report.html and figures")
+    flag("--json", action="store_true", help="print metrics.json on one line")
+    return command
 
 
 def _cuts(text: str) -> tuple[int, ...]:
@@ -90,18 +81,10 @@ def _cuts(text: str) -> tuple[int, ...]:
     return cuts
 
 
-def _neighbours(text: str) -> int:
-    from tf_ssgn.settings import MOST_NEIGHBOURS
-
-    if not text.isdecimal() or not 1 <= int(text) <= MOST_NEIGHBOURS:
-        raise argparse.ArgumentTypeError(f"received {text!r:.80}, expected 1 to {MOST_NEIGHBOURS:,} neighbours")
-    return int(text)
-
-
 def main(argv: list[str] | None = None) -> int | None:
-    made = parser()
-    arguments = made.parse_args(argv)
-    _refuse_wrong_flags(arguments, made)
+    command = parser()
+    arguments = command.parse_args(argv)
+    _refuse_wrong_flags(arguments, command)
     if arguments.features:
         metrics = evaluate_features(
             arguments.features, k=arguments.k, transductive=arguments.transductive, against=arguments.against,
@@ -136,26 +119,25 @@ def main(argv: list[str] | None = None) -> int | None:
     return 0
 
 
-def _refuse_wrong_flags(arguments: argparse.Namespace, made: cli.Parser) -> None:
+def _refuse_wrong_flags(arguments: argparse.Namespace, command: cli.Parser) -> None:
     if bool(arguments.runs) == bool(arguments.features):
         raise UserError("expected either run folders or --features FILE; see python -m tf_ssgn.evaluate --help")
     if files := [run for run in arguments.runs if run.lower().endswith(".npz")]:
         raise UserError(f"{files[0]} is a file of features, not a run folder; evaluate it with --features {files[0]}")
-    given = [f"--{name}" for name in OF_A_RUN if getattr(arguments, name) != made.get_default(name)]
-    if arguments.features and given:
-        raise UserError(f"{', '.join(given)}: received with --features, which has no model or dataset; leave it out")
+
+    def set_of(names: Sequence[str]) -> str:
+        return ", ".join(f"--{name}" for name in names if getattr(arguments, name) != command.get_default(name))
+
+    if arguments.features and (flags := set_of(OF_A_RUN)):
+        raise UserError(f"{flags}: received with --features, which has no model or dataset; leave it out")
     if arguments.ensemble and (arguments.features or arguments.against):
         raise UserError("--ensemble: received with features or --against, expected run folders alone")
-    unused = [f"--{name}" for name in OWN_SPLIT if getattr(arguments, name) != made.get_default(name)]
-    if arguments.ensemble and unused:
-        raise UserError(f"{', '.join(unused)}: received with --ensemble, which takes each run on its own split")
+    if arguments.ensemble and (flags := set_of(OWN_SPLIT)):
+        raise UserError(f"{flags}: received with --ensemble, which takes each run on its own split")
     if arguments.to and not arguments.features:
         raise UserError("--to: received with a run, whose results go into its own folder; leave it out")
     if arguments.against and len(arguments.runs) > 1:
         raise UserError(f"--against: received with {len(arguments.runs)} runs, expected one; compare two at a time")
-    for name, views in (("views", arguments.views), ("photo-views", arguments.photo_views)):
-        if views is not None and not 0 <= views <= 15:
-            raise UserError(f"--{name}: received {views}, expected 0 to 15")
 
 
 def _print(metrics: dict[str, Any]) -> None:

@@ -24,15 +24,16 @@ def main(argv: list[str] | None = None) -> int | None:
     parser = cli.Parser(
         prog="python -m tf_ssgn.export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("run", metavar="RUN", help="run folder")
-    parser.add_argument("--to", required=True, metavar="DIR", help="where NAME/embed, NAME/search_... go")
-    parser.add_argument("--gallery", metavar="G", help="also export search over this gallery")
-    parser.add_argument("--views", type=int, default=0, metavar="N", help="extra views of a sketch [0]")
-    parser.add_argument("--photo-views", type=int, metavar="N", help="extra views of a photo [as many as of a sketch]")
-    parser.add_argument(
+    flag = parser.add_argument
+    flag("run", metavar="RUN", help="run folder")
+    flag("--to", required=True, metavar="DIR", help="where NAME/embed, NAME/search_... go")
+    flag("--gallery", metavar="G", help="also export search over this gallery")
+    flag("--views", type=int, default=0, metavar="N", help="extra views of a sketch [0]")
+    flag("--photo-views", type=int, metavar="N", help="extra views of a photo [as many as of a sketch]")
+    flag(
         "--vocabulary", metavar="FILE", help="more words that can be told beside a drawing, one in a line [the classes]"
     )
-    parser.add_argument("--json", action="store_true", help="print the written folders as JSON")
+    flag("--json", action="store_true", help="print the written folders as JSON")
     arguments = parser.parse_args(argv)
     written = export(
         arguments.run, arguments.to, arguments.gallery, arguments.views, arguments.photo_views,

@@ -43,11 +43,13 @@ def parser() -> cli.Parser:
         examples=EXAMPLES["synthetic"],
     )
     drawn.add_argument("folder", metavar="DIR", help="a new or empty folder")
-    drawn.add_argument("--photos-per-class", type=_positive, default=Synthetic.photos_per_class, help="(%(default)s)")
     drawn.add_argument(
-        "--sketches-per-class", type=_positive, default=Synthetic.sketches_per_class, help="(%(default)s)"
+        "--photos-per-class", type=cli.number(1), default=Synthetic.photos_per_class, help="(%(default)s)"
     )
-    drawn.add_argument("--size", type=_positive, default=Synthetic.size, help="side in pixels (%(default)s)")
+    drawn.add_argument(
+        "--sketches-per-class", type=cli.number(1), default=Synthetic.sketches_per_class, help="(%(default)s)"
+    )
+    drawn.add_argument("--size", type=cli.number(1), default=Synthetic.size, help="side in pixels (%(default)s)")
     drawn.add_argument("--seed", type=int, default=Synthetic.seed, help="(%(default)s)")
 
     checked = commands.add_parser(
@@ -88,7 +90,7 @@ def parser() -> cli.Parser:
     meant.add_argument("--names", nargs="+", default=[], metavar="NAME", help="class names")
     meant.add_argument("--split", default="", metavar="NAME-or-FILE", help="the classes of this split")
     meant.add_argument("--cache", metavar="DIR", help="else TF_SSGN_CACHE, else the user's cache folder")
-    meant.add_argument("-k", type=_positive, default=5, help="neighbours of each class (%(default)s)")
+    meant.add_argument("-k", type=cli.number(1), default=5, help="neighbours of each class (%(default)s)")
 
     rendered = commands.add_parser(
         "strokes",
@@ -99,25 +101,15 @@ def parser() -> cli.Parser:
         "source", metavar="SOURCE", help="a folder of *.ndjson, *.ndjson.gz or <class>/*.svg, or one such file"
     )
     rendered.add_argument("--to", required=True, metavar="DIR", help="the folder of sketches to write")
-    rendered.add_argument("--size", type=_positive, default=RASTER.size, help="side in pixels (%(default)s)")
+    rendered.add_argument("--size", type=cli.number(1), default=RASTER.size, help="side in pixels (%(default)s)")
     rendered.add_argument(
         "--line-width", type=float, default=RASTER.line_width, help="in pixels; an SVG has its own (%(default)s)"
     )
     rendered.add_argument("--padding", type=int, default=RASTER.padding, help="white border in pixels (%(default)s)")
-    rendered.add_argument("--per-class", type=_positive, default=0, help="at most so many of each class (all)")
+    rendered.add_argument("--per-class", type=cli.number(1), default=0, help="at most so many of each class (all)")
     rendered.add_argument("--recognized", action="store_true", help="only drawings that the game recognised")
     rendered.add_argument("--json", action="store_true", help="also print one JSON object")
     return command
-
-
-def _positive(text: str) -> int:
-    try:
-        number = int(text)
-    except ValueError:
-        number = 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"received {text!r}, expected a whole number of 1 or more")
-    return number
 
 
 def main(argv: list[str] | None = None) -> int | None:

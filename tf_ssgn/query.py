@@ -23,30 +23,31 @@ EXAMPLES = (
 
 
 def parser() -> cli.Parser:
-    made = cli.Parser(prog="python -m tf_ssgn.query", description=__doc__, examples=EXAMPLES)
-    made.add_argument("sketch", nargs="?", metavar="SKETCH", help="a PNG or JPEG file of a drawing")
-    made.add_argument("--word", metavar="W", help="what is drawn; without SKETCH the word alone is searched with")
+    command = cli.Parser(prog="python -m tf_ssgn.query", description=__doc__, examples=EXAMPLES)
+    flag = command.add_argument
+    flag("sketch", nargs="?", metavar="SKETCH", help="a PNG or JPEG file of a drawing")
+    flag("--word", metavar="W", help="what is drawn; without SKETCH the word alone is searched with")
     default = f"localhost:{SERVING.port}"
-    made.add_argument("--server", default=default, metavar="HOST:PORT", help="default %(default)s")
-    made.add_argument("-k", type=int, default=SERVING.default_k, help=f"answers, 1 to {SERVING.k} (%(default)s)")
-    made.add_argument("--photo", action="store_true", help="SKETCH is a photo: search by example")
-    made.add_argument(
+    flag("--server", default=default, metavar="HOST:PORT", help="default %(default)s")
+    flag("-k", type=int, default=SERVING.default_k, help=f"answers, 1 to {SERVING.k} (%(default)s)")
+    flag("--photo", action="store_true", help="SKETCH is a photo: search by example")
+    flag(
         "--timeout",
         type=float,
         default=SERVING.deadline_seconds,
         metavar="SECONDS",
         help="how long to wait for the answer, and for a server that is only just starting (%(default)s)",
     )
-    made.add_argument("--token-file", metavar="FILE", help="its first line is the token to send")
-    made.add_argument("--tls", action="store_true", help="encrypt, trusting the usual authorities")
-    made.add_argument("--tls-ca", metavar="PEM", help="encrypt, trusting this authority")
-    made.add_argument("--tls-cert", metavar="PEM", help="the certificate that says who this client is")
-    made.add_argument("--tls-key", metavar="PEM", help="its key")
-    made.add_argument("--html", metavar="FILE", help="write the answers there as a grid of pictures")
-    made.add_argument("--gallery", metavar="G", help="where --html finds the photos: the gallery")
-    made.add_argument("--photos", metavar="DIR", help="where --html finds the photos: their folder, or its parent")
-    made.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
-    return made
+    flag("--token-file", metavar="FILE", help="its first line is the token to send")
+    flag("--tls", action="store_true", help="encrypt, trusting the usual authorities")
+    flag("--tls-ca", metavar="PEM", help="encrypt, trusting this authority")
+    flag("--tls-cert", metavar="PEM", help="the certificate that says who this client is")
+    flag("--tls-key", metavar="PEM", help="its key")
+    flag("--html", metavar="FILE", help="write the answers there as a grid of pictures")
+    flag("--gallery", metavar="G", help="where --html finds the photos: the gallery")
+    flag("--photos", metavar="DIR", help="where --html finds the photos: their folder, or its parent")
+    flag("--json", action="store_true", help="print one JSON object instead of the table")
+    return command
 
 
 def main(argv: list[str] | None = None) -> int | None:
@@ -59,8 +60,7 @@ def main(argv: list[str] | None = None) -> int | None:
         raise UserError("received neither a drawing nor --word; expected one of them or both")
     if args.word and args.photo:
         raise UserError("--word says what is drawn; leave it or --photo out")
-    if args.html is not None and (Path(args.html).is_dir() or not Path(args.html).name):
-        raise UserError(f"--html: received the folder {args.html!r}, expected a file such as out.html")
+    refuse_folder(args.html)
     with Client(
         args.server,
         args.timeout,
@@ -72,17 +72,7 @@ def main(argv: list[str] | None = None) -> int | None:
     ) as client:
         hits = _patiently(client.search_photo if args.photo else client.search, args, client)
     paths = find_photos(hits, args) if args.html is not None or args.json else {}
-    if args.html is not None:
-        write_grid(args.html, args.sketch, hits, paths, args.word)
-    if args.json:
-        rows = [{**hit._asdict(), "rank": rank, "path": paths.get(hit.id)} for rank, hit in enumerate(hits, start=1)]
-        cli.print_json(
-            {"sketch": args.sketch, "word": args.word, "server": args.server, "hits": rows, "html": args.html}
-        )
-    else:
-        print(table(hits))
-    if args.html is not None:
-        cli.log(f"wrote {args.html}" + ("" if paths or not hits else f" without pictures: {HOW_TO_GET_PICTURES}"))
+    show(args, hits, paths, server=args.server)
     return 0
 
 
@@ -115,6 +105,27 @@ def _token(path: str | None) -> str | None:
     if not lines:
         raise UserError(f"--token-file: {path} is empty, expected a token")
     return lines[0]
+
+
+def refuse_folder(html: str | None) -> None:
+    """UserError where `--html` cannot be the name of a file."""
+    if html is not None and (Path(html).is_dir() or not Path(html).name):
+        raise UserError(f"--html: received the folder {html!r}, expected a file such as out.html")
+
+
+def show(args, hits: Sequence[Hit], paths: dict[str, str], **about: str) -> None:
+    """Answers as the flags say: a table or one JSON object, and a page of pictures; `about` says who answered."""
+    if args.html is not None:
+        write_grid(args.html, args.sketch, hits, paths, args.word)
+        cli.log(f"wrote {args.html}" + ("" if paths or not hits else f" without pictures: {HOW_TO_GET_PICTURES}"))
+    if args.json:
+        rows = [
+            {"rank": rank, "id": hit.id, "score": hit.score, "label": hit.label, "path": paths.get(hit.id)}
+            for rank, hit in enumerate(hits, start=1)
+        ]
+        cli.print_json({"sketch": args.sketch, "word": args.word, **about, "hits": rows, "html": args.html})
+    else:
+        print(table(hits))
 
 
 HOW_TO_GET_PICTURES = "the photos are not known here; say where they are with --photos DIR or --gallery G"

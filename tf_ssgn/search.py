@@ -33,18 +33,29 @@ SHOWN = 3  # photos that could not be used, named one by one
 
 
 def parser() -> cli.Parser:
-    made = cli.Parser(prog="python -m tf_ssgn.search", description=__doc__, examples=EXAMPLES)
-    made.add_argument("folders", nargs="+", metavar="FOLDER", help="photos, with all folders below")
-    made.add_argument("--sketch", metavar="FILE", help="a drawing: answer it here in the terminal, without a page")
-    made.add_argument("--word", metavar="W", help="what is drawn; without --sketch the word alone is searched with")
-    made.add_argument("-k", type=_k, default=SERVING.default_k, help=f"answers to it, 1 to {SERVING.k} (%(default)s)")
-    made.add_argument("--html", metavar="FILE", help="write the answers to it there as a grid of pictures")
-    made.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
-    made.add_argument("--model", default=MODEL, metavar="M", help="name or folder of a model (%(default)s)")
-    made.add_argument("--to", metavar="G", help="keep the index there [in the user's data folder]")
-    made.add_argument("--port", type=_port, metavar="P", help=f"of the page [{SERVING.http_port}, else any free one]")
-    made.add_argument("--no-open", action="store_true", help="print the page's address and open no browser")
-    return made
+    command = cli.Parser(prog="python -m tf_ssgn.search", description=__doc__, examples=EXAMPLES)
+    flag = command.add_argument
+    flag("folders", nargs="+", metavar="FOLDER", help="photos, with all folders below")
+    flag("--sketch", metavar="FILE", help="a drawing: answer it here in the terminal, without a page")
+    flag("--word", metavar="W", help="what is drawn; without --sketch the word alone is searched with")
+    flag(
+        "-k",
+        type=cli.number(1, SERVING.k),
+        default=SERVING.default_k,
+        help=f"answers to it, 1 to {SERVING.k} (%(default)s)",
+    )
+    flag("--html", metavar="FILE", help="write the answers to it there as a grid of pictures")
+    flag("--json", action="store_true", help="print one JSON object instead of the table")
+    flag("--model", default=MODEL, metavar="M", help="name or folder of a model (%(default)s)")
+    flag("--to", metavar="G", help="keep the index there [in the user's data folder]")
+    flag(
+        "--port",
+        type=cli.number(1, 65535, "a port from "),
+        metavar="P",
+        help=f"of the page [{SERVING.http_port}, else any free one]",
+    )
+    flag("--no-open", action="store_true", help="print the page's address and open no browser")
+    return command
 
 
 def main(argv: list[str] | None = None) -> int | None:
@@ -113,8 +124,9 @@ def _check(args: argparse.Namespace) -> None:
             raise UserError(f"--port {args.port}: in use or not allowed; expected a free port, or no --port for any")
     elif args.sketch is not None and not os.path.isfile(args.sketch):
         raise UserError(f"--sketch: there is no file {args.sketch}; expected a PNG or JPEG file of a drawing")
-    if args.html is not None and (os.path.isdir(args.html) or not os.path.basename(args.html)):
-        raise UserError(f"--html: received the folder {args.html!r}, expected a file such as out.html")
+    from tf_ssgn.query import refuse_folder
+
+    refuse_folder(args.html)
 
 
 def _load(name: str) -> Any:
@@ -188,20 +200,7 @@ def _answer(args: argparse.Namespace, gallery: Path, model: Any) -> int:
     opened = Gallery.open(gallery)
     opened.require_model(model.fingerprint)
     hits = opened.search(model.embed_sketch(args.sketch, word=args.word or ""), k=args.k)
-    if args.html is not None:
-        query.write_grid(args.html, args.sketch, hits, {hit.id: to_file(hit.path) for hit in hits}, args.word)
-        cli.log(f"wrote {args.html}")
-    if args.json:
-        names = ("id", "label", "path")
-        rows = [
-            {"rank": rank, "score": hit.score, **{name: getattr(hit, name) for name in names}}
-            for rank, hit in enumerate(hits, start=1)
-        ]
-        cli.print_json(
-            {"sketch": args.sketch, "word": args.word, "gallery": str(gallery), "hits": rows, "html": args.html}
-        )
-    else:
-        print(query.table(hits))
+    query.show(args, hits, {hit.id: to_file(hit.path) for hit in hits}, gallery=str(gallery))
     return 0
 
 
@@ -230,20 +229,6 @@ def _is_free(port: int) -> bool:
         except OSError:
             return False
     return True
-
-
-def _k(text: str) -> int:
-    k = int(text) if text.isdecimal() else 0
-    if not 1 <= k <= SERVING.k:
-        raise argparse.ArgumentTypeError(f"received {text!r}, expected 1 to {SERVING.k}")
-    return k
-
-
-def _port(text: str) -> int:
-    port = int(text) if text.isdecimal() else 0
-    if not 1 <= port <= 65535:
-        raise argparse.ArgumentTypeError(f"received {text!r}, expected a port from 1 to 65535")
-    return port
 
 
 if __name__ == "__main__":

@@ -34,45 +34,52 @@ LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
 
 def parser() -> cli.Parser:
-    made = cli.Parser(prog="python -m tf_ssgn.serve", description=__doc__, examples=EXAMPLES)
-    made.add_argument("--model", default=MODEL, metavar="M", help="an exported model or a shipped one (%(default)s)")
-    made.add_argument(
-        "--gallery", metavar="G", help="what to search, a folder or milvus://HOST/NAME; without it embeddings only"
+    command = cli.Parser(prog="python -m tf_ssgn.serve", description=__doc__, examples=EXAMPLES)
+    flag = command.add_argument
+    flag("--model", default=MODEL, metavar="M", help="an exported model or a shipped one (%(default)s)")
+    flag("--gallery", metavar="G", help="what to search, a folder or milvus://HOST/NAME; without it embeddings only")
+    flag("--runtime", default="auto", choices=RUNTIMES, help="what computes the model; auto: the faster one installed")
+    flag("--host", default=SERVING.host, help="address to listen on (default %(default)s)")
+    flag(
+        "--port",
+        type=cli.number(0, 65535, "a port from "),
+        default=SERVING.port,
+        help="of gRPC; 0 any free one (default %(default)s)",
     )
-    made.add_argument(
-        "--runtime", default="auto", choices=RUNTIMES, help="what computes the model; auto: the faster one installed"
+    flag(
+        "--http-port",
+        type=cli.number(-1, 65535, "a port from "),
+        default=SERVING.http_port,
+        help="of HTTP; 0 any, -1 off (default %(default)s)",
     )
-    made.add_argument("--host", default=SERVING.host, help="address to listen on (default %(default)s)")
-    made.add_argument("--port", type=_port, default=SERVING.port, help="of gRPC; 0 any free one (default %(default)s)")
-    made.add_argument(
-        "--http-port", type=_http_port, default=SERVING.http_port, help="of HTTP; 0 any, -1 off (default %(default)s)"
-    )
-    made.add_argument("--open", action="store_true", help="show the page in the browser once it answers")
-    made.add_argument(
-        "--insecure", action="store_true", help="listen on an address that other machines reach, without encryption"
-    )
-    made.add_argument("--tls-cert", metavar="PEM", help="certificate chain; new files are used without a restart")
-    made.add_argument("--tls-key", metavar="PEM", help="its key")
-    made.add_argument("--tls-ca", metavar="PEM", help="clients must show a certificate that this one signed")
-    made.add_argument(
+    flag("--open", action="store_true", help="show the page in the browser once it answers")
+    flag("--insecure", action="store_true", help="listen on an address that other machines reach, without encryption")
+    flag("--tls-cert", metavar="PEM", help="certificate chain; new files are used without a restart")
+    flag("--tls-key", metavar="PEM", help="its key")
+    flag("--tls-ca", metavar="PEM", help="clients must show a certificate that this one signed")
+    flag(
         "--tokens",
         metavar="FILE",
         help="lines of TOKEN SCOPE[,SCOPE]; scopes are search and write; read again when it changes",
     )
-    made.add_argument("--rate", type=_rate, default=0.0, metavar="N", help="requests per second of one client [any]")
-    made.add_argument("--uploads", metavar="DIR", help="where photos go that come by POST /api/items")
-    made.add_argument(
+    flag(
+        "--rate",
+        type=cli.number(0.0, 1e6, "requests per second, "),
+        default=0.0,
+        metavar="N",
+        help="requests per second of one client [any]",
+    )
+    flag("--uploads", metavar="DIR", help="where photos go that come by POST /api/items")
+    flag(
         "--allow-host",
         action="append",
         default=[],
         metavar="NAME",
         help="a name that a proxy before this server has; HTTP then answers to no other, on any address",
     )
-    made.add_argument(
-        "--root-path", type=_root_path, default="", metavar="PATH", help="a path that a proxy leaves before ours"
-    )
-    made.add_argument("--log-requests", action="store_true", help="write a line of JSON to stderr for each request")
-    return made
+    flag("--root-path", type=_root_path, default="", metavar="PATH", help="a path that a proxy leaves before ours")
+    flag("--log-requests", action="store_true", help="write a line of JSON to stderr for each request")
+    return command
 
 
 def main(argv: list[str] | None = None) -> int | None:
@@ -215,34 +222,6 @@ def _root_path(text: str) -> str:
     if not re.fullmatch(r"(/[\w.~-]+)*/?", text, re.ASCII):
         raise argparse.ArgumentTypeError(f"received {text!r}, expected a path such as /photos")
     return text.rstrip("/")
-
-
-def _port(text: str) -> int:
-    return _in_range(text, 0)
-
-
-def _http_port(text: str) -> int:
-    return _in_range(text, -1)
-
-
-def _in_range(text: str, lowest: int) -> int:
-    try:
-        port = int(text)
-    except ValueError:
-        port = lowest - 1
-    if not lowest <= port <= 65535:
-        raise argparse.ArgumentTypeError(f"received {text!r}, expected a port from {lowest} to 65535")
-    return port
-
-
-def _rate(text: str) -> float:
-    try:
-        rate = float(text)
-    except ValueError:
-        rate = -1.0
-    if not 0 <= rate < 1e6:
-        raise argparse.ArgumentTypeError(f"received {text!r}, expected requests per second, 0 for any number")
-    return rate
 
 
 if __name__ == "__main__":

@@ -38,17 +38,14 @@ def parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--preset", default="sketchy-mini", help=f"starting point: {', '.join(PRESETS)}")
-    parser.add_argument("--data", required=True, metavar="DIR", help="dataset folder; `prepare list` names the layouts")
-    parser.add_argument(
-        "--split", metavar="NAME-or-FILE", help="a published split or a JSON file; DIR/split.json if there"
-    )
-    parser.add_argument("--run", required=True, metavar="DIR", help="run folder; made, resumed or found finished")
-    parser.add_argument("--seed", type=int, help="short for --training.seed")
-    parser.add_argument(
-        "--cache", metavar="DIR", help="feature cache; else TF_SSGN_CACHE, else the user's cache folder"
-    )
-    parser.add_argument(
+    flag = parser.add_argument
+    flag("--preset", default="sketchy-mini", help=f"starting point: {', '.join(PRESETS)}")
+    flag("--data", required=True, metavar="DIR", help="dataset folder; `prepare list` names the layouts")
+    flag("--split", metavar="NAME-or-FILE", help="a published split or a JSON file; DIR/split.json if there")
+    flag("--run", required=True, metavar="DIR", help="run folder; made, resumed or found finished")
+    flag("--seed", type=int, help="short for --training.seed")
+    flag("--cache", metavar="DIR", help="feature cache; else TF_SSGN_CACHE, else the user's cache folder")
+    flag(
         "--strategy",
         choices=("mirrored", "multiworker"),
         help="share each batch out over this machine's devices, or over the workers that TF_CONFIG lists",
@@ -63,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
                 f"--{name}", metavar="X", help=f"{text} [{'empty' if shown == '' else shown}]".replace("%", "%%")
             )
     for name in configuration.DROPPED:  # for the line that says what to do instead
-        parser.add_argument(f"--{name}", help=argparse.SUPPRESS)
+        flag(f"--{name}", help=argparse.SUPPRESS)
     return parser
 
 

@@ -104,6 +104,22 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message}; see {self.prog} --help")
 
 
+def number(least: float, most: float = math.inf, what: str = "") -> Callable[[str], Any]:
+    """The type of a flag: a number within these bounds, a whole one if `least` is; `what` says of what."""
+
+    def read(text: str) -> float:
+        try:
+            value = type(least)(text)
+        except ValueError:
+            value = math.nan
+        if not least <= value <= most:
+            bounds = f"{what}{least} to {most:.0f}" if most < math.inf else f"a whole number of {least} or more"
+            raise argparse.ArgumentTypeError(f"received {text!r:.80}, expected {bounds}")
+        return value
+
+    return read
+
+
 def missing_package(name: str) -> str:
     """The line for a Python that tf_ssgn was not installed into, or not with the extra that is needed."""
     extra = EXTRAS.get(name, "serve")

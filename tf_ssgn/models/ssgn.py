@@ -166,13 +166,13 @@ class SSGN(keras.Model):
         """
         sketch = self.fuse_sketch(taps, training=False)
         predicted = self.project(sketch, training=False)
-        given = None if semantics is None else ops.convert_to_tensor(semantics)
-        condition = predicted if given is None or self.config.told else given
+        vectors = None if semantics is None else ops.convert_to_tensor(semantics)
+        condition = predicted if vectors is None or self.config.told else vectors
         codes = self.synthesise(
             sketch,
             condition,
             lambda draw, stage: self._noise(draw, stage, sketch),
-            lambda codes, stage: self._with_word(unit(sum(codes)), given),
+            lambda codes, stage: self._with_word(unit(sum(codes)), vectors),
             fine,
         )
         return {"sketch": sketch, "semantics": predicted, "code": [sketch, *codes.values()][-1], **codes}
@@ -207,8 +207,10 @@ class SSGN(keras.Model):
         """The codes of given class vectors `[B, s]` alone, without a sketch; needs `told` in the config."""
         return unit(ops.convert_to_tensor(semantics) @ self.told)
 
-    def _with_word(self, code, given):
-        return code if given is None or not self.config.told else unit(code + given @ ops.convert_to_tensor(self.told))
+    def _with_word(self, code, semantics):
+        if semantics is None or not self.config.told:
+            return code
+        return unit(code + semantics @ ops.convert_to_tensor(self.told))
 
     def trained(self, code: Any) -> Any:
         """The part of codes `[B, d]` that training shapes, of unit length: all of it unless the config keeps some."""

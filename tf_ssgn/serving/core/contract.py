@@ -90,16 +90,16 @@ def check(name: str, signature: Signature, inputs: Mapping[str, Pending], wanted
         )
     rows = None
     for key, spec in signature.inputs.items():
-        given = inputs[key]
-        if given.dtype != spec.dtype:
-            raise invalid(f"input {key!r}: received dtype {given.dtype}, expected {spec.dtype}")
-        if len(given.shape) != len(spec.shape):
-            raise invalid(f"input {key!r}: received shape {list(given.shape)}, expected [batch]")
-        if not 1 <= given.shape[0] <= batch:
-            raise invalid(f"input {key!r}: received a batch of {given.shape[0]}, expected 1 to {batch}")
-        if rows is not None and given.shape[0] != rows:
-            raise invalid(f"input {key!r}: received a batch of {given.shape[0]}, the other input has {rows}")
-        rows = given.shape[0]
+        tensor = inputs[key]
+        if tensor.dtype != spec.dtype:
+            raise invalid(f"input {key!r}: received dtype {tensor.dtype}, expected {spec.dtype}")
+        if len(tensor.shape) != len(spec.shape):
+            raise invalid(f"input {key!r}: received shape {list(tensor.shape)}, expected [batch]")
+        if not 1 <= tensor.shape[0] <= batch:
+            raise invalid(f"input {key!r}: received a batch of {tensor.shape[0]}, expected 1 to {batch}")
+        if rows is not None and tensor.shape[0] != rows:
+            raise invalid(f"input {key!r}: received a batch of {tensor.shape[0]}, the other input has {rows}")
+        rows = tensor.shape[0]
     unknown = [item for item in wanted if item not in signature.outputs and item not in signature.more]
     if unknown:
         raise invalid(f"output_filter has {_short(unknown[0])!r}, expected some of {sorted(signature.outputs)}")

@@ -148,20 +148,20 @@ def split_strings(content: bytes, count: int) -> list[bytes]:
 
 
 def _from_field(kind: Kind, field: Any, count: int, largest: int) -> np.ndarray:
-    given = len(field)
-    if given > count:
-        raise TensorFault(f"{kind.field} has {given} values, expected at most {count} by the shape")
+    length = len(field)
+    if length > count:
+        raise TensorFault(f"{kind.field} has {length} values, expected at most {count} by the shape")
     if kind.name == "string":
         strings = list(field)
-        strings += [strings[-1] if strings else b""] * (count - given)
+        strings += [strings[-1] if strings else b""] * (count - length)
         total = sum(map(len, strings))
         if total > largest:
             raise TensorFault(f"the strings take {total} bytes once repeated to the shape, expected at most {largest}")
         return _strings(strings)
     values = np.zeros(count, kind.numpy)
-    if given:
-        values[:given] = _numbers(kind, field)
-        values[given:] = values[given - 1]
+    if length:
+        values[:length] = _numbers(kind, field)
+        values[length:] = values[length - 1]
     return values
 
 

@@ -60,40 +60,40 @@ def from_json(body: bytes) -> Query:
     """`{"image": base64, "word": text, "kind": "sketch" or "photo", "k", "labels": [...], "columns": {name: value},
     "exclude": [ids], "threshold", "group"}`; all but image or word may be left out. `{"id": ...}` in their place asks
     for what is like that photo of the gallery, which is no answer itself."""
-    given = rest.parse(body)
-    unknown = sorted(set(given) - set(FIELDS))
+    fields = rest.parse(body)
+    unknown = sorted(set(fields) - set(FIELDS))
     if unknown:
         raise invalid(f"received the field {unknown[0][:64]!r}, expected some of {', '.join(FIELDS)}")
-    if "id" in given:
-        if not isinstance(given["id"], str) or {"image", "word", "kind"} & set(given):
+    if "id" in fields:
+        if not isinstance(fields["id"], str) or {"image", "word", "kind"} & set(fields):
             raise invalid("id: expected the text that names a photo of the gallery, in place of image, word and kind")
-        return _checked(Query(**given))
-    if given.get("word") and "image" not in given:
-        return _checked(Query(**given))
-    if not isinstance(given.get("image"), str):
+        return _checked(Query(**fields))
+    if fields.get("word") and "image" not in fields:
+        return _checked(Query(**fields))
+    if not isinstance(fields.get("image"), str):
         raise invalid("image: expected the bytes of a PNG or JPEG as base64 text")
-    image = from_base64(given["image"], "image")
-    return _checked(Query(**{**given, "image": image}))
+    image = from_base64(fields["image"], "image")
+    return _checked(Query(**{**fields, "image": image}))
 
 
 def from_parameters(image: bytes, parameters: Mapping[str, list[str]]) -> Query:
     """The same from the bytes of an image and a query string: `?k=10&kind=photo&labels=cat&labels=dog`."""
-    given: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     for name, values in parameters.items():
         if name in ("labels", "exclude"):
-            given[name] = values
+            fields[name] = values
         elif name in FIELDS and name not in ("image", "id", "columns") and len(values) == 1:
-            given[name] = values[0]
+            fields[name] = values[0]
         else:
             raise invalid(
                 f"received the parameter {name[:64]!r}, expected kind, word, k, labels, exclude, threshold or group"
             )
     try:
-        given |= {name: float(given[name]) for name in ("threshold", "group") if name in given}
-        given |= {"k": int(given["k"])} if "k" in given else {}
+        fields |= {name: float(fields[name]) for name in ("threshold", "group") if name in fields}
+        fields |= {"k": int(fields["k"])} if "k" in fields else {}
     except ValueError:
         raise invalid("k, threshold and group: expected numbers") from None
-    return _checked(Query(image, **given))
+    return _checked(Query(image, **fields))
 
 
 def _checked(query: Query) -> Query:
