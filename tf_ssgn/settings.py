@@ -198,6 +198,9 @@ LOWEST_COSINE = 0.9999  # that a code may have with TensorFlow's
 FURTHEST_TAP = 1e-4  # that a tap may be from TensorFlow's, as a share of the largest
 CONVERSION_LOOK_SECONDS = 0.1  # between two looks whether another process has converted a model
 DECODED_TOGETHER = 4  # images of one request, on one core
+KEPT_WEIGHTS = 256  # lengths of a photo's side for which the weights of resizing are kept; 9 KB for 500 pixels
+ROWS_IN_CACHE = 56  # rows of a photo that are resized at a time
+WEIGHTS_TOGETHER = 512  # pixels of a side whose weights are found at a time; it bounds the memory
 
 # Galleries
 IMPORTED_BYTES = 64 * 2**30  # bytes of the arrays of an .npz, which are read as a whole; a .npy of any size is mapped

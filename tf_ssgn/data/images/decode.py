@@ -162,7 +162,8 @@ def _jpeg(data: tf.Tensor, limits: Limits) -> Decoded:
 
 def jpeg_pixels(data: tf.Tensor) -> tf.Tensor:
     """uint8 [H, W, 3]. The accurate transform is the one that Pillow, and so every published feature, uses."""
-    return tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
+    # An `acceptable_fraction` that is no float, as its default, takes a longer way outside of a graph.
+    return tf.io.decode_jpeg(data, channels=3, acceptable_fraction=1.0, dct_method="INTEGER_ACCURATE")
 
 
 def too_many_scans(data: tf.Tensor) -> tf.Tensor:

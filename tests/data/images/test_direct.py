@@ -1,0 +1,140 @@
+"""The shortest way to a photo's view gives the very bits of the ops in the graph, or leaves the photo to them."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from tests.data.images.test_plain import JPEG, LEFT, TAKEN
+from tests.hostile import corpus
+from tf_ssgn.common.status import Status
+from tf_ssgn.data.images import decode as images
+from tf_ssgn.data.images import direct
+from tf_ssgn.data.images.views import photo_views
+from tf_ssgn.settings import QUERY_LIMITS, Limits
+
+pytest.importorskip("scipy")
+
+SIZE = 224
+Decode = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+
+
+def decoder(views: int = 0, size: int = SIZE) -> Decode:
+    """As a model's `decode_photo`."""
+    prepare = partial(photo_views, size=size, views=views)
+    signature = [tf.TensorSpec([None], tf.string)]
+    return tf.function(lambda data: images.decode_batch(data, QUERY_LIMITS, prepare), signature, autograph=False)
+
+
+@pytest.fixture(scope="module")
+def expected() -> Callable[[bytes], tuple[np.ndarray, int]]:
+    decode = decoder()
+
+    def view(data: bytes) -> tuple[np.ndarray, int]:
+        pixels, status = decode(tf.constant([data]))
+        return pixels[0, 0].numpy(), int(status[0])
+
+    return view
+
+
+def short(data: bytes, size: int = SIZE) -> np.ndarray | None:
+    return direct.photo_pixels(data, size, QUERY_LIMITS)
+
+
+def same_or_left(data: bytes, expected) -> bool:
+    """Whether it was not left; a view that differs fails."""
+    view = short(data)
+    if view is None:
+        return False
+    pixels, status = expected(data)
+    assert status == Status.OK
+    np.testing.assert_array_equal(view, pixels)
+    return True
+
+
+@pytest.mark.parametrize("name", [name for name in TAKEN if "JPEG" in name])
+def test_usual_photos_take_it(name: str, expected) -> None:
+    assert same_or_left(TAKEN[name], expected)
+
+
+SIDES = [
+    (8, 8),
+    (8, 500),
+    (1500, 8),
+    (224, 224),
+    (223, 225),
+    (448, 100),
+    (100, 448),
+    (8000, 30),
+    (30, 8000),
+    (333, 500),
+]
+
+
+@pytest.mark.parametrize("sides", SIDES)
+def test_any_sides(sides: tuple[int, int], expected) -> None:
+    levels = np.random.default_rng(sum(sides)).integers(0, 256, (*sides, 3), np.uint8)
+    assert same_or_left(corpus.encoded(Image.fromarray(levels), "JPEG", quality=90), expected)
+
+
+def test_sides_of_one_pixel() -> None:
+    for sides in ((1, 1), (1, 300), (300, 1)):
+        image = np.random.default_rng(0).integers(0, 256, (*sides, 3), np.uint8)
+        np.testing.assert_array_equal(direct._squashed(image, SIZE), photo_views(tf.constant(image), SIZE, 0)[0])
+
+
+def test_real_photos(shared: Path, expected) -> None:
+    files = sorted(file for kind in ("*.jpg", "*.JPEG") for file in (shared / "data").rglob(kind))
+    some = files[:: len(files) // 60]
+    assert sum(same_or_left(file.read_bytes(), expected) for file in some) > 0.9 * len(some)
+
+
+@pytest.mark.parametrize("name", [name for name in (*LEFT, *TAKEN) if name in LEFT or "PNG" in name])
+def test_all_that_needs_care_is_left(name: str) -> None:
+    assert short({**LEFT, **TAKEN}[name]) is None
+
+
+def test_only_what_says_that_it_lies_on_its_side_is_turned(expected) -> None:
+    for orientation in range(1, 9):
+        for motorola in (True, False):
+            photo = corpus.jpeg_with(JPEG, corpus.exif_segment(orientation, motorola))
+            assert same_or_left(photo, expected) == (orientation == 1)
+
+
+def test_no_decoder_sees_more_than_allowed() -> None:
+    for limits in (Limits(bytes=len(JPEG) - 1), Limits(pixels=96 * 80 - 1), Limits(side=95), Limits(smallest_side=81)):
+        assert direct.photo_pixels(JPEG, SIZE, limits) is None
+    assert direct.photo_pixels(JPEG, SIZE, Limits(len(JPEG), 96 * 80, 96, 80)) is not None
+
+
+def test_hostile_images_give_the_same_or_nothing(expected) -> None:
+    assert sum(same_or_left(payload.data, expected) for payload in corpus.payloads()) > 5
+
+
+def test_damaged_photos_give_the_same_or_nothing(expected) -> None:
+    chance = random.Random(0)
+    for _ in range(150):
+        data = bytearray(chance.choice([TAKEN[name] for name in TAKEN if "JPEG" in name]))
+        for _ in range(chance.choice((1, 1, 4))):
+            data[chance.randrange(len(data))] = chance.randrange(256)
+        same_or_left(bytes(data[: chance.choice((len(data), chance.randrange(len(data))))]), expected)
+
+
+def test_a_model_takes_it_where_its_own_decoder_gives_the_same(monkeypatch) -> None:
+    def takes(decode: Decode) -> bool:
+        return direct.short_way(decode, QUERY_LIMITS)(JPEG) is not None
+
+    small = decoder(size=32)
+    assert takes(small)
+    assert not takes(decoder(views=1, size=32))
+    assert not takes(lambda data: (tf.math.nextafter(small(data)[0], 256.0), small(data)[1]))  # as if it rounds up
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    assert not takes(small)

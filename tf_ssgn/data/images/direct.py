@@ -1,0 +1,131 @@
+"""The shortest way from the bytes of a photo to its one view: TensorFlow's JPEG decoder, and SciPy, outside any graph.
+
+A graph around the decoder costs as much as decoding a small JPEG, and TensorFlow's resize four times as much as need
+be. It is linear in the rows, then in the columns, and adds up in a fixed order: so its weights, taken from itself, make
+two sparse products of the very same bits. All that is out of the ordinary is left to `images.decode`.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import io
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from tf_ssgn.data.images import exif
+from tf_ssgn.data.images.decode import SCAN, jpeg_pixels
+from tf_ssgn.settings import JPEG_SCANS, KEPT_WEIGHTS, ROWS_IN_CACHE, WEIGHTS_TOGETHER, Limits
+
+TURNED = (b"Exif\0\0", b"tiff:Orientation")
+TEST_SIDES = ((211, 500), (640, 97))  # of the photos that a model's decoder is compared on
+
+Short = Callable[[bytes], np.ndarray | None]
+
+
+def short_way(decode: Callable[[tf.Tensor], Any], limits: Limits) -> Short:
+    """`photo_pixels` for a model with that `decode_photo`, where it gives the same bits; else all photos are left.
+
+    It does not for more views than one, without SciPy, and where either was compiled to round in another way.
+    """
+    if importlib.util.find_spec("scipy") is not None:
+        photos = [_noise(*sides) for sides in TEST_SIDES]
+        views = decode(tf.constant(photos))[0].numpy()  # [B, 1 + views, size, size, 3]
+        short = functools.partial(photo_pixels, size=views.shape[2], limits=limits)
+        pixels: list[Any] = [short(photo) for photo in photos]
+        if views.shape[1] == 1 and np.array_equal(pixels, views[:, 0]):
+            return short
+    return leave
+
+
+def leave(image_bytes: bytes) -> None:
+    """The short way where there is none."""
+
+
+def _noise(height: int, width: int) -> bytes:
+    buffer = io.BytesIO()
+    levels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    Image.fromarray(levels).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def photo_pixels(image_bytes: bytes, size: int, limits: Limits) -> np.ndarray | None:
+    """The plain view float32 `[size, size, 3]` of a JPEG, equal to that of `photo_views` after `images.decode`.
+
+    None for all that is not a sound JPEG within the limits, and for one that has to be turned or may be blank.
+    """
+    fine = image_bytes.startswith(b"\xff\xd8\xff") and len(image_bytes) <= limits.bytes
+    if not fine or image_bytes.count(SCAN) > JPEG_SCANS:
+        return None
+    try:
+        data = tf.constant(image_bytes)
+        height, width = tf.image.extract_jpeg_shape(data).numpy()[:2].tolist()
+        least, most = min(height, width), max(height, width)
+        if least < limits.smallest_side or most > limits.side or height * width > limits.pixels:
+            return None
+        if any(mark in image_bytes for mark in TURNED) and _orientation()(data) != 1:
+            return None
+        image = np.asarray(jpeg_pixels(data))
+    except tf.errors.OpError:
+        return None
+    return _squashed(image, size) if _drawn(image, limits) else None
+
+
+@functools.cache
+def _orientation() -> Any:
+    """What the metadata of a JPEG says, by the ops of `images.decode`."""
+    signature = [tf.TensorSpec([], tf.string)]
+    return tf.function(lambda data: exif.orientation(*exif.jpeg_metadata(data)), signature, autograph=False)
+
+
+def _drawn(image: np.ndarray, limits: Limits) -> bool:
+    """Whether a few pixels show already that an image uint8 `[H, W, 3]` is not blank."""
+    height, width, _ = image.shape
+    some = image[:: height // 16 + 1, :: width // 16 + 1].reshape(-1, 3)
+    return int(np.ptp(some, 0).max()) >= limits.contrast
+
+
+def _squashed(image: np.ndarray, size: int) -> np.ndarray:
+    """uint8 `[H, W, 3]` to float32 `[size, size, 3]`, as many rows at a time as a core's cache holds."""
+    height, width, _ = image.shape
+    flat, across = image.reshape(height, -1), _weights(width, size)
+    squashed = np.empty((size, size * 3), np.float32)
+    for made, used, down in _blocks(height, size):
+        rows = down @ flat[used].astype(np.float32)
+        columns = across @ np.ascontiguousarray(rows.T).reshape(width, -1)  # [size, channels and rows]
+        squashed[made] = columns.reshape(size * 3, -1).T
+    return squashed.reshape(size, size, 3)
+
+
+class _Block(NamedTuple):
+    """Rows of the small image, the rows of the large one that they are made of, and the weights of these."""
+
+    made: slice
+    used: slice
+    weights: Any
+
+
+@functools.lru_cache(KEPT_WEIGHTS)
+def _blocks(side: int, size: int) -> list[_Block]:
+    weights, blocks = _weights(side, size), []
+    for first in range(0, size, ROWS_IN_CACHE):
+        some = weights[first : first + ROWS_IN_CACHE]
+        used = slice(int(some.indices.min()), int(some.indices.max()) + 1)
+        blocks.append(_Block(slice(first, first + ROWS_IN_CACHE), used, some[:, used]))
+    return blocks
+
+
+@functools.lru_cache(KEPT_WEIGHTS)
+def _weights(side: int, size: int) -> Any:
+    """What each of `side` pixels in a row weighs in each of the `size` that are made of them, sparse `[size, side]`."""
+    from scipy.sparse import csr_array
+
+    parts = []
+    for low in range(0, side, WEIGHTS_TOGETHER):
+        ones = np.eye(side, min(WEIGHTS_TOGETHER, side - low), -low, dtype=np.float32)
+        parts.append(tf.image.resize(ones[:, np.newaxis], [size, 1], method="bilinear", antialias=True)[:, 0].numpy())
+    return csr_array(np.concatenate(parts, 1))
