@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import math
+import threading
 import time
 from pathlib import Path
 
@@ -16,22 +18,29 @@ from tf_ssgn.settings import QUERY_LIMITS
 
 
 class TinyEmbedder:
-    """Projects an 8 x 8 thumbnail; equal pixels give equal vectors. `calls` counts the images it embedded."""
+    """Projects an 8 x 8 thumbnail; equal pixels give equal vectors. `calls` counts the images it embedded.
+
+    Once it has begun to embed `stops_after` images, it fails as a killed process does.
+    """
 
     dimension, views, path, runtime = 16, 0, "saved_models/tiny", "tiny f32"
 
-    def __init__(self, fingerprint: str = "tiny-1", seconds: float = 0.0):
-        self.fingerprint, self.calls, self._seconds = fingerprint, 0, seconds
+    def __init__(self, fingerprint: str = "tiny-1", seconds: float = 0.0, stops_after: float = math.inf):
+        self.fingerprint, self.calls, self._seconds, self._stops_after = fingerprint, 0, seconds, stops_after
+        self._counting = threading.Lock()
         self._projection = np.random.default_rng(7).normal(size=(8 * 8 * 3, self.dimension)).astype(np.float32)
 
     def call(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         assert signature == "embed_photo"
         images = inputs["image_bytes"]
         assert images.dtype == object and images.ndim == 1 and 0 < len(images) <= 32
+        with self._counting:
+            if self.calls >= self._stops_after:
+                raise KeyboardInterrupt
+            self.calls += len(images)
         vectors = np.zeros((len(images), self.dimension), np.float32)
         status = np.zeros(len(images), np.int32)
         for i, content in enumerate(images):
-            self.calls += 1
             assert len(content) <= QUERY_LIMITS.bytes
             try:
                 with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image:

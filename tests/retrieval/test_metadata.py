@@ -181,16 +181,10 @@ def test_a_column_with_an_odd_name(photo: Path, tmp_path: Path) -> None:
 
 
 def test_a_killed_build_is_resumed_with_the_same_table_only(photo: Path, tmp_path: Path) -> None:
-    class Dies(TinyEmbedder):
-        def call(self, signature, inputs):
-            if self.calls:
-                raise KeyboardInterrupt
-            return super().call(signature, inputs)
-
     table = write(tmp_path / "t.csv", "id,n\nphoto/class0/0.png,1\n")
     draw_folder(photo / "more", classes=1, each=40, seed=3)
     with pytest.raises(KeyboardInterrupt):
-        builder.build(tmp_path / "g", [photo], Dies(), table)
+        builder.build(tmp_path / "g", [photo], TinyEmbedder(stops_after=1), table)
     with pytest.raises(UserError, match="unfinished build"):
         builder.build(tmp_path / "g", [photo], TinyEmbedder())
     report = builder.build(tmp_path / "g", [photo], TinyEmbedder(), table)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -15,6 +16,10 @@ from tf_ssgn.retrieval.files import PhotoFile, to_text
 from tf_ssgn.retrieval.items import Item, unit
 from tf_ssgn.retrieval.photos import Photo, Skipped
 from tf_ssgn.settings import GALLERY, SERVING
+
+T = TypeVar("T")
+Result = TypeVar("Result")
+Embedded = tuple[dict[str, np.ndarray], dict[str, str]]
 
 
 class Embedder(Protocol):
@@ -29,6 +34,23 @@ class Embedder(Protocol):
     def call(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]: ...
 
 
+@dataclass
+class Batch:
+    """Photos to embed and store together.
+
+    Attributes:
+        looked: files that were looked at for it; unchanged: those that the gallery has as they are.
+        skipped: (file, why) of those that cannot be used.
+        photos: those to store; images: what has to be embedded for it, by hash.
+    """
+
+    looked: int
+    unchanged: int = 0
+    skipped: list[tuple[PhotoFile, Skipped]] = field(default_factory=list)
+    photos: list[Photo] = field(default_factory=list)
+    images: dict[str, bytes] = field(default_factory=dict)
+
+
 def read_ahead(
     files: Sequence[PhotoFile], read_one: Callable[[PhotoFile], Photo] = photos.read
 ) -> Iterator[tuple[PhotoFile, Photo | Skipped]]:
@@ -40,12 +62,22 @@ def read_ahead(
         except Skipped as reason:
             return reason
 
-    pool = ThreadPoolExecutor(GALLERY.readers)
-    pending: deque[tuple[PhotoFile, Future[Photo | Skipped]]] = deque()
+    return ahead(files, read, GALLERY.readers, 2 * SERVING.batch)
+
+
+def embed_ahead(model: Embedder, batches: Iterable[Batch]) -> Iterator[tuple[Batch, Embedded]]:
+    """Embeds the next batches while the caller stores one, so that no core waits for a disk; keeps the order."""
+    return ahead(batches, lambda batch: embed_images(model, batch.images), SERVING.slots, SERVING.slots)
+
+
+def ahead(some: Iterable[T], work: Callable[[T], Result], threads: int, most: int) -> Iterator[tuple[T, Result]]:
+    """Each of some things and what `work` makes of it in one of the threads, up to `most` before they are asked for."""
+    pool = ThreadPoolExecutor(threads)
+    pending: deque[tuple[T, Future[Result]]] = deque()
     try:
-        for file in files:
-            pending.append((file, pool.submit(read, file)))
-            if len(pending) > 2 * SERVING.batch:
+        for one in some:
+            pending.append((one, pool.submit(work, one)))
+            if len(pending) > most:
                 first, future = pending.popleft()
                 yield first, future.result()
         while pending:
@@ -55,7 +87,7 @@ def read_ahead(
         pool.shutdown(cancel_futures=True)
 
 
-def embed_images(model: Embedder, images: dict[str, bytes]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+def embed_images(model: Embedder, images: dict[str, bytes]) -> Embedded:
     """Embeds images by their hash: ({hash: float32 [d]}, {hash: why it could not be embedded})."""
     if not images:
         return {}, {}

@@ -18,7 +18,7 @@ import numpy as np
 from tf_ssgn.common.progress import Progress
 from tf_ssgn.data.folders import READ
 from tf_ssgn.errors import UserError
-from tf_ssgn.retrieval.embedding import Embedder, embed_images, item_of, read_ahead
+from tf_ssgn.retrieval.embedding import Batch, Embedder, embed_ahead, item_of, read_ahead
 from tf_ssgn.retrieval.files import PhotoFile, Walk, to_text, walk
 from tf_ssgn.retrieval.items import Item
 from tf_ssgn.retrieval.metadata import Metadata, Table, read
@@ -167,22 +167,18 @@ def _embed(
     if not files:
         return
     waiting, seconds, since = report.resumed, 0.0, time.monotonic()
+    taken: set[str] = set()  # contents that are being embedded, or that no vector can be had of
+    faults: dict[str, str] = {}
     with Progress(len(files), "photos") as bar:
-        outcomes = read_ahead(files)
-        while some := list(itertools.islice(outcomes, SERVING.batch)):
-            batch: list[Photo] = []
-            for file, outcome in some:
-                if isinstance(outcome, Skipped):
-                    report.skipped.append((to_text(file.path), outcome.reason))
-                    lost |= {file.id} if outcome.lost else set()
-                elif _same_content(outcome, known.get(file.id)) and not about.changed(file, known[file.id]):
-                    report.unchanged += 1  # only its time of change is another
-                else:
-                    batch.append(outcome)
-            bad = _append(change, batch, model, about, report)
-            lost |= bad
-            waiting += len(batch) - len(bad)
-            bar.advance(len(some))
+        for batch, (fresh, bad) in embed_ahead(model, _batches(change, files, known, about, taken)):
+            taken -= fresh.keys()
+            faults |= bad
+            report.skipped += [(to_text(file.path), skipped.reason) for file, skipped in batch.skipped]
+            report.unchanged += batch.unchanged
+            unusable = _append(change, batch.photos, fresh, faults, about, report)
+            lost |= unusable | {file.id for file, skipped in batch.skipped if skipped.lost}
+            waiting += len(batch.photos) - len(unusable)
+            bar.advance(batch.looked)
             enough = waiting >= GALLERY.first_step and time.monotonic() - since >= seconds and bar.done < len(files)
             yield enough
             if enough:  # the first photos soon, then in steps that are twice as long each time
@@ -190,19 +186,43 @@ def _embed(
                 seconds = min(max(SECOND_STEP_SECONDS, 2 * seconds), GALLERY.step_seconds)
 
 
+def _batches(
+    change: Change, files: Sequence[PhotoFile], known: Mapping[str, Item], about: Metadata, taken: set[str]
+) -> Iterator[Batch]:
+    """The files, read; of contents whose vector is known, or that are `taken`, no image is to be embedded again."""
+    outcomes = read_ahead(files)
+    while some := list(itertools.islice(outcomes, SERVING.batch)):
+        batch = Batch(len(some))
+        for file, outcome in some:
+            if isinstance(outcome, Skipped):
+                batch.skipped.append((file, outcome))
+            elif _same_content(outcome, known.get(file.id)) and not about.changed(file, known[file.id]):
+                batch.unchanged += 1  # only its time of change is another
+            else:
+                batch.photos.append(outcome)
+        new = {photo.sha256: photo.image for photo in batch.photos if photo.sha256 not in taken}
+        there = change.vectors_of(new)
+        batch.images = {content: image for content, image in new.items() if content not in there}
+        taken |= batch.images.keys()
+        yield batch
+
+
 def _same_content(photo: Photo, item: Item | None) -> bool:
     return item is not None and item.sha256 == photo.sha256
 
 
-def _append(change: Change, batch: Sequence[Photo], model: Embedder, about: Metadata, report: Report) -> set[str]:
-    """Embeds a batch, except for content whose vector is known, and appends it; returns ids that are no photo."""
-    if not batch:
-        return set()
-    vectors = change.vectors_of({photo.sha256 for photo in batch})
-    fresh, faults = embed_images(model, {p.sha256: p.image for p in batch if p.sha256 not in vectors})
-    vectors |= fresh
-    good = [photo for photo in batch if photo.sha256 not in faults]
-    bad = [photo for photo in batch if photo.sha256 in faults]
+def _append(
+    change: Change,
+    photos: Sequence[Photo],
+    fresh: Mapping[str, np.ndarray],
+    faults: Mapping[str, str],
+    about: Metadata,
+    report: Report,
+) -> set[str]:
+    """Appends photos with their vectors, fresh ones and those that the gallery has; returns ids that are no photo."""
+    good = [photo for photo in photos if photo.sha256 not in faults]
+    bad = [photo for photo in photos if photo.sha256 in faults]
+    vectors = {**change.vectors_of({photo.sha256 for photo in good} - fresh.keys()), **fresh}
     report.embedded += len(fresh)
     report.reused += len(good) - len(fresh)
     report.skipped += [(to_text(photo.file.path), faults[photo.sha256]) for photo in bad]

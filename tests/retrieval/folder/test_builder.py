@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -104,23 +105,10 @@ def test_a_refused_build_leaves_nothing(tmp_path: Path, model: TinyEmbedder, bad
     assert sorted(tmp_path.rglob("*")) == before
 
 
-class Stops(TinyEmbedder):
-    """Fails like a killed process after some photos."""
-
-    def __init__(self, after: int):
-        super().__init__()
-        self.after = after
-
-    def call(self, signature, inputs):
-        if self.calls >= self.after:
-            raise KeyboardInterrupt
-        return super().call(signature, inputs)
-
-
 def test_an_interrupted_build_goes_on(tmp_path: Path) -> None:
     photo = draw_folder(tmp_path / "photo", classes=4, each=25)
     with pytest.raises(KeyboardInterrupt):
-        builder.build(tmp_path / "g", [photo], Stops(after=64))
+        builder.build(tmp_path / "g", [photo], TinyEmbedder(stops_after=64))
     assert len(Gallery.open(tmp_path / "g")) == 32, "the first step is there to be searched"
     assert verify(tmp_path / "g") == {
         "count": 32,
@@ -163,9 +151,9 @@ def test_add_embeds_only_what_is_new_or_changed(photo: Path, tmp_path: Path, mod
 def test_add_of_a_folder_inside_and_of_another_one(photo: Path, tmp_path: Path, model: TinyEmbedder) -> None:
     builder.build(tmp_path / "g", [photo], model)
     assert builder.add(tmp_path / "g", [photo / "class0"], model).unchanged == 4
-    other = draw_folder(tmp_path / "other/photo", classes=1, each=2, seed=1)
-    builder.add(tmp_path / "g", [other], model)
-    builder.add(tmp_path / "g", [other], model)
+    photo = draw_folder(tmp_path / "other/photo", classes=1, each=2, seed=1)
+    builder.add(tmp_path / "g", [photo], model)
+    builder.add(tmp_path / "g", [photo], model)
     assert [id for id in Gallery.open(tmp_path / "g").ids if id.startswith("photo-2/")] == [
         "photo-2/class0/0.png",
         "photo-2/class0/1.png",
@@ -235,7 +223,7 @@ def test_a_deleted_item_comes_back_with_add(photo: Path, tmp_path: Path, model: 
 def test_a_build_that_stops_before_its_first_step_is_no_gallery_yet(tmp_path: Path) -> None:
     photo = draw_folder(tmp_path / "photo", classes=4, each=25)
     with pytest.raises(KeyboardInterrupt):
-        builder.build(tmp_path / "g", [photo], Stops(after=0))
+        builder.build(tmp_path / "g", [photo], TinyEmbedder(stops_after=0))
     with pytest.raises(UserError, match="not finished"):
         Gallery.open(tmp_path / "g")
     assert verify(tmp_path / "g")["unfinished"] == "build"
@@ -291,6 +279,37 @@ class Sour(TinyEmbedder):
 def test_vectors_that_are_not_finite_or_zero_are_skipped(photo: Path, tmp_path: Path) -> None:
     report = builder.build(tmp_path / "g", [photo], Sour())
     assert report.count == 10 and {reason for _, reason in report.skipped} == {"the model gave no usable vector for it"}
+
+
+def test_content_that_comes_again_is_embedded_once(tmp_path: Path) -> None:
+    photo = draw_folder(tmp_path / "photo", classes=1, each=7)
+    useless = (photo / "class0/0.png").read_bytes()
+    for number in range(96 - 7):
+        shutil.copy(photo / f"class0/{number % 7}.png", photo / f"{number}.png")
+
+    class Picky(TinyEmbedder):
+        def call(self, signature, inputs):
+            answer = super().call(signature, inputs)
+            answer["embedding"][[content == useless for content in inputs["image_bytes"]]] = 0
+            return answer
+
+    model = Picky()
+    report = builder.build(tmp_path / "g", [photo], model)
+    useless_ones = len(report.skipped)
+    assert useless_ones == sum(file.read_bytes() == useless for file in photo.rglob("*.png"))
+    assert (report.embedded, report.reused, report.count, model.calls) == (6, 90 - useless_ones, 96 - useless_ones, 7)
+
+
+def test_two_batches_are_embedded_at_a_time(tmp_path: Path) -> None:
+    together = threading.Barrier(2, timeout=60)
+
+    class Waits(TinyEmbedder):
+        def call(self, signature, inputs):
+            together.wait()
+            return super().call(signature, inputs)
+
+    photo = draw_folder(tmp_path / "photo", classes=2, each=32)
+    assert builder.build(tmp_path / "g", [photo], Waits()).count == 64
 
 
 def test_odd_names(tmp_path: Path, model: TinyEmbedder) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from tests.retrieval.embedder import TinyEmbedder, draw, draw_folder
@@ -58,23 +57,10 @@ def test_a_second_time_only_what_changed_is_embedded(photo: Path, tmp_path: Path
     assert (again.calls, only.count, only.version) == (0, 200, last.version)
 
 
-class Stops(TinyEmbedder):
-    """Stands for Ctrl-C after some photos."""
-
-    def __init__(self, after: int):
-        super().__init__()
-        self.after = after
-
-    def call(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        if self.calls >= self.after:
-            raise KeyboardInterrupt
-        return super().call(signature, inputs)
-
-
 def test_what_was_embedded_before_a_stop_is_not_embedded_again(photo: Path, tmp_path: Path) -> None:
     done = 0
     for _ in range(4):
-        model = Stops(after=64)
+        model = TinyEmbedder(stops_after=64)
         with pytest.raises(KeyboardInterrupt):
             for _ in growth.grow(tmp_path / "g", [photo], model):
                 pass
