@@ -16,6 +16,7 @@ SMALL = {
     "model.backbone": "tiny", "data.image_size": 32, "model.code": 16, "model.hidden": 8, "model.latent": 4,
     "training.epochs": 1, "training.views": 1, "training.photo_views": 1,
     "evaluation.views": 1, "evaluation.photo_views": 1, "data.validation_classes": 0, "training.batch_classes": 6,
+    "model.kept": 4, "model.weights": "none",
 }  # fmt: skip
 
 
@@ -27,13 +28,13 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_run_is_measured_once(drawn: Path, elsewhere: Path) -> None:
-    material = {"data": str(drawn), "weights": "none", "vectors": str(drawn / "semantics.npz")}
+    material = {"data": str(drawn), "weights": "", "vectors": str(drawn / "semantics.npz")}
     found = quality.measure("SSGN", SMALL, str(drawn / "split.json"), 0, material)
-    for label in (quality.ONE_VIEW, "views"):
+    for label in (quality.AS_SEARCHED, "views"):
         told = {TOLD, NAME_ALONE, "acc@1, sketch", f"acc@1, sketch, {TOLD}"}
         assert {*quality.STAGES, "retrieved", "acc_at_1", "acc_at_5", "transductive", *told} == set(found[label])
         assert found[label]["retrieved"] == found[label]["fine"] and 0 < found[label]["untrained"] < 1
-    assert found["views"]["untrained"] != found[quality.ONE_VIEW]["untrained"]
+    assert found["views"]["untrained"] != found[quality.AS_SEARCHED]["untrained"]
     assert quality.measure("SSGN", SMALL, str(drawn / "split.json"), 0, material) == found
     with pytest.raises(UserError, match="measured with another config .training.epochs: 2 here, 1 there.; remove"):
         quality.measure("SSGN", SMALL | {"training.epochs": 2}, str(drawn / "split.json"), 0, material)
@@ -42,23 +43,22 @@ def test_a_run_is_measured_once(drawn: Path, elsewhere: Path) -> None:
 
 
 def test_a_head_without_decoders_retrieves_with_the_sketchs_own_code(drawn: Path, elsewhere: Path) -> None:
-    np.savez("teacher.npz", kernel=np.zeros((16, 1001)), bias=np.zeros(1001))
-    material = {
-        "data": str(drawn),
-        "weights": "none",
-        "vectors": str(drawn / "semantics.npz"),
-        "teacher": "teacher.npz",
-    }
-    changes = SMALL | quality.MAIN_VARIANTS["SAKE-style head"]
-    found = quality.measure("SAKE-style head", changes, str(drawn / "split.json"), 0, material)["views"]
+    material = {"data": str(drawn), "weights": "", "vectors": str(drawn / "semantics.npz")}
+    changes = SMALL | quality.HEAD | {"model.code": 16}
+    found = quality.measure("discriminative head", changes, str(drawn / "split.json"), 0, material)["views"]
     assert found["retrieved"] == found["sketch_code"] and "fine" not in found
+
+
+def test_the_teacher_is_the_packages_classifier(elsewhere: Path) -> None:
+    with np.load(quality._teacher()) as arrays:
+        assert arrays["kernel"].shape == (1280, 1000) and arrays["bias"].shape == (1000,)
 
 
 def test_rows_that_are_told_the_class_stand_apart() -> None:
     values = dict.fromkeys(
         [*quality.STAGES, "retrieved", "acc_at_1", "acc_at_5", "transductive", TOLD, NAME_ALONE], 0.5
     )
-    text = quality.table({"SSGN": {"a": [{quality.ONE_VIEW: values, "views": values}]}}, {})
+    text = quality.table({"SSGN": {"a": [{quality.AS_SEARCHED: values, "views": values}]}}, {})
     apart = text[text.index("## With the class name") : text.index("## Beyond one model")]
     assert NOT_ZERO_SHOT in apart and f"| {TOLD} | 0.500 / 0.500 |" in apart and f"| {NAME_ALONE} |" in apart
 
@@ -66,9 +66,9 @@ def test_rows_that_are_told_the_class_stand_apart() -> None:
 def test_the_table_has_means_and_spreads() -> None:
     def cell(value: float) -> dict:
         stages = dict.fromkeys([*quality.STAGES, "retrieved", "acc_at_1", "acc_at_5", "transductive"], value)
-        return {quality.ONE_VIEW: stages, "views": {key: value + 0.1 for key in stages}}
+        return {quality.AS_SEARCHED: stages, "views": {key: value + 0.1 for key in stages}}
 
-    without = {label: {"sketch_code": 0.2, "retrieved": 0.2} for label in (quality.ONE_VIEW, "views")}
+    without = {label: {"sketch_code": 0.2, "retrieved": 0.2} for label in (quality.AS_SEARCHED, "views")}
     found = {"SSGN": {"a": [cell(0.2), cell(0.4)], "b": [cell(0.5)]}, "other": {"a": [without], "b": [without]}}
     text = quality.table(found, {"all seeds together": {"a": cell(0.6), "b": cell(0.7)}})
     assert "| all seeds together | 0.600 / 0.700 | 0.700 / 0.800 |" in text

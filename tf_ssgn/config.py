@@ -89,6 +89,7 @@ class Model:
     kept: int = _option(
         0, "how many of these numbers keep what the backbone knew: principal components, not trained", most=65535
     )
+    kept_weight: float = _option(1.0, "length of these numbers beside that of the trained ones", least=1e-3, most=1e3)
     hidden: int = _option(512, "width of the decoders' and encoders' hidden layer", least=1, most=65536)
     latent: int = _option(64, "size of z1 and z2", least=1, most=65536)
     coarse: bool = _option(True, "coarse stage, conditioned on semantics; off: the fine stage sees the sketch alone")
@@ -162,12 +163,12 @@ class Config:
 
 
 def _sketchy_mini() -> Config:
-    """25 sketches and photos of each class: few, quick steps, many views and a wide code learn least by heart."""
+    """25 sketches and photos of each class: few steps, many views, a code that keeps what the backbone knew."""
     return Config(
         preset="sketchy-mini",
         data=Data(pairs="class"),
-        model=Model(code=1024, hidden=128, contours=0.2, pooling="energy"),
-        losses=Losses(classification=2.0, temperature=0.1),
+        model=Model(code=768, kept=256, kept_weight=1.7, hidden=64, latent=16, pooling="energy"),
+        losses=Losses(classification=2.0, temperature=0.2),
         training=Training(epochs=9, learning_rate=1e-3, views=7, photo_views=7),
         evaluation=Evaluation(views=7, photo_views=7, k=(10, 25, 100, 200)),
     )
@@ -181,7 +182,7 @@ def _everyday() -> Config:
     return Config(
         preset="everyday",
         data=Data(validation_classes=0, pairs="class"),
-        model=Model(code=768, kept=256, hidden=64, latent=16, pooling="energy"),
+        model=Model(code=768, kept=256, kept_weight=1.7, hidden=64, latent=16, pooling="energy"),
         losses=Losses(classification=2.0, temperature=0.2),
         training=Training(epochs=6, learning_rate=1e-3, views=7),
         evaluation=Evaluation(views=7, k=(10, 25, 100, 200)),
@@ -217,7 +218,7 @@ DROPPED: dict[str, tuple[Any, str]] = {
 
 
 # Fields of the model that came later, with the value that runs from before were made with.
-ADDED: dict[str, Any] = {"model.kept": 0, "model.told": False}
+ADDED: dict[str, Any] = {"model.kept": 0, "model.kept_weight": 1.0, "model.told": False}
 
 
 def _dinov2(preset: str, classes: int) -> Config:

@@ -19,12 +19,14 @@ import numpy as np
 
 from tf_ssgn import config as configuration
 from tf_ssgn.common import atomic, cli
+from tf_ssgn.common.vectors import unit
 from tf_ssgn.data.datasets.items import Dataset, Example, open_dataset
 from tf_ssgn.data.datasets.splits import Split, checksum, load_split
 from tf_ssgn.data.drawing.dataset import write_dataset
 from tf_ssgn.errors import UserError
 from tf_ssgn.evaluation import score_features
 from tf_ssgn.runtime import resolve, shipped
+from tf_ssgn.runtime.words import Words
 from tf_ssgn.settings import HEAD_BYTES
 
 RUNS = Path("bench-everyday")
@@ -145,11 +147,12 @@ class Scores:
         """
         queries, gallery = (self.encoder.images(items, classes) for items in (sketches, photos))
         codes = self.encoder.codes(gallery)["code"]
-        true = self.run.semantics.of(tuple(queries.labels))
+        drawings = self.encoder.codes(queries)["code"]
+        words = Words([], self.run.semantics.of(tuple(queries.labels)) @ np.asarray(self.encoder.trainer.ssgn.told))
         asked = {
-            f"{name}, {len(set(queries.labels))} of {len(classes)} classes": self.encoder.codes(queries)["code"],
-            f"{name}, told the class's name": self.encoder.codes(queries, true)["code"],
-            f"{name}, the name alone": np.asarray(self.encoder.trainer.ssgn.word_code(true)),
+            f"{name}, {len(set(queries.labels))} of {len(classes)} classes": drawings,
+            f"{name}, told the class's name": unit(drawings + words.shifts),
+            f"{name}, the name alone": words.codes,
         }
         return {
             row: float(_families(code, queries.labels, codes, gallery.labels)["map_all"]) for row, code in asked.items()

@@ -60,13 +60,17 @@ class Standardise(layers.Layer):
 
 @keras.saving.register_keras_serializable("tf_ssgn")
 class UnitNorm(layers.Layer):
-    """Scales each row to length 1, in float32 whatever the policy."""
+    """Scales each row to one length, in float32 whatever the policy."""
 
-    def __init__(self, **kwargs):
+    def __init__(self, length: float = 1.0, **kwargs):
         super().__init__(**kwargs | {"dtype": "float32"})
+        self.length = length
 
     def call(self, x):
-        return unit(x)
+        return unit(x) * self.length
+
+    def get_config(self):
+        return super().get_config() | {"length": self.length}
 
 
 def unit(x):
@@ -76,7 +80,7 @@ def unit(x):
 
 
 def build_fusion(
-    taps: int, code: int, kind: str, kept: int = 0, moving: bool = False
+    taps: int, code: int, kind: str, kept: int = 0, moving: bool = False, kept_weight: float = 1.0
 ) -> tuple[keras.Model, keras.Model, keras.Model]:
     """The fusion networks of sketches, photos and contour drawings, each taps `[B, D]` to a unit code `[B, d]`.
 
@@ -85,7 +89,7 @@ def build_fusion(
     Contours are drawings: where the projections are private they share that of the sketches.
 
     The last `kept` numbers of a code are no work of training: a fixed projection of the standardised taps (`keep`),
-    which has half of the code's length. A trained projection forgets what no seen class needs, and an
+    `kept_weight` times as long as the trained ones. A trained projection forgets what no seen class needs, and an
     unseen one may.
 
     `moving` is for backbones that are trained too, see `Standardise`.
@@ -99,7 +103,7 @@ def build_fusion(
         x = Standardise(moving, name=f"standardise_{modality}")(features)
         mixed = mix(x)
         if keep:
-            mixed = layers.Concatenate(dtype="float32")([UnitNorm()(mixed), UnitNorm()(keep(x))])
+            mixed = layers.Concatenate(dtype="float32")([UnitNorm()(mixed), UnitNorm(kept_weight)(keep(x))])
         return keras.Model(features, UnitNorm(name=f"{modality}_code")(mixed), name=f"fuse_{modality}")
 
     return network("sketch", drawn), network("photo", shot), network("contour", drawn)

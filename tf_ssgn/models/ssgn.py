@@ -62,7 +62,9 @@ class SSGN(keras.Model):
             raise UserError(f"--model.kept: received {config.kept}, expected fewer than model.code {config.code}")
         code, hidden, latent = config.code, config.hidden, config.latent
         self.taps = taps
-        self.fuse_sketch, self.fuse_photo, contour = build_fusion(taps, code, config.fusion, config.kept, moving)
+        self.fuse_sketch, self.fuse_photo, contour = build_fusion(
+            taps, code, config.fusion, config.kept, moving, config.kept_weight
+        )
         if config.contours:
             self.fuse_contour = contour
         self.project = build_projector("semantic_projector", code, hidden, semantic)
