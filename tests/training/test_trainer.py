@@ -17,8 +17,8 @@ from tf_ssgn.training.trainer import CENTRE_MOMENTUM, build_trainer, compile_tra
 
 CLASSES, SEMANTIC, TAPS, BATCH = 6, 5, 272, 24
 SMALL = {
-    "model.backbone": "tiny", "model.weights": "none", "model.code": 16, "model.kept": 4, "model.hidden": 12, "model.latent": 4,
-    "model.contours": 0.4, "data.image_size": 32,
+    "model.backbone": "tiny", "model.weights": "none", "model.code": 16, "model.kept": 4, "model.hidden": 12,
+    "model.latent": 4, "model.contours": 0.4, "data.image_size": 32,
 }  # fmt: skip
 
 
