@@ -182,7 +182,7 @@ def _everyday() -> Config:
     return Config(
         preset="everyday",
         data=Data(validation_classes=0, pairs="class"),
-        model=Model(code=768, kept=256, kept_weight=1.7, hidden=64, latent=16, pooling="energy"),
+        model=Model(code=768, kept=256, hidden=64, latent=16, pooling="energy"),
         losses=Losses(classification=2.0, temperature=0.2),
         training=Training(epochs=6, learning_rate=1e-3, views=7),
         evaluation=Evaluation(views=7, k=(10, 25, 100, 200)),
