@@ -13,7 +13,7 @@ import os
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,8 +26,10 @@ from tf_ssgn.data.drawing.dataset import write_dataset
 from tf_ssgn.errors import UserError
 from tf_ssgn.evaluation import score_features
 from tf_ssgn.runtime import resolve, shipped
-from tf_ssgn.runtime.words import Words
 from tf_ssgn.settings import HEAD_BYTES
+
+if TYPE_CHECKING:
+    from tf_ssgn.training.images import Images
 
 RUNS = Path("bench-everyday")
 MATERIAL = ("sketchy_mini", "quickdraw_for_sketchy", "quickdraw_caltech")
@@ -144,19 +146,36 @@ class Scores:
         """mAP@all of the sketches of some classes that have photos, among the photos of all of them.
 
         In rows of their own, which are no zero-shot figures of sketches: told the class's name, and by its name alone.
+        Beside them, what these rows need: the class's own name, and a guide that was solved on true class vectors.
         """
         queries, gallery = (self.encoder.images(items, classes) for items in (sketches, photos))
         codes = self.encoder.codes(gallery)["code"]
         drawings = self.encoder.codes(queries)["code"]
-        words = Words([], self.run.semantics.of(tuple(queries.labels)) @ np.asarray(self.encoder.trainer.ssgn.told))
+        drawn = sorted(set(queries.labels))
+        other = dict(zip(drawn, [*drawn[1:], drawn[0]], strict=True))
+        true, wrong = (
+            self.run.semantics.of(tuple(names)) for names in (queries.labels, [other[name] for name in queries.labels])
+        )
+        told = np.asarray(self.encoder.trainer.ssgn.told)
         asked = {
-            f"{name}, {len(set(queries.labels))} of {len(classes)} classes": drawings,
-            f"{name}, told the class's name": unit(drawings + words.shifts),
-            f"{name}, the name alone": words.codes,
+            f"{name}, {len(drawn)} of {len(classes)} classes": drawings,
+            f"{name}, told the class's name": unit(drawings + true @ told),
+            f"{name}, the name alone": unit(true @ told),
+            f"{name}, told the name of another class": unit(drawings + wrong @ told),
+            f"{name}, told through the guide of predictions": self._in_place_of_the_prediction(queries, true),
         }
         return {
             row: float(_families(code, queries.labels, codes, gallery.labels)["map_all"]) for row, code in asked.items()
         }
+
+    def _in_place_of_the_prediction(self, queries: Images, vectors: np.ndarray) -> np.ndarray:
+        ssgn = self.encoder.trainer.ssgn
+        config = ssgn.config
+        ssgn.config = dataclasses.replace(config, told=False)
+        try:
+            return self.encoder.codes(queries, vectors)["code"]
+        finally:
+            ssgn.config = config
 
     def drawn(self) -> dict[str, float]:
         """The drawn dataset, of which training saw nothing: how many of a drawing's first photos are right, among the
