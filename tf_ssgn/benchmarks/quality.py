@@ -49,17 +49,6 @@ HEAD = {
 }  # fmt: skip
 # One seed each.
 ABLATIONS: dict[str, dict[str, Any]] = {
-    "discriminative head": HEAD,
-    # Knowledge preservation (Liu et al. 2019) in place of the contrast, on the same head.
-    "SAKE-style head": HEAD | {"losses.contrastive": 0, "losses.preservation": 1, "losses.teacher_classes": 1000},
-    # One stage, no semantics, no fusion, in a fixed space (Yelamarthi et al. 2018). It takes far longer to learn.
-    "conditional VAE": {
-        "data.validation_classes": 20, "training.epochs": 60,
-        "model.hidden": 512, "model.kept": 0, "model.code": 512, "model.told": False,
-        "model.taps": "top", "model.fusion": "private", "model.coarse": False, "model.residual": False,
-        "losses.regression": 0, "losses.classification": 0, "losses.semantic": 0, "losses.contrastive": 0,
-        "training.ridge": 0,
-    },
     "nothing kept": {"model.kept": 0, "model.code": 512},
     "kept numbers no longer than trained ones": {"model.kept_weight": 1},
     "a projection for each modality": {"model.fusion": "private"},
@@ -75,6 +64,17 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "GloVe vectors": {"semantics.vectors": "sketchy_glove.npz"},
     "MiniLM vectors": {"semantics.vectors": "everyday_words_minilm.npz"},
     "K = 1": {"model.samples": 1},
+    "discriminative head": HEAD,
+    # Knowledge preservation (Liu et al. 2019) in place of the contrast, on the same head.
+    "SAKE-style head": HEAD | {"losses.contrastive": 0, "losses.preservation": 1, "losses.teacher_classes": 1000},
+    # One stage, no semantics, no fusion, in a fixed space (Yelamarthi et al. 2018). It takes far longer to learn.
+    "conditional VAE": {
+        "data.validation_classes": 20, "training.epochs": 60,
+        "model.hidden": 512, "model.kept": 0, "model.code": 512, "model.told": False,
+        "model.taps": "top", "model.fusion": "private", "model.coarse": False, "model.residual": False,
+        "losses.regression": 0, "losses.classification": 0, "losses.semantic": 0, "losses.contrastive": 0,
+        "training.ridge": 0,
+    },
 }  # fmt: skip
 STAGES = {"untrained": "untrained backbone", "sketch_code": "sketch's own code", "coarse": "coarse code", "fine": MAIN}
 
@@ -182,8 +182,8 @@ def measure(name: str, changes: dict[str, Any], split: str, seed: int, material:
 
 def _teacher() -> str:
     """The classifier that belongs to the backbone's weights, from the same package, as a file for `losses.teacher`."""
-    from tf_ssgn.models import package_weights
     from tf_ssgn.common.backbones import BACKBONES
+    from tf_ssgn.models import package_weights
 
     package = BACKBONES[configuration.Model().backbone].package
     assert package is not None  # the default backbone is one that a package brings
