@@ -156,7 +156,15 @@ def test_without_the_web_packages_grpc_is_served_alone(monkeypatch, capsys) -> N
 def test_allowed_hosts_count_on_every_address(base: Path) -> None:
     """Behind a proxy, on an address that other machines reach, no other site's name may be made to point here."""
     command = [sys.executable, "-m", "tf_ssgn.serve", "--port", "0", "--http-port", "0", "--host", "0.0.0.0"]
-    command += ["--insecure", "--allow-host", "Photos.example", "--allow-host", "second.example:443"]
+    command += [
+        "--insecure",
+        "--allow-host",
+        "Photos.example",
+        "--allow-host",
+        "second.example:443",
+        "--allow-host",
+        "b\u00fccher.example",
+    ]
     command += ["--model", str(tiny.model_folder(base))]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         try:
@@ -164,6 +172,7 @@ def test_allowed_hosts_count_on_every_address(base: Path) -> None:
             port = process.stdout.readline().rpartition(":")[2].strip()
             for host, code in (
                 ("photos.example", 200), ("PHOTOS.example.:8501", 200), ("second.example", 200), ("localhost", 200),
+                ("xn--bcher-kva.example", 200),
                 ("evil.example", 403), ("photos.example.evil.example", 403), ("192.0.2.7:8501", 403),
             ):  # fmt: skip
                 asked = urllib.request.Request(f"http://127.0.0.1:{port}/v1/models/ssgn", headers={"Host": host})
@@ -191,6 +200,7 @@ def test_allowed_hosts_count_on_every_address(base: Path) -> None:
         (["--model", ".", "--tls-cert", "a.pem", "--tls-key", "b.pem"], "a.pem, b.pem"),
         (["--model", ".", "--tokens", "nowhere"], "--tokens: cannot read nowhere"),
         (["--model", ".", "--rate", "-1"], "requests per second"),
+        *((["--allow-host", name], "expected a name such as") for name in ("https://photos.example", "a/b", "", "*.x")),
     ],
 )
 def test_mistakes(tmp_path, monkeypatch, arguments: list[str], said: str) -> None:

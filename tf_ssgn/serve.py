@@ -72,6 +72,7 @@ def parser() -> cli.Parser:
     flag("--uploads", metavar="DIR", help="where photos go that come by POST /api/items")
     flag(
         "--allow-host",
+        type=_host,
         action="append",
         default=[],
         metavar="NAME",
@@ -216,6 +217,19 @@ def _certificates(args: argparse.Namespace) -> Certificates | None:
     if not args.tls_cert or not args.tls_key:
         raise UserError("TLS: received some of --tls-cert, --tls-key and --tls-ca, expected the first two together")
     return Certificates(Tls(args.tls_cert, args.tls_key, args.tls_ca))
+
+
+def _host(text: str) -> str:
+    """As a Host header spells it: a browser sends the ASCII form of other letters."""
+    try:
+        name = text if text.isascii() else text.encode("idna").decode("ascii")
+    except UnicodeError:
+        name = ""
+    if not re.fullmatch(
+        r"([\w-]+\.)*[\w-]+\.?(:\d+)?|\[[\da-f:.]+\](:\d+)?|[\da-f:.]+", name, re.ASCII | re.IGNORECASE
+    ):
+        raise argparse.ArgumentTypeError(f"received {text!r:.80}, expected a name such as photos.example.org")
+    return name
 
 
 def _root_path(text: str) -> str:

@@ -152,6 +152,14 @@ def test_mixed_precision_computes_in_bfloat16_and_answers_in_float32(presets):
     assert {weight.dtype for weight in backbone.weights} == {"float32"}
 
 
+def test_features_are_what_the_backbone_computes(presets):
+    """On JAX too, whose `predict` refuses DINOv2: two of its variables are one buffer, and it gives each away."""
+    backbone = build_backbone(presets("dinov2"), SIZE, "")
+    forward = FeatureCache(None, backbone, "x")._forward
+    for _ in range(2):
+        np.testing.assert_allclose(np.asarray(forward(IMAGES)), numpy(backbone(IMAGES, training=False)), atol=1e-5)
+
+
 def test_the_cache_goes_by_content_and_not_by_place(presets, tmp_path):
     def folder(name, pooling="average"):
         return FeatureCache(tmp_path / "cache", build_backbone(name, SIZE, "", pooling=pooling), name).folder.name

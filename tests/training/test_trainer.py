@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 
+from tests.models.hub import save_preset
 from tf_ssgn import config as configuration
 from tf_ssgn.errors import UserError
 from tf_ssgn.training.trainer import CENTRE_MOMENTUM, build_trainer, compile_trainer
@@ -50,6 +51,17 @@ def fit(trainer, steps, epochs=1, **options):
     return trainer.fit(
         batches(steps * epochs, **options), steps_per_epoch=steps, epochs=epochs, shuffle=False, verbose=0
     ).history
+
+
+def test_a_backbone_of_keras_hub_is_fine_tuned(tmp_path):
+    pytest.importorskip("keras_hub")
+    made = {"model__backbone": save_preset("dinov2", tmp_path), "model__weights": "", "training__epochs": 1}
+    trainer = trainer_of(training__finetune_from="stage2", **made)
+    before = [keras.ops.convert_to_numpy(weight) for weight in trainer.backbone.weights]
+    assert np.isfinite(fit(trainer, steps=2, images=True)["loss"][0])
+    moved = {weight.path for weight, old in zip(trainer.backbone.weights, before, strict=True)
+             if not np.array_equal(keras.ops.convert_to_numpy(weight), old)}  # fmt: skip
+    assert moved and all("layers_1" in path for path in moved), "the last block alone"
 
 
 def test_fit_lowers_every_term_it_can():

@@ -168,6 +168,8 @@ class FeatureCache:
         """The fastest way to compute the taps of images here; a backbone that is still changing goes the plain way."""
         import keras
 
+        if keras.backend.backend() == "jax":
+            return _jitted(self.backbone)
         if self._frozen and keras.backend.backend() == "tensorflow" and importlib.util.find_spec("openvino"):
             from tf_ssgn.runtime.openvino_model import Taps
 
@@ -184,6 +186,20 @@ class FeatureCache:
         parts = dict(zip(self.sizes, np.split(np.stack(values), ends, axis=-1), strict=True))
         with writing(self.folder / f"{secrets.token_hex(8)}.npz") as temporary, open(temporary, "wb") as handle:
             np.savez(handle, **parts, names=np.array(names))  # type: ignore[arg-type]
+
+
+@functools.lru_cache(maxsize=2)  # a backbone in training comes again after each epoch
+def _jitted(backbone) -> Callable[[np.ndarray], np.ndarray]:
+    """For JAX. Keras's own `predict` gives the buffers of all variables away, and DINOv2 has one of them twice."""
+    import jax
+
+    call = jax.jit(lambda values, images: backbone.stateless_call(*values, images, training=False)[0])
+
+    def forward(images: np.ndarray) -> np.ndarray:
+        sides = (backbone.trainable_variables, backbone.non_trainable_variables)
+        return np.asarray(call([[variable.value for variable in side] for side in sides], images))
+
+    return forward
 
 
 def _content_hash(path: str) -> str:

@@ -191,6 +191,9 @@ def compile_trainer(trainer: Trainer, steps: int) -> None:
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     trainer.compile(optimizer=optimizer, auto_scale_loss=False)
     trainer.optimizer.build(trainer.trainable_variables)
+    if keras.backend.backend() == "jax":  # whose `fit` gives all buffers away, of which DINOv2 comes with one twice
+        for variable in trainer.variables:
+            variable.assign(ops.copy(variable.value))
 
 
 def _weights(config: Config) -> dict[str, float]:

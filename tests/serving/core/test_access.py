@@ -58,7 +58,7 @@ def test_scopes(tmp_path) -> None:
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_a_file_of_any_editor(tmp_path, mark: str, end: str) -> None:
     path = written(tmp_path, "")
-    path.write_bytes(f"{mark}{READER} search{end}{WRITER} search,write{end}".encode())
+    path.write_bytes(f"{mark}{READER} search{end}{end} {end}{WRITER} search{end}{WRITER}\twrite{end}".encode())
     assert read_tokens(path) == {READER: frozenset({"search"}), WRITER: frozenset({"search", "write"})}
 
 

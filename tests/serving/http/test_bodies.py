@@ -15,6 +15,7 @@ pytest.importorskip("starlette")
 from starlette.exceptions import HTTPException
 
 from tf_ssgn.serving.core.faults import Fault
+from tf_ssgn.serving.http import rest
 from tf_ssgn.serving.http.bodies import from_base64, unpacked
 
 
@@ -51,6 +52,10 @@ NOT_WHOLE = (
 def test_what_is_not_whole_is_refused(body: bytes, encoding: str) -> None:
     with pytest.raises(Fault, match="or not whole"):
         unpacked(body, encoding, 1000)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_json() -> None:
+    assert rest.parse(b'\xef\xbb\xbf{"k": 1}') == {"k": 1}
 
 
 def test_another_encoding_is_unsupported() -> None:

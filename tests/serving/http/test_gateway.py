@@ -568,5 +568,9 @@ def test_everything_is_below_the_path_of_a_proxy_too(service) -> None:
         for path in ("/healthz", "/api/gallery", "/"):
             below, above = ask(gateway.port, "GET", "/photos" + path), ask(gateway.port, "GET", path)
             assert (below.code, below.body) == (200, above.body), path
+        into = ask(gateway.port, "GET", "/photos", Host="evil.example")
+        assert (into.code, into.headers["Location"]) == (307, "/photos/"), "no address of a Host header"
+        for path in ("/photos/healthz/", "/api/gallery/"):
+            assert ask(gateway.port, "GET", path).code == 404, path
     finally:
         gateway.stop()

@@ -149,7 +149,7 @@ def read_tokens(path: str | os.PathLike, fewest: int = 1) -> dict[str, frozenset
                 f"--tokens: {path} line {number}: received a token of {len(words[0])} characters, expected "
                 f"{SHORTEST_TOKEN} or more that ASCII can show; `openssl rand -hex 32` makes one"
             )
-        tokens[words[0]] = scopes
+        tokens[words[0]] = tokens.get(words[0], frozenset()) | scopes
     if len(tokens) < fewest:
         raise UserError(f"--tokens: {path} has no token, expected lines of TOKEN SCOPE[,SCOPE]")
     return tokens

@@ -20,7 +20,7 @@ from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import BaseRoute, Mount, Route, Router
 
 from tf_ssgn.errors import UserError
 from tf_ssgn.serving.core.access import Access
@@ -136,8 +136,11 @@ class Gateway:
             route("DELETE", "/api/items/{id:id}", "delete", self._delete, "write"),
         ]
         if self._root_path:
-            routes.append(Mount(self._root_path, routes=routes[:]))
-        return Starlette(routes=routes, exception_handlers={HTTPException: replies.no_route})
+            below = Router(routes[:], redirect_slashes=False)
+            routes += [Route(self._root_path, self._into), Mount(self._root_path, below)]
+        made = Starlette(routes=routes, exception_handlers={HTTPException: replies.no_route})
+        made.router.redirect_slashes = False  # it goes to an address with whatever the Host header says
+        return made
 
     def _route(self, method: str, path: str, name: str, work: Work, scope: str = "search") -> Route:
         """A route whose work runs in a thread, with the guards before it and faults as JSON behind it."""
@@ -283,6 +286,10 @@ class Gateway:
             return replies.with_headers(self._page.answer(request, request.path_params.get("name", "index.html")))
         except Fault as fault:
             return replies.with_headers(replies.refusal(fault))
+
+    async def _into(self, request: Request) -> Response:
+        """The page's own address ends in a slash, or its relative addresses would be those of the folder above."""
+        return Response(status_code=307, headers={"Location": f"{self._root_path}/", **replies.HEADERS})
 
     # -- for whoever runs it -----------------------------------------------------------------------------------------
 

@@ -28,7 +28,7 @@ SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 def parse(body: bytes) -> dict[str, Any]:
     """The JSON object of a request; Fault INVALID_ARGUMENT for anything else."""
     try:
-        text = body.decode("utf-8")
+        text = body.decode("utf-8-sig")  # some clients put a byte-order mark first
         value = json.loads(text)
         if SURROGATE.search(text):  # "\ud800" alone is JSON, but no text: neither SQLite nor an answer could hold it
             json.dumps(value, ensure_ascii=False).encode("utf-8")
