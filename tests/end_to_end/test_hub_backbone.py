@@ -53,3 +53,24 @@ def test_a_run_needs_no_preset_and_a_served_model_no_keras_hub(trained, sketches
     assert done.returncode == 0, done.stderr[-2000:]
     alone = json.loads(done.stdout.splitlines()[-1])["embed_sketch"]["embedding"]
     np.testing.assert_allclose(alone, ours, atol=1e-5)
+
+
+WORKER = """
+import json
+from tf_ssgn.scale.worker import load_model
+model = load_model(sys.argv[1], 'auto')
+print(json.dumps([model.runtime, model.embed_photo(sys.argv[2:]).tolist()]))
+"""
+
+
+def test_a_worker_of_spark_computes_it_with_openvino_and_without_keras_hub(trained, drawn):
+    pytest.importorskip("openvino")
+    run, models = trained
+    photos = [str(sorted((drawn / "photo" / label).iterdir())[0]) for label in ("giraffe", "teapot")]
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT + WORKER, str(models), *photos], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    runtime, vectors = json.loads(done.stdout.splitlines()[-1])
+    assert runtime.startswith("openvino") and "TensorFlow" not in done.stderr
+    np.testing.assert_allclose(vectors, tf_ssgn.load(run, runtime="tensorflow").embed_photo(photos), atol=1e-4)
