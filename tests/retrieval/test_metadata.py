@@ -62,6 +62,8 @@ def test_cells_are_parted_as_spreadsheets_do(tmp_path: Path, mark: str, start: s
     table = metadata.read(write(tmp_path / "t.csv", start + "\n".join(mark.join(line) for line in lines) + "\n"))
     assert table.key == "path"
     assert table.rows == {"photo/cat/a, b; c.jpg": {"licence": "cc"}, "line\nbreak\t.jpg": {"licence": "own"}}
+    spaced = metadata.read(write(tmp_path / "s.csv", f"id{mark} label{mark} n\na{mark} cat{mark} 7\n"))
+    assert spaced.rows == {"a": {"label": "cat", "n": 7}}
 
 
 @pytest.mark.parametrize("how", ["absolute", "indexed folder", "table folder"])

@@ -126,7 +126,9 @@ def _check_names(path: Path, names: Sequence[str]) -> None:
 def _csv(path: Path) -> dict[str, list[Any]]:
     try:
         with open(path, encoding="utf-8-sig", newline="") as handle:
-            lines = csv.reader(handle, delimiter=_delimiter(handle.readline()), strict=True)
+            first = handle.readline()
+            mark = _delimiter(first)
+            lines = csv.reader(handle, delimiter=mark, strict=True, skipinitialspace=f"{mark} " in first)
             handle.seek(0)
             header = next(lines, [])
             if len(set(header)) != len(header):

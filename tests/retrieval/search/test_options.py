@@ -247,6 +247,7 @@ def test_composed_and_decomposed_names_meet(tmp_path: Path) -> None:
         assert count(path_prefix=f"{tmp_path}/photo/{name}/") == 2
         assert count(where=f"label = '{name}'") == 2 and count(where=f"label <> '{name}'") == 1
         assert count(where=f"{name} = 2") == 1, "a column's name too"
+        assert count(exclude=(f"photo/{name}/0.png", f"photo/{name}/1.png")) == 1
         assert count(where=f"mood = '{name}'") == 2 and count(where=f"label GLOB '{name}*' AND mood NOT NULL") == 2
         assert count(where=f"mood = '{name}'", labels=(name,), path_prefix=f"{tmp_path}/photo/{name}") == 2
     assert count(where="label = 'tea'") == 1

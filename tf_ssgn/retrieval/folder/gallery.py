@@ -131,7 +131,7 @@ class Gallery(Rows):
     def _kept(self, options: Options) -> _Kept | None:
         """What the options leave; None where that is all."""
         kept = self._filtered(options) if options.filters else None
-        gone = self.rows_of_ids(options.exclude) if options.exclude else np.empty(0, np.int64)
+        gone = self.rows_of_ids(options.unwanted) if options.exclude else np.empty(0, np.int64)
         if gone.size:
             if kept is None:
                 kept = _Kept(np.ones(self._starts[-1], bool) if self._alive is None else self._alive, len(self))

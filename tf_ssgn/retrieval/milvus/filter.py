@@ -52,7 +52,7 @@ def expression(options: Options, columns: Sequence[str]) -> str:
     if options.where:
         parts.append(f"({translated(options.where, columns)})")
     if options.exclude:
-        parts.append(f"id not in {listed(options.exclude)}")
+        parts.append(f"id not in {listed(options.unwanted)}")
     return " and ".join(parts)
 
 

@@ -62,6 +62,11 @@ class Options:
         """Whether only some items may be an answer, those excluded by id not counted."""
         return bool(self.labels or self.path_prefix or self.where)
 
+    @property
+    def unwanted(self) -> list[str]:
+        """The ids of `exclude`, in each way that a disk may write them."""
+        return [form for id in self.exclude for form in forms(id)]
+
     def condition(self) -> tuple[str, list[Any]]:
         """The SQL condition of `labels`, `path_prefix` and `where`, and its values."""
         parts: list[str] = []
