@@ -11,6 +11,7 @@ import shutil
 import socket
 import threading
 import time
+import unicodedata
 import zlib
 from collections.abc import Iterator
 from typing import Any
@@ -294,7 +295,8 @@ def test_writing_with_a_token(model, tmp_path, tmp_path_factory) -> None:
         found = reply.json["hits"]
         assert (found[0]["id"], found[0]["label"]) == (id, "cat")
         assert ask(gateway.port, "GET", f"/api/photo/{quote(id)}", **bearer).code == 200
-        for label in ("", "../x", "a/b", ".hidden", "x" * 65, "a\nb"):
+        assert send(new, " cat ").json["id"] == id
+        for label in ("", "../x", "a/b", ".hidden", "x" * 65, "a\nb", "Thumbs.db", "lost+found", "Recycled"):
             assert send(new, label).code == 400, label
         for content in (b"", b"text", new[:100]):
             assert send(content).code == 400
@@ -309,7 +311,13 @@ def test_writing_with_a_token(model, tmp_path, tmp_path_factory) -> None:
         assert (tiny.photos(tmp_path_factory.getbasetemp()) / "square" / "4.png").exists()
         found = ask(gateway.port, "POST", "/api/search?k=12", PNG, Content_Type="image/png", **bearer).json["hits"]
         assert len(found) == 11 and "photo/square/4.png" not in {hit["id"] for hit in found}
-        assert ask(gateway.port, "POST", "/api/items?label=cat", new, Content_Type="image/png", **bearer).code == 201
+        assert send(new).code == 201
+        builder.sync(folder, [], model, exclude=["draft*"])
+        reopen()
+        refused = send(new, "drafts")
+        assert refused.code == 400 and "leaves out what is called 'drafts'" in refused.json["error"]
+        accented = [unicodedata.normalize(form, "caf\u00e9") for form in ("NFC", "NFD")]
+        assert len({send(new, label).json["id"] for label in accented}) == 1
     finally:
         gateway.stop()
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from tf_ssgn.common import atomic
-from tf_ssgn.data.folders import suffix_of
+from tf_ssgn.common.names import composed
+from tf_ssgn.data.folders import excluder, is_system, suffix_of
 from tf_ssgn.data.images.picture import thumbnail_jpeg
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval import photos
@@ -86,6 +87,7 @@ class Uploads:
         """
         if self._folder is None:
             raise Fault("FAILED_PRECONDITION", "this server has no folder for new photos; start it with --uploads DIR")
+        label = composed(label).strip()
         if not LABEL.fullmatch(label):
             raise invalid("label: expected up to 64 letters, digits, spaces and ().,'+-, the first a letter or digit")
         try:
@@ -93,6 +95,9 @@ class Uploads:
         except photos.Skipped as reason:
             raise invalid(f"the photo cannot be used: {reason.reason}") from None
         path = self._folder / label / (hashlib.sha256(content).hexdigest()[:32] + suffix_of(content[:16]))
+        left_out = excluder(opened.manifest.get("exclude", ()) if opened is not None else ())
+        if is_system(label) or left_out(f"{label}/{path.name}"):  # `index sync` would take the photo away again
+            raise invalid(f"label: this gallery leaves out what is called {label!r}; expected another name")
         with self._lock:
             new = not path.exists()
             try:
