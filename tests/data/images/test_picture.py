@@ -120,7 +120,8 @@ def test_xmp_as_other_programs_write_it(said: str) -> None:
 def test_metadata_behind_padding_and_with_the_head_of_the_other_format() -> None:
     block = b"Exif\0\0" + tiff([(0x0112, 3, 1, 6)], True)
     padded = corpus.jpeg_with(JPEG, (0xE1, block)).replace(b"\xff\xe1", b"\xff\xff\xff\xe1", 1)
-    for data in (padded, tagged(block, None)["PNG"]):
+    twice = tagged(tiff([(0x0112, 3, 2, 6)], False), None)["JPEG"]  # two values where one belongs
+    for data in (padded, twice, tagged(block, None)["PNG"]):
         np.testing.assert_array_equal(of_graph(data), of_pillow(data))
         assert of_graph(data).shape[:2] == PHOTO.size
 

@@ -67,12 +67,13 @@ def _tiff_orientation(tiff: tf.Tensor) -> tf.Tensor:
     used = tf.range(EXIF_ENTRIES, dtype=tf.int64) < numbers(read(tiff, directory, 2))
     matches = used & tf.equal(numbers(entries[:, :2]), ORIENTATION)
     entry = entries[tf.argmax(matches)]
-    kind, one = numbers(entry[2:4]), tf.equal(numbers(entry[4:8]), 1)
+    kind, count = numbers(entry[2:4]), numbers(entry[4:8])
     short = tf.equal(kind, SHORT) | tf.equal(kind, SIGNED_SHORT)
     long = tf.equal(kind, LONG) | tf.equal(kind, SIGNED_LONG)
     value = tf.where(short, numbers(entry[8:10]), tf.where(long, numbers(entry[8:12]), 1))
+    inside = tf.equal(count, 1) | (short & tf.equal(count, 2))  # of several values the first counts
     says = (motorola | equals(head, b"II")) & tf.reduce_any(matches)
-    return tf.where(says, tf.where(one, value, 1), -1)
+    return tf.where(says, tf.where(inside, value, 1), -1)
 
 
 def upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
