@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from tf_ssgn.benchmarks import megabytes
 from tf_ssgn.common.cores import cores
 from tf_ssgn.evaluation.hashing import fit_itq, rank_codes
 from tf_ssgn.evaluation.inputs import encode_labels
@@ -105,7 +106,7 @@ class PeakMemory:
 
     def __enter__(self) -> PeakMemory:
         self.megabytes = 0.0
-        self._base = self._resident()
+        self._base = megabytes()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
@@ -117,10 +118,4 @@ class PeakMemory:
 
     def _watch(self) -> None:
         while not self._done.wait(0.01):
-            self.megabytes = max(self.megabytes, (self._resident() - self._base) / 2**20)
-
-    @staticmethod
-    def _resident() -> int:
-        with open("/proc/self/status", encoding="ascii") as handle:
-            line = next(line for line in handle if line.startswith("VmRSS"))
-        return int(line.split()[1]) * 1024
+            self.megabytes = max(self.megabytes, megabytes() - self._base)

@@ -8,16 +8,14 @@ the figures are of the odd ones.
 
 from __future__ import annotations
 
-import io
 import itertools
-import os
 from collections import defaultdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import tf_ssgn
+from tf_ssgn.benchmarks import material
 from tf_ssgn.common.progress import Progress
 from tf_ssgn.data.semantics.vocabulary import fold
 from tf_ssgn.data.strokes.folder import Written, find_drawings
@@ -30,18 +28,18 @@ FOLDER = "quickdraw_strokes"
 
 def run(full: bool, data: str | None = None) -> dict[str, Any]:
     """Measures and prints; `data` is the folder that holds `quickdraw_strokes`."""
-    folder = Path(data or os.environ.get("TF_SSGN_SHARED", "../shared") + "/data") / FOLDER
+    folder = material(data) / FOLDER
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}; expected QuickDraw's .ndjson files, named by --data")
     model = tf_ssgn.load()
     rows = model.words.vocabulary.rows
     taught = {rows[key] for name in model.card["seen"] if (key := fold(name)) in rows}
-    kinds: dict[int, list[bytes]] = defaultdict(list)
+    kinds: dict[int, list[Any]] = defaultdict(list)
     most = DRAWINGS if full else SMALL_DRAWINGS
     for _, drawings in itertools.groupby(find_drawings(folder, Written()), key=lambda drawing: drawing.label):
         for drawing in itertools.islice(drawings, most):
             if (row := rows.get(fold(drawing.label))) is not None:
-                kinds[row].append(_png(drawing.draw(QUERY_RASTER)))
+                kinds[row].append(drawing.draw(QUERY_RASTER))
     codes = {}
     with Progress(len(kinds), "kinds") as bar:
         for row, images in kinds.items():
@@ -78,9 +76,3 @@ def run(full: bool, data: str | None = None) -> dict[str, Any]:
             f"{values['right_where_shown']:.2f} of these; right more often than not from {lowest:.3f}"
         )
     return figures
-
-
-def _png(image: Any) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()

@@ -8,19 +8,17 @@ peak of resident memory, mapped input included, is noted.
 from __future__ import annotations
 
 import importlib
-import multiprocessing
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tf_ssgn.common import cli
+from tf_ssgn.benchmarks import apart, noting
 from tf_ssgn.settings import GALLERY
 
 
@@ -74,47 +72,22 @@ def run(full: bool) -> dict[str, Any]:
 def _measure(size: Size, work: Path) -> dict[str, Any]:
     figures: dict[str, Any] = {"items": size.items, "dimension": size.dimension}
 
-    def note(name: str, values: dict[str, Any]) -> None:
-        figures[name] = values
-        said = ", ".join(f"{key} {_shown(value)}" for key, value in values.items())
-        print(f"{name:>28}  {said}", flush=True)
-
-    note("vectors", _apart(prepare, size, work))
-    ours = _apart(build_ours, size, work)
+    note = noting(figures)
+    note("vectors", apart(prepare, size, work))
+    ours = apart(build_ours, size, work)
     note("build, ours", ours)
-    bare = _apart(build_bare, size, work)
+    bare = apart(build_bare, size, work)
     note("build, bare ScaNN", bare)
     note("build, ours / bare", {name: ours[name] / bare[name] for name in ("seconds", "cpu_seconds", "peak_mb")})
-    for name, values in _apart(search_both, size, work).items():
+    for name, values in apart(search_both, size, work).items():
         note(name, values)
-    note("open and first query", _apart(open_and_ask, size, work))
-    note("filter of 1 %", _apart(filtered, size, work))
-    note(f"add of {size.added:,}", _apart(add, size, work))
+    note("open and first query", apart(open_and_ask, size, work))
+    note("filter of 1 %", apart(filtered, size, work))
+    note(f"add of {size.added:,}", apart(add, size, work))
     shutil.rmtree(work / "bare")
     for name, factory in FAISS.items():
-        note(f"FAISS {name}", _apart(faiss_index, size, work, factory))
+        note(f"FAISS {name}", apart(faiss_index, size, work, factory))
     return figures
-
-
-def _shown(value: Any) -> str:
-    return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def _apart(work: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
-    """What a function returns that runs in a fresh process, and that process's `peak_mb`."""
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context, initializer=cli.prepare_tensorflow) as pool:
-        result = pool.submit(work, *arguments).result()
-        if "seconds" in result:
-            result["peak_mb"] = pool.submit(peak_megabytes).result()
-        return result
-
-
-def peak_megabytes() -> float:
-    """The highest resident memory of this process so far (Linux), mapped files included."""
-    with open("/proc/self/status", encoding="ascii") as handle:
-        line = next(line for line in handle if line.startswith("VmHWM"))
-    return int(line.split()[1]) / 1024
 
 
 # -- the vectors -----------------------------------------------------------------------------------------------------

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import io
 import json
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
+from tf_ssgn.benchmarks import material
 from tf_ssgn.common import cli
 from tf_ssgn.config import LEADING_FAMILY
 from tf_ssgn.data.datasets.items import open_dataset
@@ -42,7 +41,7 @@ def run(full: bool, data: str | None = None) -> dict[str, Any]:
     """mAP@all and P@8 of each way, and of one with smoothed lines; `data` is the folder of `sketchy_mini`."""
     import tf_ssgn
 
-    folder = Path(data or os.environ.get("TF_SSGN_SHARED", "../shared") + "/data")
+    folder = material(data)
     strokes = folder / "quickdraw_for_sketchy" / "strokes"
     if not strokes.is_dir() or not (folder / "sketchy_mini").is_dir():
         raise UserError(f"received {folder}, expected sketchy_mini and {strokes}; name their folder with --data")
@@ -59,28 +58,22 @@ def run(full: bool, data: str | None = None) -> dict[str, Any]:
     model = tf_ssgn.load()
     gallery = model.embed_photo([item.path for item in photos])
 
-    def score(draw: Callable[[Drawing], bytes]) -> dict[str, float]:
+    def score(draw: Callable[[Drawing], Image.Image]) -> dict[str, float]:
         codes = model.embed_sketch([draw(drawing) for drawing in drawings])
         found: dict[str, Any] = score_features(codes, labels, gallery, [item.label for item in photos], k=(SHOWN,))
         return {"map_all": found[LEADING_FAMILY]["map_all"], "p_8": found[LEADING_FAMILY][f"precision_at_{SHOWN}"]}
 
     rows = {}
     print(f"{len(drawings)} drawings, {len(photos)} photos, {len(files)} classes{'mAP@all':>19}{'P@8':>8}")
-    ways: dict[str, Callable[[Drawing], bytes]] = {
-        **{name: functools.partial(_png, raster=raster) for name, raster in WAYS.items()},
-        "as trained, smoothed": lambda drawing: _png(smooth(drawing), RASTER),
-        "the page": functools.partial(_png, raster=QUERY_RASTER),
+    ways: dict[str, Callable[[Drawing], Image.Image]] = {
+        **{name: functools.partial(render, raster=raster) for name, raster in WAYS.items()},
+        "as trained, smoothed": lambda drawing: render(smooth(drawing), RASTER),
+        "the page": functools.partial(render, raster=QUERY_RASTER),
     }
     for name, draw in ways.items():
         rows[name] = score(draw)
         print(f"{name:<50}{rows[name]['map_all']:9.3f}{rows[name]['p_8']:8.3f}", flush=True)
     return {"rows": rows, "drawings": len(drawings), "photos": len(photos), "classes": len(files)}
-
-
-def _png(drawing: Drawing, raster: Raster) -> bytes:
-    buffer = io.BytesIO()
-    render(drawing, raster).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def smooth(drawing: Drawing) -> Drawing:

@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from tf_ssgn.benchmarks.index import NoModel, _apart
-from tf_ssgn.errors import UserError
+from tf_ssgn.benchmarks import apart, chosen, megabytes, noting
+from tf_ssgn.benchmarks.index import NoModel
 from tf_ssgn.retrieval.photos import Photo
 from tf_ssgn.scale import sizing
 from tf_ssgn.scale.card import Card
@@ -56,30 +56,22 @@ def run(full: bool, data: str | None = None, only: str | None = None) -> dict[st
     Args:
         only: one of `PARTS`; by default all of them.
     """
-    if only is not None and only not in PARTS:
-        raise UserError(f"--only: received {only!r}, expected one of {', '.join(PARTS)}")
     size = FULL if full else SMALL
-    parts = PARTS if only is None else (only,)
+    parts = chosen(only, PARTS)
     figures: dict[str, Any] = {"photos": size.photos, "backbone": size.backbone}
     work = Path(tempfile.mkdtemp(prefix="bench-scale-"))
 
-    def note(name: str, values: dict[str, Any]) -> None:
-        figures[name] = values
-        said = (
-            f"{key} {value:,.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in values.items()
-        )
-        print(f"{name:>28}  {', '.join(said)}", flush=True)
-
+    note = noting(figures)
     try:
         if {"spark", "scaling"} & set(parts):
             _prepare(size, data, work)
         if "milvus" in parts:
-            note("Milvus Lite", _apart(milvus, size, work))
+            note("Milvus Lite", apart(milvus, size, work))
         if "rows" in parts:
             with session("local-cluster[2,1,1536]", **SETTINGS) as spark:
                 note(f"{size.rows:,} generated rows", _generated(spark, size, work))
         if "spark" in parts:
-            note("single machine", _apart(single, size, work))
+            note("single machine", apart(single, size, work))
             _spark(size, work, note)
             ratio = figures["spark, 2 executors"]["images_per_s"] / figures["single machine"]["images_per_s"]
             note("spark / single machine", {"ratio": ratio})
@@ -343,8 +335,8 @@ def _generated(spark: Any, size: Size, work: Path) -> dict[str, Any]:
     return {
         "rows": report.count,
         "seconds": time.perf_counter() - start,
-        "python_mb": _peak(os.getpid()),
-        "jvm_mb": _peak(_java(spark)),
+        "python_mb": megabytes("VmHWM"),
+        "jvm_mb": megabytes("VmHWM", _java(spark)),
         "manifest_bytes": sum(path.stat().st_size for path in (work / "rows" / "manifests").iterdir()),
     }
 
@@ -371,8 +363,3 @@ def _executors(parent: int) -> list[int]:
 def _cpu(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _peak(pid: int) -> float:
-    text = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
-    return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("VmHWM")) / 2**10

@@ -18,10 +18,11 @@ from typing import Any
 
 import numpy as np
 
+from tf_ssgn.benchmarks import chosen
 from tf_ssgn.config import MODEL
 from tf_ssgn.errors import UserError
 
-PARTS = {"first": "a first and a second run", "many": "memory, and a drawing among many photos"}
+PARTS = ("first", "many")  # a first and a second run; memory, and a drawing among many photos
 PHOTOS, MANY = 1000, 10_000
 SMALL = 48  # photos of the small part
 SIZE = (500, 375)
@@ -39,8 +40,7 @@ def run(full: bool, data: str | None = None, only: str | None = None) -> dict[st
     `data` is a folder with JPEG photos, which are scaled to 500 x 375; without it they are drawn. The small part takes
     an untrained tiny model. The cache of a first run is empty.
     """
-    if only and only not in PARTS:
-        raise UserError(f"--only: received {only!r}, expected one of {', '.join(PARTS)}")
+    parts = chosen(only, PARTS)
     result: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
@@ -51,7 +51,7 @@ def run(full: bool, data: str | None = None, only: str | None = None) -> dict[st
             write_model(place / "model", "tiny")
             model = str(place / "model")
         for part, count in (("first", PHOTOS if full else SMALL), ("many", MANY if full else SMALL)):
-            if only in (None, part):
+            if part in parts:
                 _photos(place / part, count, data)
                 homes = {name: str(place / f"{part}-{name}") for name in ("XDG_DATA_HOME", "TF_SSGN_CACHE")}
                 measure = _first if part == "first" else _many

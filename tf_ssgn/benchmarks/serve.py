@@ -8,7 +8,6 @@ the time. Run as a module with arguments it is the second process, which generat
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from tf_ssgn.benchmarks import megabytes, noting
+from tf_ssgn.data.images.given import image_bytes
 
 CLIENTS = 32
 DRAWING = {"side": 256, "strokes": 12, "points": 6}
@@ -72,13 +74,10 @@ def run(full: bool, backbone: str = "") -> dict[str, Any]:
                 "to_tensorflow": medians["served"] / medians["tensorflow"],
             }
             overload = _overload(server.address, medians["served"], seconds, 60.0 if full else 2.0)
+    figures: dict[str, Any] = {}
     for name, part in (("one query, ms", single), ("queries/s", throughput), ("overload, ms", overload)):
-        print(f"{name:>14}: " + ", ".join(f"{key} {_shown(value)}" for key, value in part.items()))
+        noting(figures, 14)(name, part)
     return {"items": items, "runtime": model.runtime, "single": single, "throughput": throughput, "overload": overload}
-
-
-def _shown(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _gallery(folder: Path, model: Any, items: int) -> Path:
@@ -95,8 +94,6 @@ def _gallery(folder: Path, model: Any, items: int) -> Path:
 
 def drawing(seed: int, side: int = 96, strokes: int = 6, points: int = 3) -> bytes:
     """A PNG of that many drawn strokes on white."""
-    import io
-
     from PIL import Image, ImageDraw
 
     random = np.random.default_rng(seed)
@@ -104,9 +101,7 @@ def drawing(seed: int, side: int = 96, strokes: int = 6, points: int = 3) -> byt
     pen = ImageDraw.Draw(image)
     for _ in range(strokes):
         pen.line([tuple(point) for point in random.integers(0, side, (points, 2)).tolist()], fill=0, width=3)
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()
+    return image_bytes(image)
 
 
 def _direct(model: Any, gallery: Any, images: list[bytes]) -> Callable[[int], None]:
@@ -146,7 +141,7 @@ def _single(address: str, direct: Callable[[int], None], seconds: float, rounds:
 
 def _overload(address: str, capacity: float, steady: float, seconds: float) -> dict[str, Any]:
     calm = load(address, CLIENTS, steady, STEADY * capacity)
-    before = _resident()
+    before = megabytes()
     storm = load(address, CLIENTS, seconds, OVERLOAD * capacity)
     accepted, refused = np.array(storm["accepted_ms"] or [np.nan]), np.array(storm["refused_ms"] or [np.nan])
     calm_p99 = float(np.percentile(calm["accepted_ms"] or [np.nan], 99))
@@ -157,14 +152,9 @@ def _overload(address: str, capacity: float, steady: float, seconds: float) -> d
         "ratio": accepted_p99 / calm_p99,
         "p99_refused": float(np.percentile(refused, 99)),
         "codes": storm["codes"],
-        "growth_mb": _resident() - before,
+        "growth_mb": megabytes() - before,
         "client_cores": storm["cpu_seconds"] / seconds,
     }
-
-
-def _resident() -> float:
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 @contextmanager

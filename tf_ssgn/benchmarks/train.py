@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 
 from tf_ssgn import config as configuration
+from tf_ssgn.benchmarks import chosen, said
 from tf_ssgn.common.cli import prepare_tensorflow
 from tf_ssgn.common.progress import track
 from tf_ssgn.config import Config
 from tf_ssgn.data.datasets.items import Example
-from tf_ssgn.errors import UserError
 
 SIDES = (500, 375)  # of the JPEG that the input pipeline is measured on
 SIZE = 224  # side of what it makes
@@ -52,8 +52,7 @@ def run(full: bool, data: str | None = None, only: str | None = None) -> dict[st
     Returns:
         part -> its figures; `ratio` is what has a target, given as `target`.
     """
-    if only and only not in PARTS:
-        raise UserError(f"--only: received {only!r}, expected one of {', '.join(PARTS)}")
+    parts = chosen(only, [part for part in PARTS if part != "runs" or only])  # those take an hour
     prepare_tensorflow()
     results = {}
     with tempfile.TemporaryDirectory() as name:
@@ -72,13 +71,9 @@ def run(full: bool, data: str | None = None, only: str | None = None) -> dict[st
             "memory": lambda: _memory(folder / "many", *((SKETCHY_PHOTOS, SKETCHY_SKETCHES) if full else (400, 400))),
             "runs": lambda: _runs(full, data, folder),
         }
-        # The runs take an hour, and find sketchy_mini elsewhere than photos.
-        for part in [only] if only else [part for part in PARTS if part != "runs"]:
-            results[part] = figures = measures[part]()
-            shown = ", ".join(
-                f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}" for key, value in figures.items()
-            )
-            print(f"{PARTS[part]}: {shown}", flush=True)
+        for part in parts:
+            results[part] = measures[part]()
+            print(f"{PARTS[part]}: {said(results[part])}", flush=True)
     return results
 
 
