@@ -6,7 +6,6 @@ The facade is `load`, `Gallery` and `client`; each is imported when it is first 
 from __future__ import annotations
 
 import importlib
-import importlib.abc
 import importlib.util
 import sys
 from typing import TYPE_CHECKING, Any
@@ -32,7 +31,7 @@ def _register() -> None:
         importlib.import_module(f"tf_ssgn.models.{name}")
 
 
-class _WithKeras(importlib.abc.MetaPathFinder):
+class _WithKeras:  # no `importlib.abc.MetaPathFinder`, whose import would take most of ours
     """Makes the layers of our `.keras` files known to Keras once somebody imports it; that takes seconds."""
 
     def find_spec(self, name, path, target=None):

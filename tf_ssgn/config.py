@@ -24,7 +24,6 @@ def _option(
     return field(default=default, metadata={"help": text} | bounds)
 
 
-MODEL = "everyday"  # shipped with the package; where a command takes a model and none is given, it is this one
 HUB = "hub:"  # before the name of a preset of keras-hub, where a backbone is named
 LEADING_FAMILY = "sem_pcyc"  # whose figures stand where there is room for one family, and which validation uses
 

@@ -24,9 +24,8 @@ from typing import Any
 
 from tf_ssgn import settings
 from tf_ssgn.common import cli
-from tf_ssgn.config import MODEL
 from tf_ssgn.errors import UserError
-from tf_ssgn.settings import START_SECONDS
+from tf_ssgn.settings import MODEL, START_SECONDS
 
 DEFAULT = "demo"
 ANSWERS = 8  # photos per sketch in the picture

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from tf_ssgn.common import cli
 from tf_ssgn.errors import UserError
-from tf_ssgn.settings import VOCABULARY_BYTES, WORD_CHARACTERS
 
 if TYPE_CHECKING:
     from tf_ssgn.retrieval.folder.gallery import Gallery
@@ -91,6 +90,8 @@ def export(
 
 def read_words(file: str | Path) -> list[str]:
     """The words of a text file, one in a line; blank lines do not count."""
+    from tf_ssgn.settings import VOCABULARY_BYTES, WORD_CHARACTERS
+
     try:
         if (size := Path(file).stat().st_size) > VOCABULARY_BYTES:
             raise UserError(f"--vocabulary: {file} has {size:,} bytes, expected a list of words of at most 4 MiB")

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tf_ssgn.common import cli
-from tf_ssgn.config import MODEL
 from tf_ssgn.data.folders import counted
 from tf_ssgn.errors import UserError
-from tf_ssgn.settings import RUNTIMES
+from tf_ssgn.settings import MODEL, RUNTIMES
 
 if TYPE_CHECKING:
     from tf_ssgn.retrieval.embedding import Embedder

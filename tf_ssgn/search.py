@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tf_ssgn.common import cli
-from tf_ssgn.config import MODEL
 from tf_ssgn.data.folders import READ
 from tf_ssgn.errors import UserError
-from tf_ssgn.settings import SERVING
+from tf_ssgn.settings import MODEL, SERVING
 
 if TYPE_CHECKING:
     from tf_ssgn.retrieval.writer import Report

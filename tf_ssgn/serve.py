@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tf_ssgn.common import cli
-from tf_ssgn.config import MODEL
 from tf_ssgn.errors import UserError
 from tf_ssgn.runtime.resolve import resolve
 from tf_ssgn.serving import SERVER_NEEDS, require_extra
-from tf_ssgn.settings import RUNTIMES, SERVING
+from tf_ssgn.settings import MODEL, RUNTIMES, SERVING
 
 if TYPE_CHECKING:
     from tf_ssgn.serving.core.service import Service

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+MODEL = "everyday"  # shipped with the package; where a command takes a model and none is given, it is this one
+
 
 @dataclass(frozen=True)
 class Limits:

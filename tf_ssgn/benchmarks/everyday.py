@@ -26,7 +26,7 @@ from tf_ssgn.data.drawing.dataset import write_dataset
 from tf_ssgn.errors import UserError
 from tf_ssgn.evaluation import score_features
 from tf_ssgn.runtime import resolve, shipped
-from tf_ssgn.settings import HEAD_BYTES
+from tf_ssgn.settings import HEAD_BYTES, MODEL
 
 if TYPE_CHECKING:
     from tf_ssgn.training.images import Images
@@ -41,7 +41,7 @@ TRANSFER = "transfer"
 WHOLE = "whole"  # nothing is left out
 LEARNT = ("head.npz", "words.npz")  # the third file, `config.json`, gains a line with every new field
 SHOWN = 8  # photos that the demo shows for a drawing
-NAME = configuration.MODEL
+NAME = MODEL
 
 
 def run(full: bool, data: str | None = None, only: str | None = None) -> dict[str, Any]:

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from tf_ssgn.benchmarks import chosen
-from tf_ssgn.config import MODEL
 from tf_ssgn.errors import UserError
+from tf_ssgn.settings import MODEL
 
 PARTS = ("first", "many")  # a first and a second run; memory, and a drawing among many photos
 PHOTOS, MANY = 1000, 10_000
@@ -63,11 +63,12 @@ def run(full: bool, data: str | None = None, only: str | None = None) -> dict[st
 
 def _first(photos: Path, model: str, environment: dict[str, str]) -> dict[str, float]:
     """A first and a second run; photos/s of the first and of `index build` beside the bare pass before and after."""
-    bare = [_bare(model)]
+    passes = _bare(model)
+    bare = [passes()]
     first, second = _watch(photos, model, environment), _watch(photos, model, environment)
-    bare.append(_bare(model))
+    bare.append(passes())
     built = _build(photos, model)
-    bare.append(_bare(model))
+    bare.append(passes())
     pace = (first["items"] - first["items_at_first"]) / max(first["all_seconds"] - first["answered_seconds"], 1e-9)
     return {
         **{f"first_{name}": value for name, value in first.items()},
@@ -225,8 +226,9 @@ def _build(photos: Path, model: str) -> float:
         return len(files) / (time.perf_counter() - begun)
 
 
-def _bare(model: str) -> float:
-    """OpenVINO passes of the photo encoder per second, one for each core at a time: no reading, no decoding."""
+def _bare(model: str) -> Callable[[], float]:
+    """What measures OpenVINO's passes of the photo encoder per second, one for each core at a time: no reading, no
+    decoding."""
     from tf_ssgn.common.cli import prepare_tensorflow
     from tf_ssgn.common.cores import cores
     from tf_ssgn.runtime.openvino_model import PRECISION, concrete, library
@@ -244,9 +246,13 @@ def _bare(model: str) -> float:
     compiled = openvino.Core().compile_model(network, "CPU", PRECISION | streams)
     queue = openvino.AsyncInferQueue(compiled, cores())
     pixels = np.random.default_rng(0).uniform(0, 255, shape).astype(np.float32)
-    for count in (cores(), BARE):  # the first are slower than all others
-        begun = time.perf_counter()
-        for _ in range(count):
-            queue.start_async([pixels])
-        queue.wait_all()
-    return BARE / (time.perf_counter() - begun)
+
+    def measure() -> float:
+        for count in (cores(), BARE):  # the first are slower than all others
+            begun = time.perf_counter()
+            for _ in range(count):
+                queue.start_async([pixels])
+            queue.wait_all()
+        return BARE / (time.perf_counter() - begun)
+
+    return measure

@@ -67,7 +67,7 @@ def run(full: bool, data: str | None = None, only: str | None = None) -> dict[st
             "pipeline": lambda: _pipeline(paths * (4 if full else 1), rounds=5 if full else 3),
             "extraction": lambda: _extraction(paths[: 256 if full else 32], folder, rounds=5 if full else 1),
             "epoch": lambda: _epoch(paths[: 2 * 128 if full else 16], rounds=3 if full else 1),
-            "mixed": lambda: _mixed(size=SIZE if full else 64, batch=8, rounds=3 if full else 1),
+            "mixed": lambda: _mixed(*((SIZE, 8, 3) if full else (32, 2, 1))),
             "memory": lambda: _memory(folder / "many", *((SKETCHY_PHOTOS, SKETCHY_SKETCHES) if full else (400, 400))),
             "runs": lambda: _runs(full, data, folder),
         }

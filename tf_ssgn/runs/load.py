@@ -12,12 +12,12 @@ import numpy as np
 from tf_ssgn.common.backbones import NoWeights
 from tf_ssgn.common.cli import log, prepare_tensorflow
 from tf_ssgn.common.folders import cache_folder
-from tf_ssgn.config import HUB, MODEL
+from tf_ssgn.config import HUB
 from tf_ssgn.data.semantics.vocabulary import NONE
 from tf_ssgn.errors import UserError
 from tf_ssgn.runtime.resolve import is_shipped, resolve
 from tf_ssgn.runtime.shipped import open_shipped
-from tf_ssgn.settings import MOST_VIEWS, PREPROCESSING_VERSION, RUNTIMES
+from tf_ssgn.settings import MODEL, MOST_VIEWS, PREPROCESSING_VERSION, RUNTIMES
 
 if TYPE_CHECKING:
     from tf_ssgn.runtime.saved_model import EmbeddingModel

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tf_ssgn.config import MODEL
 from tf_ssgn.errors import UserError
+from tf_ssgn.settings import MODEL
 
 HEADS = Path(__file__).parent
 CONFIG, HEAD, WORDS = FILES = ("config.json", "head.npz", "words.npz")

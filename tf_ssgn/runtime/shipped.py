@@ -26,10 +26,9 @@ from tf_ssgn.common import npz
 from tf_ssgn.common.backbones import BACKBONES, Package
 from tf_ssgn.common.hashes import versions_sha256
 from tf_ssgn.common.vectors import unit
-from tf_ssgn.config import MODEL
 from tf_ssgn.errors import UserError
 from tf_ssgn.runtime.resolve import CONFIG, FILES, HEAD, HEADS, WORDS
-from tf_ssgn.settings import HEAD_BYTES, PREPROCESSING_VERSION
+from tf_ssgn.settings import HEAD_BYTES, MODEL, PREPROCESSING_VERSION
 
 if TYPE_CHECKING:
     from tf_ssgn.models.ssgn import SSGN
