@@ -145,6 +145,7 @@ def test_a_table_obeys_no_control_characters() -> None:
         (["SKETCH", "-k", "201"], "received k 201"),
         (["SKETCH", "-k", "many"], "-k"),
         (["SKETCH", "--timeout", "0"], "--timeout"),
+        (["SKETCH", "--word", " "], "--word: received ' ', expected what is drawn"),
         (["SKETCH", "--html", "x.html", "--photos", "nowhere"], "--photos: there is no folder nowhere"),
         (["SKETCH", "--html", "x.html", "--gallery", "nowhere"], "nowhere"),
         (["SKETCH", "--html", "SKETCH/x.html"], "--html"),

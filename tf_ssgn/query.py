@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,7 +27,7 @@ def parser() -> cli.Parser:
     command = cli.Parser(prog="python -m tf_ssgn.query", description=__doc__, examples=EXAMPLES)
     flag = command.add_argument
     flag("sketch", nargs="?", metavar="SKETCH", help="a PNG or JPEG file of a drawing")
-    flag("--word", metavar="W", help="what is drawn; without SKETCH the word alone is searched with")
+    flag("--word", type=word, metavar="W", help="what is drawn; without SKETCH the word alone is searched with")
     default = f"localhost:{SERVING.port}"
     flag("--server", default=default, metavar="HOST:PORT", help="default %(default)s")
     flag("-k", type=int, default=SERVING.default_k, help=f"answers, 1 to {SERVING.k} (%(default)s)")
@@ -48,6 +49,13 @@ def parser() -> cli.Parser:
     flag("--photos", metavar="DIR", help="where --html finds the photos: their folder, or its parent")
     flag("--json", action="store_true", help="print one JSON object instead of the table")
     return command
+
+
+def word(text: str) -> str:
+    """The type of `--word`: an empty one would silently be as none."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"received {text!r}, expected what is drawn, such as giraffe")
+    return text
 
 
 def main(argv: list[str] | None = None) -> int | None:

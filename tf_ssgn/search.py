@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tf_ssgn import query
 from tf_ssgn.common import cli
 from tf_ssgn.data.folders import READ
 from tf_ssgn.errors import UserError
@@ -36,7 +37,7 @@ def parser() -> cli.Parser:
     flag = command.add_argument
     flag("folders", nargs="+", metavar="FOLDER", help="photos, with all folders below")
     flag("--sketch", metavar="FILE", help="a drawing: answer it here in the terminal, without a page")
-    flag("--word", metavar="W", help="what is drawn; without --sketch the word alone is searched with")
+    flag("--word", type=query.word, metavar="W", help="what is drawn; without --sketch the word alone is searched with")
     flag(
         "-k",
         type=cli.number(1, SERVING.k),
@@ -123,9 +124,7 @@ def _check(args: argparse.Namespace) -> None:
             raise UserError(f"--port {args.port}: in use or not allowed; expected a free port, or no --port for any")
     elif args.sketch is not None and not os.path.isfile(args.sketch):
         raise UserError(f"--sketch: there is no file {args.sketch}; expected a PNG or JPEG file of a drawing")
-    from tf_ssgn.query import refuse_folder
-
-    refuse_folder(args.html)
+    query.refuse_folder(args.html)
 
 
 def _load(name: str) -> Any:
@@ -192,7 +191,6 @@ def _report(report: Report, gallery: Path) -> None:
 
 
 def _answer(args: argparse.Namespace, gallery: Path, model: Any) -> int:
-    from tf_ssgn import query
     from tf_ssgn.retrieval.files import to_file
     from tf_ssgn.retrieval.folder.gallery import Gallery
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import os
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tf_ssgn import benchmarks
 from tf_ssgn import config as configuration
 from tf_ssgn.common import atomic, cli
 from tf_ssgn.common.vectors import unit
@@ -52,17 +52,15 @@ def run(full: bool, data: str | None = None, only: str | None = None) -> dict[st
         data: the folder that holds `sketchy_mini`.
         only: `ship` to write the shipped files alone, or one row's split.
     """
-    material = Material(Path(data or os.environ.get("TF_SSGN_SHARED", "../shared") + "/data"))
+    material = Material(benchmarks.material(data))
     unseen = {split: load_split(split, material.sketchy.classes).unseen for split in SPLITS}
     unseen[TRANSFER] = tuple(sorted({item.label for item in material.caltech.photos} - set(SAME.values())))
-    parts = ("ship", *unseen, WHOLE)
-    if only not in (None, *parts):
-        raise UserError(f"--only: received {only!r}, expected one of {', '.join(parts)}")
+    parts = benchmarks.chosen(only, ("ship", *unseen, WHOLE))
     if only == "ship":
         return {"sha256": ship(train(material, WHOLE, ()))}
     rows: dict[str, float] = {}
     for split, classes in (unseen | {WHOLE: ()}).items():
-        if only in (None, split):
+        if split in parts:
             scores = Scores(train(material, split, classes))
             if split == WHOLE:
                 rows |= scores.drawn()

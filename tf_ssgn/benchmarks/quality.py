@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gc
 import json
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from tf_ssgn import benchmarks
 from tf_ssgn import config as configuration
 from tf_ssgn.common import atomic, cli
 from tf_ssgn.config import LEADING_FAMILY
@@ -87,9 +87,7 @@ def run(full: bool, data: str | None = None, only: str | None = None) -> dict[st
         only: one split alone, without a table: several processes can share the work and a last one, of all splits,
             gathers it.
     """
-    if only and only not in SPLITS:
-        raise UserError(f"--only: received {only!r}, expected one of {', '.join(SPLITS)}")
-    splits = (only,) if only else SPLITS
+    splits = benchmarks.chosen(only, SPLITS)
     material = material_in(data)
     results: dict[str, dict[str, list[dict[str, Any]]]] = {}
     joined: dict[str, dict[str, Any]] = {}
@@ -113,7 +111,7 @@ def run(full: bool, data: str | None = None, only: str | None = None) -> dict[st
 
 def material_in(data: str | None) -> dict[str, str]:
     """Paths of `sketchy_mini`, of the folder of weights and of class vectors, from the folder that holds the first."""
-    folder = Path(data or os.environ.get("TF_SSGN_SHARED", "../shared") + "/data")
+    folder = benchmarks.material(data)
     shared = folder.parent
     material = {
         "data": folder / "sketchy_mini",
