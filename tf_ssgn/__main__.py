@@ -1,7 +1,5 @@
 """Names the commands, and runs one of them: `tf-ssgn COMMAND` is `python -m tf_ssgn.COMMAND`."""
 
-from __future__ import annotations
-
 import importlib
 import sys
 

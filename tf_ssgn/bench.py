@@ -5,8 +5,6 @@ python -m tf_ssgn.bench evaluate --full --out evaluate.json
 python -m tf_ssgn.bench quality --full --data MATERIAL        # the folder that holds sketchy_mini
 """
 
-from __future__ import annotations
-
 import argparse
 import importlib
 import inspect

@@ -3,8 +3,6 @@
 Every field is a flag of `python -m tf_ssgn.train`: `Config.model.backbone` is `--model.backbone`.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import types

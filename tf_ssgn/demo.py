@@ -8,8 +8,6 @@ First the shipped model searches, which saw no drawn picture; then a model is tr
 Needs no data and no network. Every step is the command that it names, so each can be repeated by hand.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import queue

@@ -1,7 +1,5 @@
 """The one exception that a user's mistake raises, and those that damaged archives raise."""
 
-from __future__ import annotations
-
 import re
 import zipfile
 import zlib

@@ -10,8 +10,6 @@ python -m tf_ssgn.evaluate --features features.npz                # queries, que
 Writes metrics.json, report.html and figures/*.svg.
 """
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
 from pathlib import Path

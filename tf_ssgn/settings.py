@@ -1,7 +1,5 @@
 """Bounds and defaults of operation: limits of files and requests, serving, galleries. Fields of a run: `config`."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 MODEL = "everyday"  # shipped with the package; where a command takes a model and none is given, it is this one

@@ -1,7 +1,5 @@
 """What `bench` measures, a file a subject; here, what several subjects share."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path

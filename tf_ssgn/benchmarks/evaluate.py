@@ -4,8 +4,6 @@ Times on a shared machine mean little, so floor and evaluation alternate in one 
 is the figure to watch. `run(True)` takes the published sizes; `run(False)` the same code on a fixed-seed small part.
 """
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable
@@ -104,7 +102,7 @@ class PeakMemory:
     (Linux).
     """
 
-    def __enter__(self) -> PeakMemory:
+    def __enter__(self) -> "PeakMemory":
         self.megabytes = 0.0
         self._base = megabytes()
         self._done = threading.Event()

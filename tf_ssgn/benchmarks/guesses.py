@@ -6,8 +6,6 @@ below which no guess is shown (`settings.GUESS_COSINE`) is chosen on the last ro
 the figures are of the odd ones.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections import defaultdict
 from typing import Any

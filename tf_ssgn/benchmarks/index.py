@@ -5,8 +5,6 @@ recall@10 of 0.95, and the ratio of their medians is the figure to watch. Each b
 peak of resident memory, mapped input included, is noted.
 """
 
-from __future__ import annotations
-
 import importlib
 import shutil
 import tempfile

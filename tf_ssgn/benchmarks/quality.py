@@ -5,8 +5,6 @@ it stopped. The table goes to `docs/results.md` and grows with every variant. Un
 variants are listed here, and all of them are in the table.
 """
 
-from __future__ import annotations
-
 import gc
 import json
 import time

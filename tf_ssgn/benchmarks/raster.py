@@ -4,8 +4,6 @@ QuickDraw's drawings ask among the photos of the same classes. The shipped model
 the ways: the figures compare ways to draw, and say nothing about unseen classes.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import json

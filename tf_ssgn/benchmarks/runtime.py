@@ -4,8 +4,6 @@ The bare pass gets its pixels ready made: it reads, decodes and stores nothing. 
 ratio of the medians is the figure to watch. Weights are drawn at random: they do not change the time.
 """
 
-from __future__ import annotations
-
 import shutil
 import tempfile
 import time

@@ -4,8 +4,6 @@ Both engines embed the same photos on the same cores, with the model loaded and 
 are a few hundred, repeated with other bytes after their end, so that every file is different and decodes alike.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import os
 import shutil

@@ -1,7 +1,5 @@
 """`search` as a person meets it: when a drawing is answered, when all photos are in, how fast, and how much memory."""
 
-from __future__ import annotations
-
 import base64
 import http.client
 import json

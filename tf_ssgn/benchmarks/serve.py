@@ -5,8 +5,6 @@ constant reply; what happens at five times the capacity. Weights and gallery are
 the time. Run as a module with arguments it is the second process, which generates the load.
 """
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

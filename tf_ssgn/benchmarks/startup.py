@@ -1,7 +1,5 @@
 """How long a person waits for `import tf_ssgn` and for the `--help` of each command."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 import time

@@ -4,8 +4,6 @@ Times on a shared machine mean little, so both sides of a ratio alternate in one
 `run(True)` takes the published sizes; `run(False)` the same code on a small part with a fixed seed.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

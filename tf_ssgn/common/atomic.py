@@ -1,7 +1,5 @@
 """Files and folders that are either whole or absent: write to a temporary name, sync, rename."""
 
-from __future__ import annotations
-
 import json
 import os
 import secrets

@@ -1,7 +1,5 @@
 """The listed backbones, and where their weights come from: facts alone, so that asking for them imports no Keras."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from tf_ssgn.errors import UserError

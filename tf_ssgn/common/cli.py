@@ -1,7 +1,5 @@
 """What all commands share: one-line errors, exit codes, typed flags for config fields, the last line of `--json`."""
 
-from __future__ import annotations
-
 import argparse
 import errno
 import glob

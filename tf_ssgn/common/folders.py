@@ -1,7 +1,5 @@
 """Where this user's own data lie, and what can be made anew."""
 
-from __future__ import annotations
-
 import atexit
 import functools
 import os

@@ -1,7 +1,5 @@
 """Hashes of files and of what computes."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 from importlib.metadata import version

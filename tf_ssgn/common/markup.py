@@ -1,7 +1,5 @@
 """Text from elsewhere (labels, paths, answers of a server) where it may not act: in a terminal, in HTML and SVG."""
 
-from __future__ import annotations
-
 from html import escape
 from typing import Any
 

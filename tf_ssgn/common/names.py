@@ -1,7 +1,5 @@
 """Class names: one key for the spellings of Sketchy, TU-Berlin, QuickDraw and of word-vector files."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence

@@ -1,7 +1,5 @@
 """Arrays of an `.npz` file that somebody else made: sizes are checked before anything is unpacked or unpickled."""
 
-from __future__ import annotations
-
 import math
 import os
 import zipfile

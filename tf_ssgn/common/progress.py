@@ -1,11 +1,8 @@
 """One progress bar for everything long: a bar on a terminal, plain lines elsewhere."""
 
-from __future__ import annotations
-
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from types import TracebackType
 
 
 class Progress:
@@ -21,12 +18,10 @@ class Progress:
         self._start = self._last = time.monotonic()
         self._begun: tuple[float, int] | None = None  # when how many were done: the first take longer than all others
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> "Progress":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._print(final=True)
 
     def advance(self, count: int = 1) -> None:

@@ -1,7 +1,5 @@
 """Status of one row of a request: a fault of one image never fails its neighbours."""
 
-from __future__ import annotations
-
 from enum import IntEnum
 
 

@@ -1,7 +1,5 @@
 """Vectors of length 1, for numbers of our own; `retrieval` and `evaluation` also check what comes from outside."""
 
-from __future__ import annotations
-
 import numpy as np
 
 

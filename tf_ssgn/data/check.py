@@ -1,7 +1,5 @@
 """Verifies a local copy of a dataset: classes, counts, unreadable files, duplicates, and what a split makes of it."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import os

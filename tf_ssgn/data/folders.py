@@ -1,7 +1,5 @@
 """Which entries of a folder are a person's photos: one rule for galleries, datasets and checks."""
 
-from __future__ import annotations
-
 import fnmatch
 import os
 from collections import Counter

@@ -1,7 +1,5 @@
 """Retrieval metrics and protocols over plain arrays, with NumPy alone: usable with features from any framework."""
 
-from __future__ import annotations
-
 from tf_ssgn.evaluation.metrics import (
     FAMILIES,
     PerQuery,

@@ -4,8 +4,6 @@ It uses the unlabelled gallery as a whole, which the plain protocols do not, and
 its figures are reported apart and are no comparison for others.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

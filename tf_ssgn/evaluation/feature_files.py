@@ -1,7 +1,5 @@
 """Arrays made anywhere, from an `.npz` file: `queries`, `query_labels`, `gallery`, `gallery_labels`."""
 
-from __future__ import annotations
-
 import os
 from typing import NamedTuple
 

@@ -6,8 +6,6 @@ it on the training photos. Some published code fits it on the test gallery, whic
 classes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any

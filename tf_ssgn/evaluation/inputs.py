@@ -1,7 +1,5 @@
 """What the caller hands in, checked once and turned into the arrays that the rest of the room works with."""
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import numpy as np

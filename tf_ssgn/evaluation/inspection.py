@@ -1,7 +1,5 @@
 """What a person looks at to understand a result: the photos found, the classes mixed up, the codes on a flat map."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -22,8 +22,6 @@ Sources: the published code of SAKE, ZSE-SBIR and SEM-PCYC (scikit-learn's avera
 Yelamarthi et al. 2018, and torchmetrics' `RetrievalMAP`, `RetrievalPrecision` and `RetrievalRecall`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple

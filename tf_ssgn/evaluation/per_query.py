@@ -1,7 +1,5 @@
 """What every query scored, kept beside `metrics.json`, so that two evaluations can be compared query by query."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 from collections.abc import Iterable, Sequence

@@ -4,8 +4,6 @@ Inductive only: nothing here looks at the other queries, re-ranks, or fits anyth
 NaN stands for what is not defined; `tf_ssgn.common.cli.jsonable` makes it null on the way to a file.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -11,8 +11,6 @@ Every core works through blocks of queries of its own, product, sort and look-up
 waits for a matrix product to be shared out and gathered, and the metrics of one block are computed beside the next.
 """
 
-from __future__ import annotations
-
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence

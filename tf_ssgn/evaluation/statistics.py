@@ -4,8 +4,6 @@ Intervals and p-values treat queries as independent draws and the gallery and th
 the figure is known for these classes, not how it would transfer to other classes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Small decompositions on one BLAS thread."""
 
-from __future__ import annotations
-
 from contextlib import AbstractContextManager, nullcontext
 
 

@@ -1,7 +1,5 @@
 """Backbones: an image becomes T pooled taps, the intermediate representations that fusion mixes."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 from collections.abc import Sequence

@@ -4,8 +4,6 @@ A photo's contours excite the backbone much as a sketch of it does, so their cod
 modalities, also for classes that training never saw; and each training photo gives one more drawing that belongs to it.
 """
 
-from __future__ import annotations
-
 import math
 
 import keras

@@ -1,7 +1,5 @@
 """The conditional VAEs of both stages: q(z | ...) and p(x | z, ...)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import keras

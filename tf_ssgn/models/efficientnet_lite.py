@@ -3,8 +3,6 @@
 Layers are named as the weights that packages bring name them (`models.package_weights`), dots and dashes aside.
 """
 
-from __future__ import annotations
-
 import math
 
 import keras

@@ -1,7 +1,5 @@
 """A trained model as two Keras models from images to codes: functional, named, and kept whole in a `.keras` file."""
 
-from __future__ import annotations
-
 import keras
 from keras import layers, ops
 

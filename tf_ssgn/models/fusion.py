@@ -1,7 +1,5 @@
 """Fusion networks F_s, F_p and F_c: the T taps of an image are standardised and mixed into one code."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import keras

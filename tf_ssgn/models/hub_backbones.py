@@ -5,8 +5,6 @@ register tokens `NAME.registers`. Encoders that hold their blocks inside one lay
 layer `ENCODER_BLOCK` that can be tapped and fine-tuned from.
 """
 
-from __future__ import annotations
-
 import contextlib
 import math
 from collections import Counter

@@ -4,8 +4,6 @@ What is taken from one is the image tower with its weights, and the numbers of i
 language models, detectors and generators are refused before their weights are downloaded.
 """
 
-from __future__ import annotations
-
 import difflib
 import importlib.util
 import inspect

@@ -5,8 +5,6 @@ of the machine's types) are followed by the pickled state dict, whose tensors ar
 pickled list of the storages' keys, and for each of them an int64 count and the raw little-endian numbers.
 """
 
-from __future__ import annotations
-
 import hashlib
 import importlib.util
 import io

@@ -6,8 +6,6 @@
 What the abstract fixes and what was chosen here: docs/reconstruction.md.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

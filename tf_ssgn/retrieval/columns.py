@@ -1,7 +1,5 @@
 """Vectors and items from and to files: .npy, .npz and .parquet."""
 
-from __future__ import annotations
-
 import os
 from collections import Counter
 from collections.abc import Sequence

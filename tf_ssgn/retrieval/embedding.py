@@ -1,7 +1,5 @@
 """Photo files to vectors: read ahead in threads, embed in batches."""
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor

@@ -1,7 +1,5 @@
 """From folders of photos to items: which files, with which id, label and path."""
 
-from __future__ import annotations
-
 import codecs
 import os
 import re

@@ -1,7 +1,5 @@
 """What every gallery is made of: items, vectors of unit length, answers."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 

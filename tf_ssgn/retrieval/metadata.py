@@ -1,7 +1,5 @@
 """A user's table of photos, CSV or parquet, joined to the items by `id` or `path`: labels and further columns."""
 
-from __future__ import annotations
-
 import csv
 import datetime
 import functools

@@ -1,7 +1,5 @@
 """A gallery by where it is: a folder, or an address in Milvus. Nothing else asks which of the two it is."""
 
-from __future__ import annotations
-
 import os
 from typing import Any
 

@@ -1,7 +1,5 @@
 """One photo file to bytes that a model's `embed_photo` reads: PNG or JPEG within the limits of a query."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import stat

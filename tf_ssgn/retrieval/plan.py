@@ -4,8 +4,6 @@ Nothing here reads a file or writes a row. A photo that moved is new under its n
 that its content is known shows when it is read, and its vector is taken over then.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol

@@ -3,8 +3,6 @@
 `Gallery` (a folder) and `MilvusGallery` (a collection on a server) are Searchers; `open.open_gallery` opens either.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar

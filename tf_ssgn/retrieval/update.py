@@ -5,8 +5,6 @@ changed. They commit as they go, at first soon, so that a reader finds the first
 After a kill the same call goes on where that was stopped.
 """
 
-from __future__ import annotations
-
 import itertools
 import os
 import time

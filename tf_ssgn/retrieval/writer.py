@@ -4,8 +4,6 @@ A `Writer` stands for the place, a `Change` for one change of what is in it. Wha
 photos are looked at, embedded and written, is in `update.py`, the same for all places.
 """
 
-from __future__ import annotations
-
 import os
 from abc import ABC, abstractmethod
 from collections import Counter

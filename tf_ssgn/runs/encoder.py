@@ -1,7 +1,5 @@
 """The model of a finished run, from the items of a dataset to codes."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

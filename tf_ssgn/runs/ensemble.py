@@ -1,7 +1,5 @@
 """Several runs as one model: their codes side by side, so that a cosine is the mean of theirs."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

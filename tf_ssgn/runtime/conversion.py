@@ -4,8 +4,6 @@ So the memory that this takes, which is more than all later use, is given back, 
 Where that process fails the caller converts the model itself, and says what is wrong.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """Image bytes to the pixels that a backbone sees: the first half of every signature. TensorFlow ops only, no Keras."""
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Any
 

@@ -7,8 +7,6 @@ Every writer makes packs of its own under a temporary name, so concurrent runs s
 pack fails its checksum, is removed, and its images are computed again.
 """
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import importlib.util

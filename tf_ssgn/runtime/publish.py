@@ -1,7 +1,5 @@
 """SavedModels with numbered versions, warm-up requests and a model card."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

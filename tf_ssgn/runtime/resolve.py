@@ -1,7 +1,5 @@
 """Which folder a model's name means: nothing heavy is imported, so that a command that is mistyped says so at once."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """An embedding model, from a SavedModel or still in memory, and the forward pass through TensorFlow."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Callable, Iterable, Sequence

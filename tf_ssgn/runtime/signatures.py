@@ -3,8 +3,6 @@
 Preprocessing, backbone, SSGN, views and search are one graph, so every client of every server gets the same answer.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

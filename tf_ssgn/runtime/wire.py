@@ -6,8 +6,6 @@ of their own: importing TensorFlow in the same process, before or after, cannot 
 as int32, which is the same on the wire. `tests/runtime/test_wire.py` compares every field with the stock protos.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory

@@ -5,8 +5,6 @@ a shift `[d]`, which is added to the code of the drawing and the sum scaled to l
 shift alone. Source: docs/reconstruction.md, "A given word".
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import cached_property
 

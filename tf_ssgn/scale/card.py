@@ -1,7 +1,5 @@
 """A model as the driver knows it: by its card, without loading it."""
 
-from __future__ import annotations
-
 import json
 import os
 from dataclasses import dataclass

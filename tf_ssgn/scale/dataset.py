@@ -10,8 +10,6 @@ job leaves the version before it; files that no manifest names are a killed job'
 Together the files of a version hold each photo once: no other order or merging is needed to read them.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json

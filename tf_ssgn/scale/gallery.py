@@ -1,7 +1,5 @@
 """A bulk embedding into a gallery, in a folder or in Milvus."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

@@ -7,8 +7,6 @@ spark-submit --master spark://HOST:7077 --conf spark.executor.memory=4g \\
 with the environment that has tf_ssgn activated here, or named by PYSPARK_PYTHON.
 """
 
-from __future__ import annotations
-
 import argparse
 
 from tf_ssgn.common import cli

@@ -5,8 +5,6 @@ included. What follows the host is taken literally, spaces and percent signs too
 of the process, as each store has it (AWS_ACCESS_KEY_ID and its like), never from a URI, which is written down.
 """
 
-from __future__ import annotations
-
 import functools
 import os
 import re
@@ -31,7 +29,7 @@ class Place(NamedTuple):
     system: Any
     path: str
 
-    def below(self, *names: str) -> Place:
+    def below(self, *names: str) -> "Place":
         return Place(self.system, "/".join([self.path.rstrip("/"), *names]))
 
 

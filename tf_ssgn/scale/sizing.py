@@ -4,8 +4,6 @@ Everything that is linear is multiplied; what is not (work lost to dying executo
 segments) is simulated. `python -m tf_ssgn.bench scale` prints both.
 """
 
-from __future__ import annotations
-
 import heapq
 import time
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ names both; the report comes last and whole, so a part is done or not begun, whe
 attempt writes files of other names, and only one report is taken over: no photo is there twice.
 """
 
-from __future__ import annotations
-
 import functools
 import gc
 import hashlib

@@ -1,7 +1,5 @@
 """The service: signatures over a model and a gallery, spoken over the TensorFlow Serving gRPC API."""
 
-from __future__ import annotations
-
 import importlib.util
 
 from tf_ssgn.errors import UserError

@@ -1,7 +1,5 @@
 """What happens after a batch and an epoch: validation, history, checkpoint, progress."""
 
-from __future__ import annotations
-
 import math
 import signal
 import threading

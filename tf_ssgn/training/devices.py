@@ -1,7 +1,5 @@
 """Training on several devices: `tf.distribute` strategies by name, and which process writes the run folder."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Images to the codes of a model that is being trained, or was."""
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 

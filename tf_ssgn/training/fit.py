@@ -1,7 +1,5 @@
 """Training a run: choose the epoch on validation classes, then refit on all seen ones; resumable at every step."""
 
-from __future__ import annotations
-
 import functools
 import hashlib
 from pathlib import Path

@@ -6,8 +6,6 @@ ridge keeps to the few directions in which all seen classes agree. With the cond
 G = (X'X / N + r I)^-1 X'(T - C) / N (Hoerl and Kennard 1970).
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Images with their taps, as training and evaluation hold them."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,11 +34,11 @@ class Images:
         return [item.label for item in self.items]
 
     @property
-    def plain(self) -> Images:
+    def plain(self) -> "Images":
         """The same without their extra views."""
         return Images(self.items, self.taps[:, :1])
 
-    def of(self, classes: Sequence[str]) -> Images:
+    def of(self, classes: Sequence[str]) -> "Images":
         wanted = set(classes)
         keep = [index for index, item in enumerate(self.items) if item.label in wanted]
         if len(keep) == len(self.items):  # a published set's taps are a gigabyte

@@ -1,7 +1,5 @@
 """The losses, each a pure function of float32 tensors that returns a scalar: the mean over the batch."""
 
-from __future__ import annotations
-
 from keras import ops
 
 

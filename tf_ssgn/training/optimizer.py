@@ -4,8 +4,6 @@ What Keras ships gives the same numbers; on a CPU it is a dozen passes over ever
 graph for each of them, which took as long as a third of the step and most of the time before the first one.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -5,8 +5,6 @@ all rows of a class, and a draw belongs to its row: with the functions here ever
 so that any number of devices follows the loss curve of one. Outside a strategy, and on other backends, they do nothing.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import keras

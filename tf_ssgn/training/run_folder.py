@@ -4,8 +4,6 @@
 resume, evaluate and export, on another machine too. `sketch_encoder.keras` and `photo_encoder.keras` are for others.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import fcntl
 import json

@@ -4,8 +4,6 @@ A simpler form of it, on a frozen backbone: the classifier's answer to a photo i
 of its pair's, without SAKE's weighting by WordNet.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from keras import ops
 

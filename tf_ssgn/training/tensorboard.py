@@ -3,8 +3,6 @@
 `tensorboard --logdir RUN/tensorboard`
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any

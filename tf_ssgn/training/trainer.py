@@ -1,7 +1,5 @@
 """The trainer: SSGN, its backbone and the losses, in a Keras model that `fit` can train on any backend."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import keras

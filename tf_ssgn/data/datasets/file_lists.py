@@ -1,7 +1,5 @@
 """The file lists that published code ships: lines of `<path> <label>`, with `cname_cid.txt` naming the labels."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -131,7 +129,7 @@ def _class_names(path: str) -> dict[int, str]:
     return names
 
 
-def _root(folder: str, relative: str, path: str, known: _Folders) -> str:
+def _root(folder: str, relative: str, path: str, known: "_Folders") -> str:
     """The folder that the lists' paths start from: that of the lists, or one above it."""
     candidate = folder
     for _ in range(PARENTS + 1):

@@ -1,7 +1,5 @@
 """A dataset's folder becomes one list of sketches and one of photos, with classes and pairs."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 import re
@@ -46,7 +44,7 @@ class Dataset:
     notes: list[str]
     layout: str = PLAIN
 
-    def of(self, classes: Collection[str]) -> Dataset:
+    def of(self, classes: Collection[str]) -> "Dataset":
         """The part of it with these classes; UserError for a text in place of a list."""
         refuse_text(classes, "classes")
         kept = set(classes)

@@ -1,7 +1,5 @@
 """Recognises how a dataset's folder is laid out, and finds its images by class; reads names only, no image."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections import Counter

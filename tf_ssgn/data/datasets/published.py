@@ -1,7 +1,5 @@
 """The published datasets: how many classes, sketches and photos they have, what to get, and where it belongs."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from tf_ssgn.data.datasets.splits import published as published_splits

@@ -1,7 +1,5 @@
 """Which classes are seen and which are not: the published zero-shot splits and custom split files."""
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import json

@@ -4,8 +4,6 @@
 object, `write_dataset` writes a folder in the layout of Sketchy.
 """
 
-from __future__ import annotations
-
 import fcntl
 import glob
 import json

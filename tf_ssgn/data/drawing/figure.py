@@ -3,8 +3,6 @@
 All coordinates are float [N, 2] with x to the right and y down, in a frame of about -1..1.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 

@@ -1,7 +1,5 @@
 """One object of a class, with the geometry that its photo and its sketches share."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby

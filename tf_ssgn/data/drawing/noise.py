@@ -1,7 +1,5 @@
 """Smooth random fields: the texture of surfaces and the grain of paper."""
 
-from __future__ import annotations
-
 import numpy as np
 from PIL import Image
 

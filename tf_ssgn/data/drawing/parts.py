@@ -3,8 +3,6 @@
 Seen and unseen classes call the same functions, which is what makes learning on one transfer to the other.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from tf_ssgn.data.drawing.figure import (

@@ -1,7 +1,5 @@
 """A photo-like picture of a drawn object: light, shade, texture, colour, a background and a camera."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

@@ -4,8 +4,6 @@ An attribute is a kind of thing, an overall shape, or a part by the name it has 
 new combinations of attributes that the seen classes have.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -3,8 +3,6 @@
 A sketch of an instance shows the geometry of its photo, as far as such a hand allows.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import numpy as np

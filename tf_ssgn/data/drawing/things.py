@@ -1,7 +1,5 @@
 """Drawn buildings, furniture and things: each adds one object of its class, of random proportions, to a figure."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

@@ -5,8 +5,6 @@ text inflate to 4 GB, whatever the image's sides. So only the chunks that make p
 damaged stays damaged, checksums included. Source: PNG specification, third edition.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import tensorflow as tf

@@ -14,8 +14,6 @@ is decoded. Other bombs do not show there: JPEGs with thousands of scans over th
 are refused by their count; PNG texts and animations are cut away before decoding (`chunks`).
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 

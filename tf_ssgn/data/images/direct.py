@@ -5,8 +5,6 @@ be. It is linear in the rows, then in the columns, and adds up in a fixed order:
 two sparse products of the very same bits. All that is out of the ordinary is left to `images.decode`.
 """
 
-from __future__ import annotations
-
 import functools
 import importlib.util
 import io

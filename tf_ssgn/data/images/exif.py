@@ -5,8 +5,6 @@ holds the two against each other. What is malformed means orientation 1: a photo
 Sources: Exif 2.3, tag 0x0112 of IFD0; PNG specification, third edition, eXIf; XMP specification, part 3.
 """
 
-from __future__ import annotations
-
 import tensorflow as tf
 
 from tf_ssgn.data.images.headers import big_endian, cut, equals, read, size

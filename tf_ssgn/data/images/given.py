@@ -1,7 +1,5 @@
 """Whatever a caller holds as a picture, as the bytes of a PNG or JPEG file."""
 
-from __future__ import annotations
-
 import io
 import os
 from pathlib import Path

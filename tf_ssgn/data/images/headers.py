@@ -4,8 +4,6 @@ No pixel is decoded here. Short or absurd input gives sides of 0 and no error, b
 `jpeg_sides` raises on garbage.
 """
 
-from __future__ import annotations
-
 import tensorflow as tf
 
 UNKNOWN, PNG, JPEG = range(3)

@@ -5,8 +5,6 @@ the ops of five formats, all of which are walked through. Here everything out of
 for a pipeline that drops such elements and has `images.decode` look at them. The pixels are the same.
 """
 
-from __future__ import annotations
-
 import tensorflow as tf
 
 from tf_ssgn.data.images import chunks, headers

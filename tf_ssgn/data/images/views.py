@@ -3,8 +3,6 @@
 View i is always the same transform, so an embedding over views is as repeatable as one of a single view.
 """
 
-from __future__ import annotations
-
 import math
 
 import tensorflow as tf

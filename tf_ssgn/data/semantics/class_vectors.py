@@ -1,7 +1,5 @@
 """Class names to vectors: from a table of names, composed from word vectors, or from a text encoder."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
@@ -150,7 +148,7 @@ def _below(folder: str) -> Iterable[str]:
         yield from (os.path.relpath(os.path.join(parent, name), folder) for name in files)
 
 
-def _update(digest: hashlib._Hash, path: str) -> None:
+def _update(digest: "hashlib._Hash", path: str) -> None:
     try:
         with open(path, "rb") as handle:
             while block := handle.read(1 << 20):

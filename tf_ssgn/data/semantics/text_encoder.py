@@ -1,7 +1,5 @@
 """Class names to vectors through a text encoder from TF-Hub or a local SavedModel, TF-Text preprocessing included."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Class vectors kept on disk: a vector file of gigabytes is read, and a text encoder run, once for the same classes."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Streams word-vector files and keeps only the words asked for, so that 3 million words need the memory of a few."""
 
-from __future__ import annotations
-
 import codecs
 import gzip
 import os

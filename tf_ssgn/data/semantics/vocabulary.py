@@ -4,8 +4,6 @@ Case, blanks and hyphens do not count, a plural means its singular, and British 
 that is not known is never guessed: it is answered with the names that are spelled most alike.
 """
 
-from __future__ import annotations
-
 import difflib
 import re
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,5 @@
 """A folder of drawings kept as strokes becomes a folder of PNG files, one folder for each class."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections import Counter

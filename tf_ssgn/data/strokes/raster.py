@@ -1,7 +1,5 @@
 """Drawings kept as strokes to rasters: QuickDraw's `.ndjson` files."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import os

@@ -1,7 +1,5 @@
 """An SVG drawing to a raster, as a browser shows it: by resvg, after what could reach out of the file is taken away."""
 
-from __future__ import annotations
-
 import io
 import os
 import re

@@ -4,8 +4,6 @@ Colours and fonts come from CSS classes, so that a page can follow the reader's 
 the light colours into the drawing itself, for a paper.
 """
 
-from __future__ import annotations
-
 import colorsys
 import math
 import re

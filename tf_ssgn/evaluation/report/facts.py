@@ -1,7 +1,5 @@
 """What the object of `metrics.json` says in words: which figures a table shows, and what they were measured on."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from tf_ssgn.config import LEADING_FAMILY

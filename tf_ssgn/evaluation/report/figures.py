@@ -1,7 +1,5 @@
 """The charts of one evaluation: for the report, and as files for papers."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The tables of the HTML page. Every text that comes from data (labels, paths, dataset names) is escaped."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

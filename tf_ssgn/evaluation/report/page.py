@@ -3,8 +3,6 @@
 Everything but the answers reads the object that `metrics.json` holds, and leaves out the parts that it lacks.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from typing import Any

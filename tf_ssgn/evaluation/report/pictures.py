@@ -3,8 +3,6 @@
 A picture that cannot be read is a grey box. All text is escaped: it may come from a server.
 """
 
-from __future__ import annotations
-
 import base64
 from dataclasses import dataclass
 from pathlib import Path

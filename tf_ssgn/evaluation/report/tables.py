@@ -1,7 +1,5 @@
 """Tables for the terminal: all families, several runs with their spread, and one run against another."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """A gallery in a folder as it is written: photos by `build`, `add` and `sync`, and all else that `index` does."""
 
-from __future__ import annotations
-
 import os
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Changes that embed nothing: deleting items, and importing vectors made elsewhere."""
 
-from __future__ import annotations
-
 import mmap
 import os
 import sqlite3

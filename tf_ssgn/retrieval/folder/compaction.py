@@ -1,7 +1,5 @@
 """From many parts to one: merges segments, drops deleted rows, builds the ScaNN index."""
 
-from __future__ import annotations
-
 import heapq
 import itertools
 import os

@@ -1,7 +1,5 @@
 """A gallery as its readers see it: open it, search it, ask what an item is."""
 
-from __future__ import annotations
-
 import functools
 import os
 import threading
@@ -55,7 +53,7 @@ class Gallery(Rows):
         self._in_id_order = len(segments) == 1 and bool(manifest["segments"][0]["in_id_order"])
 
     @classmethod
-    def open(cls, path: str | os.PathLike) -> Gallery:
+    def open(cls, path: str | os.PathLike) -> "Gallery":
         """Opens the current version; UserError where there is none, or it is damaged.
 
         Checked are the manifest, all sizes and metadata, and the content of files up to
@@ -75,7 +73,7 @@ class Gallery(Rows):
                 raise
 
     @classmethod
-    def _open(cls, store: Store, pointer: dict[str, Any]) -> Gallery:
+    def _open(cls, store: Store, pointer: dict[str, Any]) -> "Gallery":
         manifest = store.manifest(pointer)
         if manifest.get("normalisation") != "l2" or manifest.get("similarity") != "cosine":
             kind = f"{manifest.get('normalisation')} vectors with {manifest.get('similarity')} similarity"

@@ -1,7 +1,5 @@
 """A gallery that can be searched while it is made: photos come in steps, and each step is a version."""
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Callable, Iterator

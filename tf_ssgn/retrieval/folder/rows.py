@@ -1,7 +1,5 @@
 """The living items of a gallery's segments: by row, by id, by condition; their vectors and columns."""
 
-from __future__ import annotations
-
 import functools
 import itertools
 import sqlite3

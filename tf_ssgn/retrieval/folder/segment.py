@@ -3,8 +3,6 @@
 Columns that a user's table adds (`metadata.py`) stand in `items` after ours.
 """
 
-from __future__ import annotations
-
 import os
 import sqlite3
 import threading

@@ -7,8 +7,6 @@ G/parts/dead-000003.npy     int64 row numbers that were deleted
 G/journal.json, G/lock      an unfinished write, to be resumed; the writer's lock
 """
 
-from __future__ import annotations
-
 import errno
 import fcntl
 import json

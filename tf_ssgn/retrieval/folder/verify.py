@@ -1,7 +1,5 @@
 """Is a gallery sound, and what is in it: `index verify` and `index stats`."""
 
-from __future__ import annotations
-
 import math
 import os
 import sqlite3

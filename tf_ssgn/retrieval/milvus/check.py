@@ -1,7 +1,5 @@
 """A gallery in Milvus looked at as a whole: `index verify` and `stats`."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A Milvus server or file by its address, and what it raises as one line."""
 
-from __future__ import annotations
-
 import importlib.util
 import logging
 import os

@@ -4,8 +4,6 @@ sqlglot reads the condition. A comparison with a null is neither true nor false,
 comparisons, where null columns fail either way.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

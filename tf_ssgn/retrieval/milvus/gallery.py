@@ -4,8 +4,6 @@ Beside the collection `NAME` stands `NAME__about`, of one row: the model's finge
 A vector of another model never gets in, and a gallery of another model is not opened.
 """
 
-from __future__ import annotations
-
 import itertools
 import json
 import time
@@ -47,7 +45,7 @@ class MilvusGallery(Searcher):
         self._lite = "lite" in str(about.get("server", ""))
 
     @classmethod
-    def open(cls, where: str | Address) -> MilvusGallery:
+    def open(cls, where: str | Address) -> "MilvusGallery":
         """Opens a gallery by its address.
 
         Raises:

@@ -4,8 +4,6 @@ Rows are written under their item's id, in batches that may be repeated: a batch
 replaces itself. So a writer that died is simply run again, and no item is ever there twice.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import os

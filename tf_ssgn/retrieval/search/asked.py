@@ -1,7 +1,5 @@
 """How many answers are asked for, and how many of those found are near enough."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A user's SQL condition: what it may be before SQLite sees it."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 

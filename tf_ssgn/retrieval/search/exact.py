@@ -1,7 +1,5 @@
 """Exact search: blocked matrix products, and the order in which equal scores come."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import numpy as np

@@ -4,8 +4,6 @@ Each is a module with `search(vectors [B, d], k) -> (rows int32 [B, n], scores f
 k; a NaN score marks a place without an answer.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Near-duplicates among answers: each joins the best answer that it resembles."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What a search may ask for beside the nearest items."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any

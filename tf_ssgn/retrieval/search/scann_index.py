@@ -4,8 +4,6 @@ The index of a gallery holds codes only: the gallery scores the candidates again
 ScaNN needs no copy of them, neither in memory nor on the disk.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 import os
@@ -107,7 +105,7 @@ class ScannIndex:
         self._searcher, self.items, self.parameters = searcher, items, chosen
 
     @classmethod
-    def build(cls, vectors: np.ndarray) -> ScannIndex:
+    def build(cls, vectors: np.ndarray) -> "ScannIndex":
         from scann.scann_ops.py import scann_ops_pybind
 
         chosen = parameters(len(vectors), 10)
@@ -120,7 +118,7 @@ class ScannIndex:
         self._searcher.serialize(str(folder), relative_path=True)
 
     @classmethod
-    def load(cls, folder: Path, items: int, chosen: dict[str, Any]) -> ScannIndex:
+    def load(cls, folder: Path, items: int, chosen: dict[str, Any]) -> "ScannIndex":
         from scann.scann_ops.py import scann_ops_pybind
 
         try:

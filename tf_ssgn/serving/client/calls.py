@@ -3,8 +3,6 @@
 Each function is a generator that yields `(method, request)`, is sent the response, and returns the result.
 """
 
-from __future__ import annotations
-
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 

@@ -4,8 +4,6 @@ Example: `with Client("localhost:8500") as client: hits = client.search("giraffe
 and: `async with AsyncClient("localhost:8500") as client: hits = await client.search("giraffe.png", k=10)`
 """
 
-from __future__ import annotations
-
 import asyncio
 import ipaddress
 import random
@@ -13,7 +11,6 @@ import time
 from collections.abc import Generator, Iterable
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -184,12 +181,10 @@ class Client(_Base):
     def close(self) -> None:
         self._channel.close()
 
-    def __enter__(self) -> Client:
+    def __enter__(self) -> "Client":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _run(self, steps: Steps) -> Any:
@@ -244,12 +239,10 @@ class AsyncClient(_Base):
     async def close(self) -> None:
         await self._channel.close()
 
-    async def __aenter__(self) -> AsyncClient:
+    async def __aenter__(self) -> "AsyncClient":
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         await self.close()
 
     async def _run(self, steps: Steps) -> Any:

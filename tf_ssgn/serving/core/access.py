@@ -1,7 +1,5 @@
 """Who may do what, and how often: bearer tokens with scopes, a rate for each client."""
 
-from __future__ import annotations
-
 import hashlib
 import hmac
 import os

@@ -6,8 +6,6 @@ use to anybody, since it would stay full and everybody accepted wait through all
 storm is over. What nobody waits for any more leaves it without being computed.
 """
 
-from __future__ import annotations
-
 import math
 import threading
 import time

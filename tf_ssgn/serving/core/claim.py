@@ -1,7 +1,5 @@
 """One `search` on a gallery at a time: who has it, and where its page is, stands in a locked note of the user's."""
 
-from __future__ import annotations
-
 import fcntl
 import hashlib
 import json

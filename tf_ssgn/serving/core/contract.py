@@ -1,7 +1,5 @@
 """The signatures as clients see them, and the check of a request against one of them, before anything is decoded."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 

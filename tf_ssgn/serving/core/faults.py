@@ -1,7 +1,5 @@
 """What a request can be refused with, in gRPC's status names, whichever transport brought it."""
 
-from __future__ import annotations
-
 
 class Fault(Exception):
     """A refused request: `code` is the name of a gRPC status code, the message is one line."""

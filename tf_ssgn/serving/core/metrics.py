@@ -1,7 +1,5 @@
 """What a Prometheus server reads at `/metrics`; without `prometheus_client`, of the `web` extra, nothing is counted."""
 
-from __future__ import annotations
-
 import importlib.util
 from collections.abc import Callable
 from typing import Any

@@ -4,8 +4,6 @@ An answer on the wire holds ids only, and paths have no business there. `query -
 same user, still should find the photos: it reads this note, which never leaves the machine.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Iterator

@@ -4,8 +4,6 @@ A model and a gallery belong together by the model's fingerprint, so they are on
 Whatever is wrong with a newer version, the old one stays and answers.
 """
 
-from __future__ import annotations
-
 import gc
 import os
 import threading

@@ -1,7 +1,5 @@
 """The answers: signatures over a model and a gallery, as arrays in and arrays out, with no transport in sight."""
 
-from __future__ import annotations
-
 import json
 import logging
 import re

@@ -4,8 +4,6 @@ Works on any message class with TensorProto's fields: the stock one and `wire.Te
 before the shape was checked against what the message really carries.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass

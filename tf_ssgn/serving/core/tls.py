@@ -1,7 +1,5 @@
 """Encryption, and clients known by their certificates; new certificate files are used without a restart."""
 
-from __future__ import annotations
-
 import ssl
 import threading
 from collections.abc import Callable

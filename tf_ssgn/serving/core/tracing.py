@@ -5,8 +5,6 @@ Off, at no cost, unless the standard variables ask for it: `OTEL_TRACES_EXPORTER
 so stages are noted with their times, and become spans once the request is answered.
 """
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,5 @@
 """Search and explanation with what the TF Serving API has no word for: filters, exclusions, thresholds, groups."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache

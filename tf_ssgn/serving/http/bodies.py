@@ -1,7 +1,5 @@
 """What arrives in a body: compressed as a whole, and images as base64 within JSON."""
 
-from __future__ import annotations
-
 import base64
 import binascii
 import zlib

@@ -1,7 +1,5 @@
 """HTTP connections that are bounded in number and in patience; uvicorn bounds requests, and waits for ever for one."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 

@@ -1,7 +1,5 @@
 """The HTTP side of the server: TF Serving's REST surface, our own API, health and metrics, over the same service."""
 
-from __future__ import annotations
-
 import asyncio
 import ipaddress
 import logging

@@ -1,7 +1,5 @@
 """Photos of a served gallery: their thumbnails, and with a write token their coming and going."""
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import os

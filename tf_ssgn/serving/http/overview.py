@@ -1,7 +1,5 @@
 """What a page has to know before it asks: the gallery's size and metadata, the model, and what this server allows."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import threading

@@ -1,7 +1,5 @@
 """The page in the browser: its files, kept in memory, with the headers that keep it to itself."""
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path

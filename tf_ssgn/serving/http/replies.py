@@ -1,7 +1,5 @@
 """What the gateway answers when it refuses, and the headers of every answer."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable
 from typing import Any
 

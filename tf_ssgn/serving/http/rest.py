@@ -5,8 +5,6 @@ Row format: `{"signature_name": ..., "instances": [{"image_bytes": {"b64": ...},
 one output its name may be, and is, left out. Numbers that are not finite become null: NaN is not JSON.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """The gRPC server: its address, its life from bind to drain, and its health."""
 
-from __future__ import annotations
-
 import importlib
 import ipaddress
 import logging
@@ -11,7 +9,6 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from types import TracebackType
 from typing import Any
 
 import grpc
@@ -148,12 +145,10 @@ class Server:
         if self.service.traces is not None:
             self.service.traces.close()
 
-    def __enter__(self) -> Server:
+    def __enter__(self) -> "Server":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.drain()
 
 

@@ -1,7 +1,5 @@
 """The TensorFlow Serving gRPC API, spoken with its stock protos; everything that is decided is decided in `service`."""
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Callable
