@@ -10,40 +10,30 @@ from tf_ssgn.data.drawing.figure import (
     Figure,
     arc,
     between,
+    curve,
     darker,
     ellipse,
+    joined,
     polygon,
     ribbon,
     smooth,
     turned,
 )
-from tf_ssgn.data.drawing.parts import (
-    antennae,
-    ear,
-    eye,
-    leg,
-    quadruped,
-    spots,
-    wing,
-)
+from tf_ssgn.data.drawing.parts import antennae, ear, eye, leg, quadruped, spots, wing
 
 
 def horse(f: Figure) -> None:
     coat = f.paint("brown", "tan", "grey", "dark", "white")
     hair = darker(coat, 0.45)
     rx, ry, tilt = f.u(0.56, 0.66), f.u(0.24, 0.29), f.u(35, 55)
-    f.add(
-        "tail",
-        ribbon(smooth((-0.95 * rx, -0.5 * ry), (-1.3 * rx, 0), (-1.25 * rx, 0.55), closed=False), 0.14, 0.07),
-        hair,
-    )
+    f.add("tail", ribbon(curve((-0.95 * rx, -0.5 * ry), (-1.3 * rx, 0), (-1.25 * rx, 0.55)), 0.14, 0.07), hair)
     neck = (f.u(0.5, 0.62), f.u(48, 62), 0.2)
     _, path, head = quadruped(
         f, coat, body=(rx, ry), legs=f.u(0.55, 0.68), thick=0.15, neck=neck, head=(0.25, 0.11), tilt=tilt
     )
     nape = path[-1]
     ear(f, nape[0] + 0.0, nape[1] - 0.06, 0.09, 0.16, 5, coat, group="animal")
-    mane = np.concatenate([path + (-0.17, -0.02), (path + (-0.05, -0.04))[::-1]])
+    mane = joined(path + (-0.17, -0.02), (path + (-0.05, -0.04))[::-1])
     f.add("mane", mane, hair)
     eye(f, head[0] - 0.04, head[1] - 0.06, 0.025)
 
@@ -52,7 +42,7 @@ def cow(f: Figure) -> None:
     coat = f.paint("white", "cream", "tan", "brown")
     rx, ry = f.u(0.62, 0.72), f.u(0.32, 0.38)
     patch = f.paint("dark", "brown") if min(coat) > 0.45 else f.paint("white", "cream")
-    tail = smooth((-0.97 * rx, -0.6 * ry), (-1.12 * rx, -0.2 * ry), (-1.1 * rx, 0.9 * ry), closed=False)
+    tail = curve((-0.97 * rx, -0.6 * ry), (-1.12 * rx, -0.2 * ry), (-1.1 * rx, 0.9 * ry))
     f.add("tail", ribbon(tail, 0.05, 0.04), coat)
     f.add("tuft", ellipse(-1.1 * rx, 0.98 * ry, 0.05, 0.1), BLACK, minor=True)
     f.add("udder", ellipse(-0.25 * rx, 0.95 * ry, 0.17, 0.13), PAINTS["pink"])
@@ -62,9 +52,7 @@ def cow(f: Figure) -> None:
     )
     for side, reach in ((-1, 0.1), (1, 0.14)):
         start = (head[0] - 0.09 + 0.05 * side, head[1] - 0.16)
-        path = smooth(
-            start, (start[0] + reach * side, start[1] - 0.05), (start[0] + reach * side, start[1] - 0.2), closed=False
-        )
+        path = curve(start, (start[0] + reach * side, start[1] - 0.05), (start[0] + reach * side, start[1] - 0.2))
         f.add("horn", ribbon(path, 0.07, 0.02), PAINTS["cream"])
     f.add("ear", ellipse(head[0] - 0.24, head[1] - 0.08, 0.12, 0.05, 20), coat)
     spots(f, flank, f.count(3, 4), f.u(0.12, 0.15), patch)
@@ -76,7 +64,7 @@ def giraffe(f: Figure) -> None:
     coat, patch = f.paint("yellow", "tan"), f.paint("brown", "orange")
     patch = darker(patch, 0.8)
     rx, ry = f.u(0.42, 0.5), f.u(0.22, 0.27)
-    tail = smooth((-0.97 * rx, -0.5 * ry), (-1.25 * rx, 0), (-1.2 * rx, 0.35), closed=False)
+    tail = curve((-0.97 * rx, -0.5 * ry), (-1.25 * rx, 0), (-1.2 * rx, 0.35))
     f.add("tail", ribbon(tail, 0.045, 0.03), coat)
     f.add("tuft", ellipse(-1.2 * rx, 0.38, 0.04, 0.09), BLACK, minor=True)
     neck = (f.u(0.95, 1.2), f.u(60, 76), 0.15)
@@ -100,11 +88,7 @@ def cat(f: Figure) -> None:
     coat = f.paint("orange", "grey", "dark", "cream", "tan")
     wide, tall, r = f.u(0.36, 0.44), f.u(0.75, 0.9), f.u(0.33, 0.39)
     end = (wide + f.u(0.35, 0.5), f.u(-0.1, 0.25))
-    f.add(
-        "tail",
-        ribbon(smooth((0.3 * wide, 0.65), (wide + 0.25, 0.62), (end[0], 0.35), end, closed=False), 0.14, 0.09),
-        coat,
-    )
+    f.add("tail", ribbon(curve((0.3 * wide, 0.65), (wide + 0.25, 0.62), (end[0], 0.35), end), 0.14, 0.09), coat)
     body = smooth((0, 0.72 - tall), (0.55 * wide, 0.9 - tall), (wide, 0.4), (0.8 * wide, 0.75), (-0.8 * wide, 0.75),
                   (-wide, 0.4), (-0.55 * wide, 0.9 - tall))  # fmt: skip
     f.add("body", body, coat)
@@ -123,8 +107,8 @@ def cat(f: Figure) -> None:
             hair = polygon((side * 0.4 * r, y + 0.35 * r), (side * 1.6 * r, y + (0.3 + slope * 1.5) * r))
             f.line("whisker", hair, PAINTS["white"] if max(coat) < 0.6 else BLACK, 0.014, minor=slope == 0.06)
     f.add("nose", polygon((-0.12 * r, y + 0.2 * r), (0.12 * r, y + 0.2 * r), (0, y + 0.35 * r)), PAINTS["pink"])
-    mouth = smooth((-0.3 * r, y + 0.5 * r), (-0.12 * r, y + 0.58 * r), (0, y + 0.38 * r), (0.12 * r, y + 0.58 * r),
-                   (0.3 * r, y + 0.5 * r), closed=False)  # fmt: skip
+    mouth = curve((-0.3 * r, y + 0.5 * r), (-0.12 * r, y + 0.58 * r), (0, y + 0.38 * r), (0.12 * r, y + 0.58 * r),
+                   (0.3 * r, y + 0.5 * r))  # fmt: skip
     f.line("mouth", mouth, BLACK, 0.02, minor=True)
 
 
@@ -151,9 +135,7 @@ def fish(f: Figure) -> None:
     f.add("fin", polygon((0.25 * rx, 0.1 * ry), (-0.08 * rx, 0.5 * ry), (0.12 * rx, 0.55 * ry)), fins, minor=True)
     f.add("white", ellipse(0.66 * rx, -0.2 * ry, 0.08, 0.08), PAINTS["white"], minor=True)
     eye(f, 0.67 * rx, -0.2 * ry, 0.04)
-    f.line(
-        "mouth", smooth((1.02 * rx, 0.12 * ry), (0.9 * rx, 0.2 * ry), (0.82 * rx, 0.2 * ry), closed=False), BLACK, 0.02
-    )
+    f.line("mouth", curve((1.02 * rx, 0.12 * ry), (0.9 * rx, 0.2 * ry), (0.82 * rx, 0.2 * ry)), BLACK, 0.02)
 
 
 def duck(f: Figure) -> None:
@@ -173,23 +155,14 @@ def duck(f: Figure) -> None:
         PAINTS["orange"],
     )
     f.add(
-        "neck",
-        ribbon(smooth((0.5 * rx, -0.2 * ry), (x - 0.02, -0.9 * ry), (x, y), closed=False), 0.36, 0.24),
-        plumage,
-        group="bird",
+        "neck", ribbon(curve((0.5 * rx, -0.2 * ry), (x - 0.02, -0.9 * ry), (x, y)), 0.36, 0.24), plumage, group="bird"
     )
     body = smooth((-1.3 * rx, -0.75 * ry), (-0.75 * rx, -0.45 * ry), (0.1 * rx, -0.72 * ry), (0.85 * rx, -0.5 * ry),
                   (1.05 * rx, 0.1 * ry), (0.6 * rx, 0.85 * ry), (-0.2 * rx, ry), (-0.9 * rx, 0.5 * ry))  # fmt: skip
     f.add("body", body, plumage, group="bird")
     f.add("head", ellipse(x, y, r * 1.05, r), plumage, group="bird")
     wing(f, (0.35 * rx, -0.1 * ry), f.u(0.65, 0.75), f.u(0.42, 0.52), 170, darker(plumage, f.u(0.7, 0.9)))
-    f.line(
-        "feather",
-        smooth((-0.35, 0.02), (-0.1, 0.1), (0.05, 0.08), closed=False),
-        darker(plumage, 0.5),
-        0.02,
-        minor=True,
-    )
+    f.line("feather", curve((-0.35, 0.02), (-0.1, 0.1), (0.05, 0.08)), darker(plumage, 0.5), 0.02, minor=True)
     eye(f, x + 0.25 * r, y - 0.2 * r, 0.035)
 
 
@@ -202,7 +175,7 @@ def dragonfly(f: Figure) -> None:
         vein = turned(polygon((0.1, 0), (0.85 * length, -0.02)), angle) + (0, y)
         f.line("vein", vein, darker(veil), 0.015, minor=True)
     f.mirror(0)
-    path = smooth((0, -0.3), (f.u(-0.03, 0.03), 0.3), (f.u(-0.1, 0.1), f.u(0.85, 1)), closed=False)
+    path = curve((0, -0.3), (f.u(-0.03, 0.03), 0.3), (f.u(-0.1, 0.1), f.u(0.85, 1)))
     f.add("tail", ribbon(path, 0.13, 0.07), paint)
     for share in (0.35, 0.5, 0.65, 0.8):
         x, y = between(path, share)
@@ -218,10 +191,7 @@ def butterfly(f: Figure) -> None:
     paint = f.paint("orange", "yellow", "sky", "blue", "violet", "pink", "red")
     accent = f.paint("dark", "white", "yellow", "violet")
     upper, lower, broad, dot = f.u(0.82, 0.98), f.u(0.58, 0.72), f.u(0.66, 0.84), f.u(0.08, 0.12)
-    for length, breadth, angle, y in (
-        (lower, broad * 0.85, f.u(32, 44), 0.08),
-        (upper, broad, f.u(-44, -34), -0.12),
-    ):
+    for length, breadth, angle, y in ((lower, broad * 0.85, f.u(32, 44), 0.08), (upper, broad, f.u(-44, -34), -0.12)):
         wing(f, (0.03, y), length, breadth, angle, paint)
         f.add("spot", turned(ellipse(0.72 * length, -0.03, dot * length, dot * length), angle) + (0.03, y), accent)
         f.add("spot", turned(ellipse(0.4 * length, -0.02, 0.6 * dot, 0.4 * dot), angle) + (0.03, y), accent, minor=True)
@@ -239,14 +209,14 @@ def snail(f: Figure) -> None:
     head = (f.u(0.68, 0.78), f.u(-0.05, 0.08))
     for side in (-1, 1):
         tip = (head[0] + 0.08 + side * f.u(0.08, 0.14), head[1] - f.u(0.34, 0.44))
-        f.add("antenna", ribbon(smooth((head[0] + side * 0.04, head[1]), tip, closed=False), 0.06, 0.045), skin)
+        f.add("antenna", ribbon(curve((head[0] + side * 0.04, head[1]), tip), 0.06, 0.045), skin)
         f.add("eye", ellipse(*tip, 0.05, 0.05), BLACK)
     foot = smooth((-1.0, 0.57), (-0.55, 0.42), (0.2, 0.36), (0.46, 0.12), (head[0] - 0.1, head[1] - 0.14),
                   (head[0] + 0.14, head[1] - 0.06), (head[0] + 0.1, 0.26), (0.6, 0.55), (-0.2, 0.6))  # fmt: skip
     f.add("body", foot, skin)
     f.line(
         "mouth",
-        smooth((head[0] + 0.12, head[1] + 0.09), (head[0] + 0.05, head[1] + 0.12), closed=False),
+        curve((head[0] + 0.12, head[1] + 0.09), (head[0] + 0.05, head[1] + 0.12)),
         darker(skin, 0.4),
         0.02,
         minor=True,
@@ -261,13 +231,5 @@ def snail(f: Figure) -> None:
 
 
 ANIMALS: dict[str, Callable[[Figure], None]] = {
-    "butterfly": butterfly,
-    "cat": cat,
-    "cow": cow,
-    "dragonfly": dragonfly,
-    "duck": duck,
-    "fish": fish,
-    "giraffe": giraffe,
-    "horse": horse,
-    "snail": snail,
+    shape.__name__: shape for shape in (butterfly, cat, cow, dragonfly, duck, fish, giraffe, horse, snail)
 }

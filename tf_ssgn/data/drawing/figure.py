@@ -146,6 +146,15 @@ def smooth(*points: Point, closed: bool = True) -> np.ndarray:
     return curve if closed else np.concatenate([curve, knots[-2:-1]])
 
 
+def curve(*points: Point) -> np.ndarray:
+    """`smooth`, with two ends."""
+    return smooth(*points, closed=False)
+
+
+def joined(*paths: np.ndarray) -> np.ndarray:
+    return np.concatenate(paths)
+
+
 def ribbon(path: np.ndarray, start: float, stop: float | None = None) -> np.ndarray:
     """The outline of a band along `path` whose width goes from `start` to `stop`."""
     along = np.gradient(path, axis=0)

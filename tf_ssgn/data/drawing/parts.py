@@ -15,8 +15,10 @@ from tf_ssgn.data.drawing.figure import (
     Point,
     arc,
     box,
+    curve,
     darker,
     ellipse,
+    joined,
     polygon,
     ribbon,
     smooth,
@@ -40,7 +42,7 @@ def wheel(f: Figure, x: float, y: float, radius: float, spokes: int = 0) -> None
 
 def ring(f: Figure, name: str, x: float, y: float, outer: float, inner: float, paint: Paint, squash: float = 1) -> None:
     edge, hole = arc(x, y, outer, outer * squash), arc(x, y, inner, inner * squash)
-    f.parts.append(Part(name, np.concatenate([edge, hole[::-1]]), paint, strokes=(edge, hole)))
+    f.parts.append(Part(name, joined(edge, hole[::-1]), paint, strokes=(edge, hole)))
 
 
 def leg(
@@ -59,16 +61,16 @@ def eye(f: Figure, x: float, y: float, radius: float = 0.03) -> None:
 def handle(f: Figure, x: float, top: float, bottom: float, reach: float, width: float, paint: Paint) -> None:
     """A bow from (x, top) to (x, bottom) standing out by `reach` (negative: to the left)."""
     sag = 0.15 * (bottom - top)
-    path = smooth(
+    path = curve(
         (x, top), (x + 0.8 * reach, top - 0.1 * sag), (x + reach, (top + bottom) / 2),
-        (x + 0.6 * reach, bottom - 0.2 * sag), (x, bottom), closed=False,
+        (x + 0.6 * reach, bottom - 0.2 * sag), (x, bottom),
     )  # fmt: skip
     f.add("handle", ribbon(path, width), paint)
 
 
 def spout(f: Figure, start: Point, end: Point, wide: float, narrow: float, paint: Paint, bend: float) -> None:
     middle = ((start[0] + end[0]) / 2 + bend, (start[1] + end[1]) / 2 + bend)
-    f.add("spout", ribbon(smooth(start, middle, end, closed=False), wide, narrow), paint)
+    f.add("spout", ribbon(curve(start, middle, end), wide, narrow), paint)
 
 
 def window(f: Figure, left: float, top: float, right: float, bottom: float, bars: bool = False) -> None:
@@ -82,8 +84,8 @@ def window(f: Figure, left: float, top: float, right: float, bottom: float, bars
 def door(f: Figure, x: float, bottom: float, width: float, height: float, paint: Paint, arched: bool = False) -> None:
     left, right, top = x - width / 2, x + width / 2, bottom - height
     if arched:
-        shape = np.concatenate(
-            [arc(x, top + width / 2, width / 2, width / 2, 180, 360), polygon((right, bottom), (left, bottom))]
+        shape = joined(
+            arc(x, top + width / 2, width / 2, width / 2, 180, 360), polygon((right, bottom), (left, bottom))
         )
     else:
         shape = box(left, top, right, bottom)
@@ -95,11 +97,9 @@ def door(f: Figure, x: float, bottom: float, width: float, height: float, paint:
 def leaf(f: Figure, x: float, y: float, length: float, angle: float, paint: Paint) -> None:
     """A pointed leaf growing from (x, y); 0 degrees is to the right, negative upwards."""
     half = 0.26 * length
-    shape = np.concatenate(
-        [
-            smooth((0, 0), (0.3 * length, -half), (0.7 * length, -0.7 * half), (length, 0), closed=False),
-            smooth((length, 0), (0.65 * length, 0.8 * half), (0.3 * length, half), (0, 0), closed=False)[1:-1],
-        ]
+    shape = joined(
+        curve((0, 0), (0.3 * length, -half), (0.7 * length, -0.7 * half), (length, 0)),
+        curve((length, 0), (0.65 * length, 0.8 * half), (0.3 * length, half), (0, 0))[1:-1],
     )
     f.add("leaf", turned(shape, angle) + (x, y), paint)
     vein = turned(polygon((0.05 * length, 0), (0.8 * length, 0)), angle) + (x, y)
@@ -120,7 +120,7 @@ def antennae(f: Figure, x: float, y: float, length: float, spread: float, paint:
     for side in (-1, 1):
         tip = (x + lean + side * spread, y - length)
         bend = (x + lean * 0.4 + side * spread * 0.35, y - 0.6 * length)
-        f.line("antenna", smooth((x + side * 0.02, y), bend, tip, closed=False), paint, 0.025)
+        f.line("antenna", curve((x + side * 0.02, y), bend, tip), paint, 0.025)
         f.add("tip", ellipse(*tip, 0.03, 0.03), paint, minor=True)
 
 
@@ -158,7 +158,7 @@ def flag(f: Figure, x: float, y: float, length: float, height: float, paint: Pai
 
 def puffs(f: Figure, x: float, y: float, size: float) -> None:
     """Smoke or steam: a curl going up."""
-    curl = smooth((0, 0), (0.5, -0.6), (0.05, -1.2), (0.5, -1.9), closed=False) * size + (x, y)
+    curl = curve((0, 0), (0.5, -0.6), (0.05, -1.2), (0.5, -1.9)) * size + (x, y)
     f.line("smoke", curl, PAINTS["white"], 0.045, minor=True)
 
 
@@ -232,7 +232,7 @@ def quadruped(
     angle = np.radians(neck[1])
     nape = shoulder + neck[0] * np.array([np.cos(angle), -np.sin(angle)])
     bend = (shoulder + nape) / 2 + (0.04 * neck[0], 0.03 * neck[0])
-    path = smooth(tuple(shoulder), tuple(bend), tuple(nape), closed=False)
+    path = curve(tuple(shoulder), tuple(bend), tuple(nape))
     f.add("neck", ribbon(path, neck[2] * 1.5, neck[2]), paint, group="animal")
     f.add("body", flank, paint, group="animal")
     for x in (-0.8 * rx, 0.52 * rx):

@@ -8,6 +8,7 @@ from tf_ssgn.data.drawing.figure import (
     Paint,
     arc,
     between,
+    curve,
     darker,
     ellipse,
     polygon,
@@ -15,10 +16,7 @@ from tf_ssgn.data.drawing.figure import (
     smooth,
     turned,
 )
-from tf_ssgn.data.drawing.parts import (
-    bumps,
-    leaf,
-)
+from tf_ssgn.data.drawing.parts import bumps, leaf
 
 
 def tree(f: Figure) -> None:
@@ -46,7 +44,7 @@ def flower(f: Figure) -> None:
     petal, green = f.paint("red", "yellow", "pink", "violet", "white", "orange", "sky"), f.paint("green", "lime")
     count, reach, r = f.count(6, 9), f.u(0.36, 0.46), f.u(0.13, 0.18)
     bend, foot = f.u(-0.12, 0.12), f.u(0.95, 1.15)
-    stem = smooth((0, -0.4), (bend, 0.3), (0, foot), closed=False)
+    stem = curve((0, -0.4), (bend, 0.3), (0, foot))
     f.add("stem", ribbon(stem, 0.06, 0.07), green)
     low = between(stem, 0.72)
     leaf(f, low[0], low[1], f.u(0.42, 0.55), f.u(-45, -25), green)
@@ -61,11 +59,7 @@ def flower(f: Figure) -> None:
 
 def _stalk(f: Figure, y: float, green: Paint) -> None:
     lean = f.u(0.03, 0.14)
-    f.add(
-        "stem",
-        ribbon(smooth((0, y + 0.06), (0.02, y - 0.1), (lean, y - f.u(0.2, 0.3)), closed=False), 0.05, 0.06),
-        PAINTS["brown"],
-    )
+    f.add("stem", ribbon(curve((0, y + 0.06), (0.02, y - 0.1), (lean, y - f.u(0.2, 0.3))), 0.05, 0.06), PAINTS["brown"])
     leaf(f, 0.03, y - 0.08, f.u(0.36, 0.48), f.u(-35, -10), green)
 
 
@@ -96,9 +90,4 @@ def pear(f: Figure) -> None:
         f.add("speck", ellipse(f.u(-0.3, 0.3), f.u(0.15, 0.6), 0.015, 0.015), darker(skin, 0.6), minor=True)
 
 
-PLANTS: dict[str, Callable[[Figure], None]] = {
-    "apple": apple,
-    "flower": flower,
-    "pear": pear,
-    "tree": tree,
-}
+PLANTS: dict[str, Callable[[Figure], None]] = {shape.__name__: shape for shape in (apple, flower, pear, tree)}

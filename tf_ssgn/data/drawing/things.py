@@ -12,25 +12,15 @@ from tf_ssgn.data.drawing.figure import (
     Figure,
     arc,
     box,
+    curve,
     darker,
     ellipse,
+    joined,
     polygon,
     ribbon,
     smooth,
 )
-from tf_ssgn.data.drawing.parts import (
-    battlements,
-    door,
-    flag,
-    handle,
-    leg,
-    pole,
-    puffs,
-    ring,
-    slab,
-    spout,
-    window,
-)
+from tf_ssgn.data.drawing.parts import battlements, door, flag, handle, leg, pole, puffs, ring, slab, spout, window
 
 
 def cup(f: Figure) -> None:
@@ -39,7 +29,7 @@ def cup(f: Figure) -> None:
     if f.chance(0.5):
         f.add("saucer", ellipse(0, high + 0.02, 0.8, 0.13), darker(paint, 0.9), minor=True)
     handle(f, top * 0.8, -high * 0.6, high * 0.65, f.u(0.4, 0.5), f.u(0.09, 0.13), paint)
-    outline = np.concatenate([arc(0, -high, top, 0.13, 180, 0), arc(0, high, low, 0.1, 0, 180)])
+    outline = joined(arc(0, -high, top, 0.13, 180, 0), arc(0, high, low, 0.1, 0, 180))
     f.add("body", outline, paint)
     f.add("rim", ellipse(0, -high, top, 0.13), darker(paint, 0.85))
     f.add("drink", ellipse(0, -high + 0.02, top * 0.86, 0.085), f.paint("brown", "tan", "dark"), minor=True)
@@ -57,9 +47,7 @@ def teapot(f: Figure) -> None:
     f.add("body", ellipse(0, 0, rx, ry), paint)
     f.add(
         "lid",
-        np.concatenate(
-            [arc(0, -0.84 * ry, 0.6 * rx, 0.24 * ry + 0.06, 180, 360), arc(0, -0.84 * ry, 0.6 * rx, 0.07, 0, 180)]
-        ),
+        joined(arc(0, -0.84 * ry, 0.6 * rx, 0.24 * ry + 0.06, 180, 360), arc(0, -0.84 * ry, 0.6 * rx, 0.07, 0, 180)),
         darker(paint, 0.88),
     )
     f.add("knob", ellipse(0, -1.08 * ry - 0.12, 0.08, 0.08), darker(paint, 0.8))
@@ -75,15 +63,9 @@ def watering_can(f: Figure) -> None:
     spout(f, (0.8 * half, 0.6 * high), end, 0.18, 0.1, paint, 0.04)
     rose = ellipse(end[0] + 0.03, end[1] - 0.03, 0.07, 0.2, 40)
     f.add("rose", rose, darker(paint, 0.8))
-    bow = smooth(
-        (-0.75 * half, -high),
-        (-0.3 * half, -high - 0.32),
-        (0.45 * half, -high - 0.28),
-        (0.8 * half, -high),
-        closed=False,
-    )
+    bow = curve((-0.75 * half, -high), (-0.3 * half, -high - 0.32), (0.45 * half, -high - 0.28), (0.8 * half, -high))
     f.add("handle", ribbon(bow, 0.08), paint)
-    outline = np.concatenate([arc(0, -high, half * 0.95, 0.08, 180, 0), arc(0, high, half * 1.08, 0.1, 0, 180)])
+    outline = joined(arc(0, -high, half * 0.95, 0.08, 180, 0), arc(0, high, half * 1.08, 0.1, 0, 180))
     f.add("body", outline, paint)
     f.add("rim", ellipse(0, -high, half * 0.95, 0.08), darker(paint, 0.6))
     f.line("band", arc(0, 0.35 * high, half * 1.02, 0.09, 5, 175), darker(paint), 0.035, minor=True)
@@ -133,12 +115,12 @@ def lamp(f: Figure) -> None:
         f.add("vase", ellipse(0, bottom - 0.35, f.u(0.16, 0.24), 0.3), foot)
     f.add(
         "base",
-        np.concatenate([arc(0, bottom, 0.34, 0.12, 180, 360), polygon((0.34, bottom + 0.06), (-0.34, bottom + 0.06))]),
+        joined(arc(0, bottom, 0.34, 0.12, 180, 360), polygon((0.34, bottom + 0.06), (-0.34, bottom + 0.06))),
         darker(foot),
     )
     y = -0.2
     f.line("chain", polygon((0.3, y), (0.3, y + 0.24)), PAINTS["grey"], 0.02, minor=True)
-    f.add("shade", np.concatenate([arc(0, y - high, top, 0.06, 180, 360), arc(0, y, low, 0.1, 0, 180)]), shade)
+    f.add("shade", joined(arc(0, y - high, top, 0.06, 180, 360), arc(0, y, low, 0.1, 0, 180)), shade)
     for share in (-0.4, 0.4):
         f.line("fold", polygon((share * top, y - high), (share * low, y + 0.07)), darker(shade), 0.02, minor=True)
 
@@ -147,20 +129,18 @@ def umbrella(f: Figure) -> None:
     first, second = f.paint(*CHROMATIC), f.paint(*CHROMATIC, "white", "dark")
     rx, ry, count, y = f.u(0.82, 0.96), f.u(0.58, 0.72), f.count(3, 5), 0.0
     low = f.u(0.75, 0.9)
-    hook = smooth((0, -ry), (0, 0.4), (0, low), (0.06, low + 0.13), (0.17, low + 0.13), (0.23, low), closed=False)
+    hook = curve((0, -ry), (0, 0.4), (0, low), (0.06, low + 0.13), (0.17, low + 0.13), (0.23, low))
     f.add("pole", ribbon(hook, 0.055), f.paint("brown", "dark", "grey"))
     edge = np.linspace(rx, -rx, count + 1)
     scallops = [arc((a + b) / 2, y, (a - b) / 2, 0.12, 0, -180) for a, b in zip(edge, edge[1:], strict=False)]
-    f.add("dome", np.concatenate([arc(0, y, rx, ry, 180, 360), *scallops]), first)
+    f.add("dome", joined(arc(0, y, rx, ry, 180, 360), *scallops), first)
     striped = f.chance(0.5)
     for index, (a, b) in enumerate(zip(edge, edge[1:], strict=False)):
         if striped and index % 2:
-            rib = [smooth((x, y), (x * 0.72, y - 0.65 * ry), (0, y - ry), closed=False) for x in (a, b)]
-            f.add("stripe", np.concatenate([rib[0], rib[1][::-1], scallops[index][::-1]]), second)
+            rib = [curve((x, y), (x * 0.72, y - 0.65 * ry), (0, y - ry)) for x in (a, b)]
+            f.add("stripe", joined(rib[0], rib[1][::-1], scallops[index][::-1]), second)
         elif index:
-            f.line(
-                "rib", smooth((a, y), (a * 0.72, y - 0.65 * ry), (0, y - ry), closed=False), darker(first, 0.6), 0.022
-            )
+            f.line("rib", curve((a, y), (a * 0.72, y - 0.65 * ry), (0, y - ry)), darker(first, 0.6), 0.022)
     f.line("tip", polygon((0, -ry), (0, -ry - 0.12)), BLACK, 0.05)
 
 
@@ -251,11 +231,8 @@ def lighthouse(f: Figure) -> None:
     f.add("lantern", box(-top * 0.75, y - 0.3, top * 0.75, y), PAINTS["yellow"])
     f.line("bar", polygon((0, y - 0.3), (0, y)), BLACK, 0.025, minor=True)
     f.add("gallery", box(-top * 1.35, y - 0.05, top * 1.35, y + 0.04), PAINTS["dark"])
-    dome = np.concatenate(
-        [
-            arc(0, y - 0.3, top * 0.95, f.u(0.2, 0.28), 180, 360),
-            polygon((top * 0.95, y - 0.28), (-top * 0.95, y - 0.28)),
-        ]
+    dome = joined(
+        arc(0, y - 0.3, top * 0.95, f.u(0.2, 0.28), 180, 360), polygon((top * 0.95, y - 0.28), (-top * 0.95, y - 0.28))
     )
     f.add("roof", dome, band)
 
@@ -287,16 +264,6 @@ def castle(f: Figure) -> None:
 
 
 THINGS: dict[str, Callable[[Figure], None]] = {
-    "castle": castle,
-    "chair": chair,
-    "cup": cup,
-    "guitar": guitar,
-    "house": house,
-    "key": key,
-    "lamp": lamp,
-    "lighthouse": lighthouse,
-    "table": table,
-    "teapot": teapot,
-    "umbrella": umbrella,
-    "watering_can": watering_can,
+    shape.__name__: shape
+    for shape in (castle, chair, cup, guitar, house, key, lamp, lighthouse, table, teapot, umbrella, watering_can)
 }

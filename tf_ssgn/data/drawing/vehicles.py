@@ -12,21 +12,14 @@ from tf_ssgn.data.drawing.figure import (
     Figure,
     arc,
     box,
+    curve,
     darker,
     ellipse,
+    joined,
     polygon,
     smooth,
 )
-from tf_ssgn.data.drawing.parts import (
-    door,
-    flag,
-    hull,
-    pole,
-    puffs,
-    ring,
-    wheel,
-    window,
-)
+from tf_ssgn.data.drawing.parts import door, flag, hull, pole, puffs, ring, wheel, window
 
 
 def car(f: Figure) -> None:
@@ -113,9 +106,7 @@ def bicycle(f: Figure) -> None:
         f.line("frame", np.array([a, b], float), paint, 0.06)
     f.line("frame", np.array([saddle, saddle + (-0.03, -0.12)]), paint, 0.05)
     f.add("saddle", ellipse(saddle[0] - 0.03, saddle[1] - 0.15, 0.17, 0.05), BLACK)
-    bar = smooth(
-        tuple(fork), tuple(fork + (-0.04, -0.18)), tuple(fork + (0.1, -0.24)), tuple(fork + (0.16, -0.12)), closed=False
-    )
+    bar = curve(tuple(fork), tuple(fork + (-0.04, -0.18)), tuple(fork + (0.1, -0.24)), tuple(fork + (0.16, -0.12)))
     f.line("bar", bar, PAINTS["dark"], 0.05)
     ring(f, "crank", pedal[0], pedal[1], 0.1, 0.06, PAINTS["dark"])
 
@@ -155,12 +146,8 @@ def sailboat(f: Figure) -> None:
     pole(f, (x, 0.4), (x, top), 0.05, PAINTS["brown"])
     flag(f, x, top - 0.02, -0.2, 0.13, f.paint("red", "blue"))
     low = f.u(0.12, 0.2)
-    main = np.concatenate(
-        [smooth((x - 0.05, top + 0.15), (x - 0.25, -0.3), (-half * 0.9, low), closed=False), polygon((x - 0.05, low))]
-    )
-    jib = np.concatenate(
-        [smooth((x + 0.05, top + 0.25), (x + 0.2, -0.2), (half * 0.9, low), closed=False), polygon((x + 0.05, low))]
-    )
+    main = joined(curve((x - 0.05, top + 0.15), (x - 0.25, -0.3), (-half * 0.9, low)), polygon((x - 0.05, low)))
+    jib = joined(curve((x + 0.05, top + 0.25), (x + 0.2, -0.2), (half * 0.9, low)), polygon((x + 0.05, low)))
     f.add("sail", main, cloth)
     f.add("sail", jib, cloth if f.chance(0.6) else f.paint("white", "cream", "red", "orange"))
     for share in (0.4, 0.7):
@@ -179,14 +166,12 @@ def balloon(f: Figure) -> None:
     first, second = f.paint("red", "blue", "violet", "orange", "green"), f.paint("yellow", "white", "sky", "cream")
     rx, ry = f.u(0.62, 0.74), f.u(0.62, 0.74)
     y, mouth, drop = -0.3, 0.2, f.u(0.86, 0.96)
-    outline = np.concatenate([arc(0, y, rx, ry, 155, 385), polygon((mouth, 0.52), (-mouth, 0.52))])
+    outline = joined(arc(0, y, rx, ry, 155, 385), polygon((mouth, 0.52), (-mouth, 0.52)))
     for side in (-1, 1):
         f.line("rope", polygon((side * mouth * 0.95, 0.52), (side * 0.14, drop)), PAINTS["brown"], 0.025)
     f.add("body", outline, first)
     for wide in (0.66, 0.26):
-        strip = np.concatenate(
-            [arc(0, y, rx * wide, ry, 160, 380), polygon((mouth * wide, 0.52), (-mouth * wide, 0.52))]
-        )
+        strip = joined(arc(0, y, rx * wide, ry, 160, 380), polygon((mouth * wide, 0.52), (-mouth * wide, 0.52)))
         f.add("stripe", strip, second if wide > 0.5 else first)
     f.add(
         "basket",
@@ -197,11 +182,5 @@ def balloon(f: Figure) -> None:
 
 
 VEHICLES: dict[str, Callable[[Figure], None]] = {
-    "balloon": balloon,
-    "bicycle": bicycle,
-    "bus": bus,
-    "car": car,
-    "sailboat": sailboat,
-    "steamship": steamship,
-    "truck": truck,
+    shape.__name__: shape for shape in (balloon, bicycle, bus, car, sailboat, steamship, truck)
 }
