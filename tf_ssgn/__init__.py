@@ -59,10 +59,7 @@ if "keras" in sys.modules:
 else:
     sys.meta_path.insert(0, _WithKeras())
 
-_HOMES = {
-    "Gallery": "tf_ssgn.retrieval.folder.gallery",
-    "load": "tf_ssgn.runs.load",
-}
+_HOMES = {"Gallery": "tf_ssgn.retrieval.folder.gallery", "load": "tf_ssgn.runs.load"}
 
 
 def __dir__() -> list[str]:

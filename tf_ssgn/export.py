@@ -142,11 +142,7 @@ def _export_search(to: Path, embedder: Any, card: dict[str, Any], gallery: Galle
         requests = writer.warm_up_requests(list(functions), with_k=True)
         functions |= {"serving_default": functions["search"]}
         written[f"search_{kind}"] = writer.publish(
-            to / f"search_{kind}",
-            module,
-            functions,
-            card | {"signatures": list(functions)},
-            requests,
+            to / f"search_{kind}", module, functions, card | {"signatures": list(functions)}, requests
         )
     return written
 

@@ -17,10 +17,7 @@ if TYPE_CHECKING:
 EXAMPLES = {
     "list": ["prepare list", "prepare list --json"],
     "synthetic": ["prepare synthetic drawn --photos-per-class 20"],
-    "check": [
-        "prepare check DATA --dataset sketchy",
-        "prepare check DATA --dataset folder --split split.json --json",
-    ],
+    "check": ["prepare check DATA --dataset sketchy", "prepare check DATA --dataset folder --split split.json --json"],
     "semantics": ["prepare semantics --vectors word2vec.npz --names giraffe zebra"],
     "strokes": ["prepare strokes quickdraw --to DATA/sketch --per-class 600"],
 }
@@ -38,9 +35,7 @@ def parser() -> cli.Parser:
     listing.add_argument("--json", action="store_true", help="print one JSON object instead")
 
     drawn = commands.add_parser(
-        "synthetic",
-        help="draw a dataset of photo-like pictures and sketches into DIR",
-        examples=EXAMPLES["synthetic"],
+        "synthetic", help="draw a dataset of photo-like pictures and sketches into DIR", examples=EXAMPLES["synthetic"]
     )
     drawn.add_argument("folder", metavar="DIR", help="a new or empty folder")
     drawn.add_argument(
@@ -114,13 +109,8 @@ def parser() -> cli.Parser:
 
 def main(argv: list[str] | None = None) -> int | None:
     args = parser().parse_args(argv)
-    return {
-        "list": _list,
-        "synthetic": _synthetic,
-        "check": _check,
-        "semantics": _semantics,
-        "strokes": _strokes,
-    }[args.command](args)
+    commands = {"list": _list, "synthetic": _synthetic, "check": _check, "semantics": _semantics, "strokes": _strokes}
+    return commands[args.command](args)
 
 
 def _list(args: argparse.Namespace) -> int:

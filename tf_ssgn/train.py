@@ -162,12 +162,7 @@ def _fit(run, dataset, cache, devices) -> None:
     keras.config.set_dtype_policy(config.training.precision)
     model = config.model
     backbone = build_backbone(
-        model.backbone,
-        config.data.image_size,
-        model.weights,
-        model.taps,
-        config.training.finetune_from,
-        model.pooling,
+        model.backbone, config.data.image_size, model.weights, model.taps, config.training.finetune_from, model.pooling
     )
     keras.config.set_dtype_policy("float32")
     folder = None if config.training.finetune_from else Path(cache) if cache else cache_folder()
@@ -181,10 +176,7 @@ def _fit(run, dataset, cache, devices) -> None:
             config.data.max_bad_files,
             bool(model.contours),
         )
-        for items, views in (
-            (dataset.sketches, config.training.views),
-            (dataset.photos, config.training.photo_views),
-        )
+        for items, views in ((dataset.sketches, config.training.views), (dataset.photos, config.training.photo_views))
     )
     fit.check(run, sketches, photos)
     if not devices.chief:

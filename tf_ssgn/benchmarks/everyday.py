@@ -220,12 +220,7 @@ def ship(run: Path, target: Path | None = None) -> str:
     about = {
         "config": configuration.to_dict(config),
         "seen": list(opened.classes),
-        "card": {
-            "split": opened.split.name,
-            "dataset": " + ".join(MATERIAL),
-            "weights": "a package",
-            "versions": {},
-        },
+        "card": {"split": opened.split.name, "dataset": " + ".join(MATERIAL), "weights": "a package", "versions": {}},
     }
     target.mkdir(parents=True, exist_ok=True)
     atomic.write_json(target / "config.json", about)

@@ -117,10 +117,6 @@ def _escaped(surrogate: str) -> str:
 
 
 def refuse_text(names: object, what: str) -> None:
-    """A text in place of a list of names would pass for the list of its letters.
-
-    Raises:
-        UserError: `names` is a text.
-    """
+    """A text in place of a list of names would pass for the list of its letters; UserError: `names` is a text."""
     if isinstance(names, (str, bytes)):
         raise UserError(f"{what}: received the text {str(names)!r:.80}, expected a list")

@@ -22,9 +22,8 @@ def read_npz(path: str | os.PathLike[str], wanted: Iterable[str], max_bytes: int
     Args:
         max_bytes: all wanted arrays together may take so many, by what their headers say.
 
-    Raises:
-        UserError: no such file, no `.npz`, a damaged one, an array that is there twice, holds Python objects, or is too
-            large.
+    Raises UserError: no such file, no `.npz`, a damaged one, an array that is there twice, holds Python objects, or is
+    too large.
     """
     shown = printable(os.fspath(path))
     if os.path.exists(path) and not os.path.isfile(path):

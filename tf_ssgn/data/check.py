@@ -64,8 +64,8 @@ def check(
         split_name: also count this split's queries and gallery, and look for content that is both seen and unseen.
         exclude: globs of files and folders to leave out, as `folders.excluder` has them.
 
-    Raises:
-        UserError: no such folder, dataset or split, a glob that is none. What is wrong in the folder is in the report.
+    Raises UserError: no such folder, dataset or split, a glob that is none. What is wrong in the folder is in the
+    report.
     """
     if name not in (*DATASETS, FOLDER):
         raise UserError(f"unknown dataset {name!r}; expected one of {', '.join((*DATASETS, FOLDER))}")

@@ -53,8 +53,7 @@ def has_photo_name(name: str) -> bool:
 def is_photo(entry: os.DirEntry[str]) -> bool:
     """Whether to read it as a photo: by its extension, and where it has none by its first bytes.
 
-    Raises:
-        OSError: a file without an extension that cannot be opened.
+    Raises OSError: a file without an extension that cannot be opened.
     """
     return has_photo_name(entry.name) or (
         not extension(entry.name) and entry.is_file() and _starts_as_photo(entry.path)
@@ -90,8 +89,7 @@ def excluder(globs: Sequence[str]) -> Callable[[str], bool]:
     A glob without `/` is held against each name, one with `/` against the path; `*` also matches `/`. Composed and
     decomposed letters are equal.
 
-    Raises:
-        UserError: an empty glob.
+    Raises UserError: an empty glob.
     """
     kept = [composed(glob).removeprefix("./").rstrip("/") for glob in globs]
     for glob, text in zip(globs, kept, strict=True):

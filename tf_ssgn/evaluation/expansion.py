@@ -27,8 +27,7 @@ def expand(queries: Any, gallery: Any, k: int) -> tuple[np.ndarray, np.ndarray]:
     Returns:
         Unit float32 `[Q, d]` and `[N, d]`.
 
-    Raises:
-        UserError: k out of range, or what `unit_rows` refuses.
+    Raises UserError: k out of range, or what `unit_rows` refuses.
     """
     if not 1 <= k <= MOST_NEIGHBOURS:
         raise UserError(f"received {k} neighbours, expected 1 to {MOST_NEIGHBOURS:,}")

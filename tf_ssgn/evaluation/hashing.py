@@ -50,8 +50,7 @@ def fit_itq(features: Any, bits: int = 64, *, seed: int = 0, iterations: int = I
         bits: 16 to 128, a multiple of 8, at most d.
         seed: of the first rotation; the same seed and features give the same codes.
 
-    Raises:
-        UserError: bits out of range, NaN, or fewer than two items.
+    Raises UserError: bits out of range, NaN, or fewer than two items.
     """
     if not SMALLEST_BITS <= bits <= LARGEST_BITS or bits % 8:
         raise UserError(f"received {bits} bits, expected a multiple of 8 from {SMALLEST_BITS} to {LARGEST_BITS}")

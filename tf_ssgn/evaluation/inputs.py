@@ -41,8 +41,7 @@ def unit_rows(features: Any, name: str, dtype: Any = np.float32) -> np.ndarray:
 
     A zero row stays zero: its cosine to everything is defined as 0. Huge and tiny rows do not overflow.
 
-    Raises:
-        UserError: not [M, d] numbers with M, d >= 1, or a row with NaN or infinity.
+    Raises UserError: not [M, d] numbers with M, d >= 1, or a row with NaN or infinity.
     """
     array = _array(features, name)
     if array.ndim != 2 or array.dtype.kind not in "fiub":
@@ -83,8 +82,7 @@ def feature_pair(queries: Any, gallery: Any) -> tuple[np.ndarray, np.ndarray]:
 def encode_labels(query_labels: Any, gallery_labels: Any, queries: int, items: int) -> Labels:
     """Class numbers of both sides from labels that are all int or all str.
 
-    Raises:
-        UserError: lengths that do not fit the features, other types, or int on one side and str on the other.
+    Raises UserError: lengths that do not fit the features, other types, or int on one side and str on the other.
     """
     left = label_array(query_labels, "query_labels", queries)
     right = label_array(gallery_labels, "gallery_labels", items)

@@ -47,11 +47,7 @@ def save(folder: str | os.PathLike[str], per_query: PerQuery, queries: Sequence[
 
 
 def load(folder: str | os.PathLike[str]) -> Kept:
-    """What `save` wrote.
-
-    Raises:
-        UserError: not evaluated yet, or a damaged file.
-    """
+    """What `save` wrote; UserError: not evaluated yet, or a damaged file."""
     path = Path(folder) / FILE
     try:
         arrays = read_npz(path, names(path), FEATURES_BYTES)
@@ -72,8 +68,7 @@ def load(folder: str | os.PathLike[str]) -> Kept:
 def paired(ours: Kept, theirs: Kept, *, seed: int = 0) -> dict[str, dict[str, dict[str, float]]]:
     """`statistics.compare` of two evaluations on the same queries and gallery; the order of the queries may differ.
 
-    Raises:
-        UserError: other queries, another gallery, other cut-offs.
+    Raises UserError: other queries, another gallery, other cut-offs.
     """
     if sorted(ours.queries) != sorted(theirs.queries):
         both = len(set(ours.queries) & set(theirs.queries))

@@ -55,8 +55,7 @@ def evaluate_zero_shot(
         interpolated precision at 101 levels of recall); `confusion` (`shares[i][j]`: of the first 10 photos for a query
         of class `rows[i]`, the share of class `columns[j]`).
 
-    Raises:
-        UserError: as `score_features`.
+    Raises UserError: as `score_features`.
     """
     per_query = per_query_features(queries, query_labels, gallery, gallery_labels, k, progress=progress)
     labels = encode_labels(query_labels, gallery_labels, len(per_query.relevant), per_query.gallery)

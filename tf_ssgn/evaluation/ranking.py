@@ -47,8 +47,7 @@ def rank_scores(scores: Any, relevant: Any) -> tuple[Iterator[Block], int, int]:
     Returns:
         blocks, Q, N.
 
-    Raises:
-        UserError: wrong shapes or types, NaN, no query, an empty gallery.
+    Raises UserError: wrong shapes or types, NaN, no query, an empty gallery.
     """
     scores, relevant = matrix(scores, "scores"), matrix(relevant, "relevant")
     if scores.shape != relevant.shape:

@@ -41,8 +41,7 @@ def compare(
         `p`, two-sided, from random sign flips of the per-query differences (the smallest p is 1 / (resamples + 1)).
         Queries that either run skips are left out.
 
-    Raises:
-        UserError: runs over different queries or cut-offs.
+    Raises UserError: runs over different queries or cut-offs.
     """
     names, left = _table(ours)
     other_names, right = _table(theirs)

@@ -42,8 +42,7 @@ def build_backbone(
         pooling: "average" over all positions of a tap, or weighted by the "energy" of the last tap at each of them
             (`Energy`).
 
-    Raises:
-        UserError: unknown backbone, layer or weights, or weights of another network.
+    Raises UserError: unknown backbone, layer or weights, or weights of another network.
     """
     if len(set(taps)) < len(taps):
         raise UserError(f"--model.taps: received {','.join(taps)}, expected each layer once")

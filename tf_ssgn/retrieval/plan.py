@@ -71,16 +71,11 @@ def judge(here: Noted | None, there: Noted | None, scope: Scope, again: bool = F
 
 
 def plan(
-    files: Iterable[Noted],
-    known: Mapping[str, Noted],
-    scope: Scope,
-    remove: bool,
-    again: Collection[str] = (),
+    files: Iterable[Noted], known: Mapping[str, Noted], scope: Scope, remove: bool, again: Collection[str] = ()
 ) -> Plan:
     """Compares what a walk found with the items that a gallery has below the walk's prefixes.
 
-    Raises:
-        UserError: with `remove`, none of the items below one of the prefixes has its photo any more.
+    Raises UserError: with `remove`, none of the items below one of the prefixes has its photo any more.
     """
     result, present = Plan(), set()
     for photo in files:

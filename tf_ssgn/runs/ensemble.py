@@ -28,8 +28,7 @@ def evaluate_ensemble(
 
     Returns what `evaluate_run` does, without stages and fine-grained accuracy; nothing is written.
 
-    Raises:
-        UserError: fewer than two runs, or runs that were not made for the same queries and photos.
+    Raises UserError: fewer than two runs, or runs that were not made for the same queries and photos.
     """
     if len(folders) < 2:
         raise UserError(f"--ensemble: received {len(folders)} run, expected two or more")

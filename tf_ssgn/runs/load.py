@@ -41,13 +41,7 @@ def load(
     """
     prepare_tensorflow()
     from tf_ssgn.runtime import conversion, openvino_model
-    from tf_ssgn.runtime.saved_model import (
-        TENSORFLOW,
-        EmbeddingModel,
-        open_saved_model,
-        tensorflow_functions,
-        words_of,
-    )
+    from tf_ssgn.runtime.saved_model import TENSORFLOW, EmbeddingModel, open_saved_model, tensorflow_functions, words_of
     from tf_ssgn.runtime.shipped import words_of_shipped
 
     if runtime not in RUNTIMES:

@@ -77,8 +77,7 @@ def openvino_functions(
 ) -> dict[str, Function]:
     """The signatures of a model as plain functions; `converted` waits until an encoder was converted elsewhere.
 
-    Raises:
-        UserError: OpenVINO cannot convert it, or answers differently from TensorFlow.
+    Raises UserError: OpenVINO cannot convert it, or answers differently from TensorFlow.
     """
 
     def compile_encoders() -> dict[str, CompiledEncoder]:
@@ -155,8 +154,7 @@ def _one_image(model: Any) -> list[int]:
 class Taps:
     """A frozen backbone: images float32 `[N, S, S, 3]` to taps float32 `[N, D]`, as many at a time as there are cores.
 
-    Raises:
-        UserError: OpenVINO is not installed, cannot convert the backbone, or answers differently from TensorFlow.
+    Raises UserError: OpenVINO is not installed, cannot convert the backbone, or answers differently from TensorFlow.
     """
 
     def __init__(self, backbone: Any, name: str):

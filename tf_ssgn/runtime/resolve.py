@@ -21,11 +21,7 @@ def is_shipped(folder: Path) -> bool:
 
 
 def resolve(model: str | os.PathLike = MODEL) -> Path:
-    """The folder of a model: a path that exists, else that of the shipped model of this name.
-
-    Raises:
-        UserError: neither.
-    """
+    """The folder of a model: a path that exists, else that of the shipped model of this name; UserError: neither."""
     if os.path.exists(model):
         return Path(model)
     if os.fspath(model) in names():

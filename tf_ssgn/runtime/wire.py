@@ -70,7 +70,7 @@ SCHEMA: dict[str, list[tuple[str, int, str]]] = {
         ("status", 3, "tensorflow.serving.StatusProto"),
     ],
     "tensorflow.serving.GetModelStatusResponse": [
-        ("model_version_status", 1, "*tensorflow.serving.ModelVersionStatus"),
+        ("model_version_status", 1, "*tensorflow.serving.ModelVersionStatus")
     ],
 }
 

@@ -16,8 +16,7 @@ from tf_ssgn.scale.dataset import DATA, EmbeddedDataset, open_dataset, schemas
 def opened(uri: str, card: Card) -> tuple[EmbeddedDataset, dict[str, Any], Card]:
     """The dataset, its manifest, and the model's card with the runtime noted that computed the vectors.
 
-    Raises:
-        UserError: no dataset, or one of another model.
+    Raises UserError: no dataset, or one of another model.
     """
     dataset, manifest = open_dataset(uri)
     model = manifest["model"]

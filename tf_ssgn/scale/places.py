@@ -138,8 +138,7 @@ def write_new(where: Place, content: bytes) -> None:
     A store cannot be asked to write only what is new. So each writer leaves a claim beside the file before it looks,
     and where two see each other, both give up.
 
-    Raises:
-        FileExistsError: it is there, or another writer is at it: with the name of the one or of the other's claim.
+    Raises FileExistsError: it is there, or another writer is at it: with the name of the one or of the other's claim.
     """
     folder, _, name = where.path.rpartition("/")
     token = secrets.token_hex(8)

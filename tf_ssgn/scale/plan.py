@@ -51,8 +51,7 @@ class Listing:
 def list_photos(spark: SparkSession, sources: Sequence[str], exclude: Sequence[str] = ()) -> Listing:
     """The photos of local folders, of one URI prefix, or of one table of URIs (.parquet or .csv).
 
-    Raises:
-        UserError: several kinds at once, a place that cannot be listed, a table without URIs or with an id twice.
+    Raises UserError: several kinds at once, a place that cannot be listed, a table without URIs or with an id twice.
     """
     if len(sources) == 1 and sources[0].lower().rstrip("/").endswith(_TABLES):
         if exclude:

@@ -64,8 +64,7 @@ def session(master: str | None, **settings: str) -> Iterator[SparkSession]:
 
     `settings` are further ones, with `__` for the dot: `spark__executor__memory="2g"`.
 
-    Raises:
-        UserError: no pyspark, no Java, or a master that does not answer or gives no executor.
+    Raises UserError: no pyspark, no Java, or a master that does not answer or gives no executor.
     """
     try:
         from pyspark import SparkConf
@@ -162,8 +161,7 @@ def embed(
     What is new or changed is embedded, what vanished goes, all else stays as it is. An unfinished run is finished
     first. `load` and `read` are for what is no exported model or no file.
 
-    Raises:
-        UserError: a source or model that cannot be used, vectors of another model at `to`, or no photo at all.
+    Raises UserError: a source or model that cannot be used, vectors of another model at `to`, or no photo at all.
     """
     dataset = EmbeddedDataset(to)
     current = dataset.manifest()

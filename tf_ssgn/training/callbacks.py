@@ -33,14 +33,7 @@ class EpochEnd(keras.callbacks.Callback):
         devices: whose chief writes.
     """
 
-    def __init__(
-        self,
-        run: Run,
-        state: State,
-        validate: Callable[[], float] | None,
-        patience: int,
-        devices: Devices,
-    ):
+    def __init__(self, run: Run, state: State, validate: Callable[[], float] | None, patience: int, devices: Devices):
         super().__init__()
         self.run, self.state, self.validate = run, state, validate
         self.patience, self.devices = patience, devices

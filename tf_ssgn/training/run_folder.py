@@ -116,12 +116,7 @@ def create_run(run: Run, backbone: Any) -> None:
         split = {key: getattr(run.split, key) for key in ("name", "seen", "unseen", "validation", "checksum", "notes")}
         write_json(
             run.path / "config.json",
-            {
-                "config": configuration.to_dict(run.config),
-                "data": run.data,
-                "split": split,
-                "versions": run.versions,
-            },
+            {"config": configuration.to_dict(run.config), "data": run.data, "split": split, "versions": run.versions},
         )
     except OSError as error:
         raise UserError(f"cannot write the run folder {run.path}: {error.strerror or error}") from None

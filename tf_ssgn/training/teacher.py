@@ -19,8 +19,7 @@ class Teacher:
     Args:
         taps: width of all taps of a photo; the last of them is the classifier's input.
 
-    Raises:
-        UserError: no such file, or arrays that do not fit.
+    Raises UserError: no such file, or arrays that do not fit.
     """
 
     def __init__(self, config: Config, taps: int):

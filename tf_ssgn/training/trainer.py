@@ -181,9 +181,7 @@ def compile_trainer(trainer: Trainer, steps: int) -> None:
     training = trainer.config.training
     check_losses(trainer.config)
     optimizer = AdamW(
-        WarmUpCosine(training.learning_rate, steps, training.warm_up),
-        training.weight_decay,
-        training.clip_norm,
+        WarmUpCosine(training.learning_rate, steps, training.warm_up), training.weight_decay, training.clip_norm
     )
     if training.precision == "mixed_float16":  # `fit` would only wrap it for a model whose own policy is float16
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)

@@ -24,8 +24,7 @@ class Lists:
 def parse_line(line: bytes) -> tuple[str, int] | None:
     """`b"png_ready/hot air balloon/1.png 7"` -> (path, 7): the label is the last token. None for a blank line.
 
-    Raises:
-        ValueError: no path, no label, or a label that is not a whole number of 0 or more.
+    Raises ValueError: no path, no label, or a label that is not a whole number of 0 or more.
     """
     if not line.strip():
         return None
@@ -71,9 +70,8 @@ def read_file_lists(folder: str) -> Lists | None:
     A label's class name comes from `cname_cid.txt`, or `cname_cid_zero.txt` for lists with `zero` in their name, as
     seen and unseen labels both start at 0; without these files from the image's folder.
 
-    Raises:
-        UserError: a malformed line, a label without a name, a label that contradicts the image's folder, or images
-            that lie neither beside the lists nor above them.
+    Raises UserError: a malformed line, a label without a name, a label that contradicts the image's folder, or images
+    that lie neither beside the lists nor above them.
     """
     by_side = find_lists(folder)
     if not all(by_side.values()):

@@ -68,8 +68,7 @@ def open_dataset(
         strict: refuse what can be neither trained on nor evaluated: an empty class, a class with sketches but no
             photos, listed images that are missing. False says so in the notes and leaves it out.
 
-    Raises:
-        UserError: no such folder, no known layout in it, no images, a glob that is none, and what `strict` refuses.
+    Raises UserError: no such folder, no known layout in it, no images, a glob that is none, and what `strict` refuses.
     """
     root = os.path.abspath(folder)
     if not os.path.isdir(root):

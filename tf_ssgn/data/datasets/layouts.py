@@ -50,8 +50,7 @@ class FolderFiles:
 class Place:
     """The folder that is given, and what below it is looked at: nothing that a glob of `exclude` names.
 
-    Raises:
-        UserError: a glob that is none.
+    Raises UserError: a glob that is none.
     """
 
     def __init__(self, root: str, duplicates: bool = False, exclude: Sequence[str] = ()):
@@ -242,11 +241,7 @@ def join_photos(originals: Files, extended: Files, duplicates: bool, notes: list
 
 
 def scan(folder: str) -> Iterator[os.DirEntry[str]]:
-    """Entries that are no system's own, as `folders.is_system` has it.
-
-    Raises:
-        UserError: the folder cannot be read.
-    """
+    """Entries that are no system's own, as `folders.is_system` has it; UserError: the folder cannot be read."""
     try:
         with os.scandir(folder) as entries:
             yield from (entry for entry in entries if not is_system(entry.name))

@@ -56,8 +56,7 @@ def checksum(seen: Iterable[str], unseen: Iterable[str]) -> str:
 def published() -> dict[str, dict[str, Any]]:
     """The published splits by name: `dataset`, `seen`, `unseen`, `validation` (part of neither), `checksum`, `note`.
 
-    Raises:
-        RuntimeError: a list does not match its checksum, so the installation is damaged.
+    Raises RuntimeError: a list does not match its checksum, so the installation is damaged.
     """
     splits = json.loads(PUBLISHED_FILE.read_text(encoding="utf-8"))
     for name, split in splits.items():
@@ -74,8 +73,7 @@ def load_split(name_or_file: str, classes: Sequence[str], *, need_seen: bool = T
         need_seen: refuse when the dataset lacks a seen class (training). Evaluation passes False: a gallery of the
             unseen classes alone is enough there. A missing unseen class is always refused.
 
-    Raises:
-        UserError: unknown split, unreadable or malformed file, a class in two roles, classes the dataset lacks.
+    Raises UserError: unknown split, unreadable or malformed file, a class in two roles, classes the dataset lacks.
     """
     refuse_text(classes, "classes")
     source = read_split(name_or_file)
@@ -189,8 +187,7 @@ def carve_validation(split: Split, count: int, seed: int) -> Split:
     The choice depends on names and seed only, not on spelling, order or a library's random generator. A split that
     was published with its own validation classes keeps them.
 
-    Raises:
-        UserError: fewer than two seen classes would be left to train on.
+    Raises UserError: fewer than two seen classes would be left to train on.
     """
     if split.validation or count == 0:
         return split
@@ -205,7 +202,5 @@ def carve_validation(split: Split, count: int, seed: int) -> Split:
 
     held_out = set(sorted(split.seen, key=lambda name: (draw(name), name))[:count])
     return dataclasses.replace(
-        split,
-        seen=tuple(name for name in split.seen if name not in held_out),
-        validation=tuple(sorted(held_out)),
+        split, seen=tuple(name for name in split.seen if name not in held_out), validation=tuple(sorted(held_out))
     )

@@ -65,8 +65,7 @@ def write_dataset(
     Args:
         size: side of every picture in pixels.
 
-    Raises:
-        UserError: a folder that holds something else, arguments out of range, a place that cannot be written.
+    Raises UserError: a folder that holds something else, arguments out of range, a place that cannot be written.
     """
     _check(photos_per_class=(photos_per_class, 1, 9999), sketches_per_class=(sketches_per_class, 1, 9999))
     _check(size=(size, 32, 1024), seed=(seed, 0, 2**63 - 1))

@@ -100,8 +100,7 @@ def _joined(pieces: list[Images]) -> Images:
 def decoded_images(paths: Sequence[str], modality: str, image_size: int) -> np.ndarray:
     """All images at once, plain view: float32 `[N, size, size, 3]`; the caller knows that they fit into memory.
 
-    Raises:
-        UserError: a file that was good when the taps were read no longer is.
+    Raises UserError: a file that was good when the taps were read no longer is.
     """
     decoded = np.empty((len(paths), image_size, image_size, 3), np.float32)
     done = 0

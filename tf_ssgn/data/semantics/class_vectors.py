@@ -31,8 +31,7 @@ def class_vectors(classes: Sequence[str], source: str) -> np.ndarray:
             `.vec`); each also with `.gz` behind, but for `.npz`. Or `hub:HANDLE-OR-FOLDER`, a text encoder
             that is given the name's words (see `text_encoder.encode`).
 
-    Raises:
-        UserError: an unreadable or malformed source, vectors that are zero or not finite, classes without a vector.
+    Raises UserError: an unreadable or malformed source, vectors that are zero or not finite, classes without a vector.
     """
     refuse_text(classes, "classes")
     if not classes:

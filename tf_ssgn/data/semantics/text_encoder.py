@@ -20,8 +20,7 @@ def encode(texts: Sequence[str], handles: str) -> np.ndarray:
         handles: a TF-Hub handle or a SavedModel's folder that takes string `[N]`; or two of them with a comma between,
             a preprocessing model and the encoder that takes its output (as BERT-like encoders are published).
 
-    Raises:
-        UserError: a model that cannot be had, or does not turn strings into one vector each.
+    Raises UserError: a model that cannot be had, or does not turn strings into one vector each.
     """
     import tensorflow as tf
     import tensorflow_hub as hub

@@ -24,8 +24,7 @@ def cached_vectors(classes: Sequence[str], source: str, folder: Path) -> np.ndar
     damaged entry is made again; a folder that cannot be written only costs time. A `.npz` is read as quickly as an
     entry and gets none.
 
-    Raises:
-        UserError: as `class_vectors`.
+    Raises UserError: as `class_vectors`.
     """
     if source.lower().endswith(".npz"):
         return class_vectors(classes, source)

@@ -41,8 +41,7 @@ def read_words(path: str, wanted: Collection[str]) -> dict[str, np.ndarray]:
         wanted: words in `compact` form, in which the file's words are compared. Where several differ in case alone, the
             one in lower case counts, else the first, which is the most frequent one.
 
-    Raises:
-        UserError: no such file, unknown format, a damaged or implausible file.
+    Raises UserError: no such file, unknown format, a damaged or implausible file.
     """
     suffix = os.path.splitext(path.lower().removesuffix(".gz"))[1]
     if suffix not in (".bin", ".txt", ".vec"):

@@ -71,8 +71,7 @@ class Vocabulary:
     def find(self, word: str) -> int:
         """The row of the name that a word means.
 
-        Raises:
-            UserError: not a text, too long, or not known; the message has the nearest names.
+        Raises UserError: not a text, too long, or not known; the message has the nearest names.
         """
         if not isinstance(word, str):
             raise UserError(f"word: received a {type(word).__name__}, expected text such as giraffe")

@@ -57,8 +57,7 @@ def find_drawings(
     Args:
         recognized: leaves out, and counts, what the game's classifier did not recognise.
 
-    Raises:
-        UserError: nothing of the kind there.
+    Raises UserError: nothing of the kind there.
     """
     root = Path(source)
     files = [root] if root.is_file() else sorted(_below(root))

@@ -48,8 +48,7 @@ def render(drawing: Drawing, raster: Raster = RASTER) -> Image.Image:
 
     The longer side of the drawing fills the size less the padding, the shorter one is centred.
 
-    Raises:
-        UserError: no points, or as `check_raster`.
+    Raises UserError: no points, or as `check_raster`.
     """
     check_raster(raster)
     inner = raster.size - 2 * raster.padding
@@ -86,8 +85,7 @@ def read_ndjson(path: str | os.PathLike[str], fault: Callable[[str], None]) -> I
         path: `.ndjson`, or the same packed as `.ndjson.gz`.
         fault: is told of each line that is not a drawing, and of an archive that breaks off; the rest goes on.
 
-    Raises:
-        UserError: no such file.
+    Raises UserError: no such file.
     """
     where = printable(os.fspath(path))
     packed = os.fspath(path).lower().endswith(".gz")

@@ -23,8 +23,7 @@ def render_svg(path: str | os.PathLike[str], raster: Raster) -> Image.Image:
     Its canvas fills the raster, and the shorter side is centred. Where a file names no canvas, its ink fills the
     raster less its padding.
 
-    Raises:
-        UserError: no such file, no SVG, nothing drawn in it, or one that takes too much to draw.
+    Raises UserError: no such file, no SVG, nothing drawn in it, or one that takes too much to draw.
     """
     check_raster(raster)
     where = printable(os.fspath(path))

@@ -62,11 +62,7 @@ SECTIONS = (
         "Transductive",
         "Query and database expansion; rows are neighbours. Uses the whole unlabelled gallery: no zero-shot figure.",
     ),
-    (
-        "stages",
-        "Stages",
-        "What each part of the model adds.",
-    ),
+    ("stages", "Stages", "What each part of the model adds."),
     ("told", "With the class name", NOT_ZERO_SHOT),
 )
 

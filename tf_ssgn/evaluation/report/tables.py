@@ -59,9 +59,7 @@ def told(metrics: Mapping[str, Any], family: str) -> str:
 
 
 def variants(
-    metrics: Mapping[str, Any],
-    family: str,
-    parts: Sequence[str] = ("stages", "generalized", "binary", "transductive"),
+    metrics: Mapping[str, Any], family: str, parts: Sequence[str] = ("stages", "generalized", "binary", "transductive")
 ) -> str:
     """Stages, generalized protocol, binary codes, transductive figures by one family, then fine-grained accuracy.
 

@@ -34,12 +34,7 @@ class Gallery(Rows):
     """
 
     def __init__(
-        self,
-        store: Store,
-        pointer: dict[str, Any],
-        manifest: dict[str, Any],
-        segments: list[Segment],
-        dead: np.ndarray,
+        self, store: Store, pointer: dict[str, Any], manifest: dict[str, Any], segments: list[Segment], dead: np.ndarray
     ):
         super().__init__(segments, dead, manifest["dimension"])
         self.path, self.manifest = str(store.folder), manifest

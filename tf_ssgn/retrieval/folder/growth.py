@@ -16,10 +16,7 @@ from tf_ssgn.settings import GALLERY, TELL_SECONDS
 
 
 def grow(
-    folder: str | os.PathLike,
-    folders: Folders,
-    model: Embedder,
-    expect: Callable[[int], None] = lambda photos: None,
+    folder: str | os.PathLike, folders: Folders, model: Embedder, expect: Callable[[int], None] = lambda photos: None
 ) -> Iterator[Report]:
     """Brings a gallery in step with `folders`, and makes it where there is none; yields after each version.
 

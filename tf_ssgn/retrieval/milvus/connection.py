@@ -112,11 +112,7 @@ class Connection:
             raise self._explained(error, "connect") from None
 
     def call(self, method: str, *arguments: Any, seconds: float = MILVUS.write_seconds, **options: Any) -> Any:
-        """What a method of `MilvusClient` returns.
-
-        Raises:
-            Unreachable: no answer within `seconds`. UserError: refused.
-        """
+        """What a method of `MilvusClient` returns; Unreachable: no answer within `seconds`. UserError: refused."""
         try:
             result = self._call(method, arguments, seconds, options)
         except Unreachable as error:

@@ -39,8 +39,7 @@ def below(column: str, prefix: str) -> str:
 def expression(options: Options, columns: Sequence[str]) -> str:
     """What `options` let through, "" for all; `columns` are those that users' tables added.
 
-    Raises:
-        UserError: a condition that is none, or uses what Milvus does not have.
+    Raises UserError: a condition that is none, or uses what Milvus does not have.
     """
     parts = []
     if options.labels:

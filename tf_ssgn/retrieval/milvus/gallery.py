@@ -48,8 +48,8 @@ class MilvusGallery(Searcher):
     def open(cls, where: str | Address) -> "MilvusGallery":
         """Opens a gallery by its address.
 
-        Raises:
-            UserError: no such collection, one that tf_ssgn did not make, or a server that refuses or does not answer.
+        Raises UserError: no such collection, one that tf_ssgn did not make, or a server that refuses or does not
+        answer.
         """
         place = address(where) if isinstance(where, str) else where
         connection = Connection(place)
@@ -71,11 +71,7 @@ class MilvusGallery(Searcher):
 
     def count(self) -> int:
         (row,) = self.connection.call_soon(
-            "query",
-            self.address.collection,
-            filter="",
-            output_fields=["count(*)"],
-            consistency_level="Strong",
+            "query", self.address.collection, filter="", output_fields=["count(*)"], consistency_level="Strong"
         )
         self._counted_at = time.monotonic()
         return int(row["count(*)"])

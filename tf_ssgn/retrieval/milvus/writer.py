@@ -120,15 +120,11 @@ def rows_of(
 
 
 def upsert(
-    gallery: MilvusGallery,
-    items: Sequence[Item],
-    vectors: np.ndarray,
-    extra: Sequence[Mapping[str, Any]] | None = None,
+    gallery: MilvusGallery, items: Sequence[Item], vectors: np.ndarray, extra: Sequence[Mapping[str, Any]] | None = None
 ) -> None:
     """Writes items with their vectors, unit float32 [n, d], over those of the same id; acknowledged when it returns.
 
-    Raises:
-        UserError: a text that is too long for Milvus, or a server that refuses; Unreachable after some tries.
+    Raises UserError: a text that is too long for Milvus, or a server that refuses; Unreachable after some tries.
     """
     for low in range(0, len(items), MILVUS.batch):
         high = low + MILVUS.batch

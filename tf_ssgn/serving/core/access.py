@@ -59,8 +59,7 @@ class Access:
         rate: requests per second that one client may make; 0 for any number.
         file: where the tokens come from in place of `tokens`, as `read_tokens` reads them; `look` reads it again.
 
-    Raises:
-        UserError: as `read_tokens`.
+    Raises UserError: as `read_tokens`.
     """
 
     def __init__(
@@ -120,9 +119,8 @@ class Access:
 def read_tokens(path: str | os.PathLike, fewest: int = 1) -> dict[str, frozenset[str]]:
     """Tokens and their scopes of a file with lines of `TOKEN SCOPE[,SCOPE]`; empty lines and those with # are skipped.
 
-    Raises:
-        UserError: not readable, readable for other users, not of that form, or fewer tokens than `fewest`. No message
-            repeats a token.
+    Raises UserError: not readable, readable for other users, not of that form, or fewer tokens than `fewest`. No
+    message repeats a token.
     """
     try:
         if Path(path).stat().st_mode & 0o077:

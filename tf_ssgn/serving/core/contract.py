@@ -58,12 +58,7 @@ def signatures(dimension: int, semantic_dimension: int, with_gallery: bool, with
         k = {"k": Spec("int32", batch)}
         search = Signature(
             {**images, **k},
-            {
-                "ids": Spec("string", table),
-                "scores": Spec("float32", table),
-                "count": Spec("int32", batch),
-                **status,
-            },
+            {"ids": Spec("string", table), "scores": Spec("float32", table), "count": Spec("int32", batch), **status},
             {"labels": Spec("string", table)},
         )
         names |= {"search": search, "search_photo": search, DEFAULT: search}

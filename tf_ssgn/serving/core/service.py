@@ -176,8 +176,7 @@ class Service:
     def find(self, target: Target) -> Served:
         """The version that a request means.
 
-        Raises:
-            Fault: as `check_name`, NOT_FOUND for another version, UNAVAILABLE while the model is being loaded.
+        Raises Fault: as `check_name`, NOT_FOUND for another version, UNAVAILABLE while the model is being loaded.
         """
         self.check_name(target)
         current = self._current
@@ -207,8 +206,7 @@ class Service:
 
         `more` adds to all outputs those that TensorFlow Serving does not have.
 
-        Raises:
-            Fault: a malformed request, an overloaded server, or a caller who does not wait any more.
+        Raises Fault: a malformed request, an overloaded server, or a caller who does not wait any more.
         """
         version = self.find(target)
         name = target.signature or contract.DEFAULT

@@ -76,9 +76,8 @@ def decode(proto: Any, largest: int) -> np.ndarray:
 
     Args:
         largest: bytes that the array may take, all strings counted.
-    Raises:
-        TensorFault: unknown dtype or rank, negative or too large shape, more values than the shape has room for,
-            or a content of another size.
+    Raises TensorFault: unknown dtype or rank, negative or too large shape, more values than the shape has room for, or
+    a content of another size.
     """
     kind = _kind(proto)
     shape = _shape(proto, largest)

@@ -58,8 +58,7 @@ def _has_zlib_header(body: bytes) -> bool:
 def from_base64(text: str, what: str) -> bytes:
     """Bytes of base64 as clients write it: with line breaks, without padding, in the alphabet of addresses.
 
-    Raises:
-        Fault: INVALID_ARGUMENT for anything else; a data URL is called so.
+    Raises Fault: INVALID_ARGUMENT for anything else; a data URL is called so.
     """
     if text[:16].lstrip().lower().startswith("data:"):
         raise invalid(f"{what}: received a data URL, expected only the base64 text behind its comma")

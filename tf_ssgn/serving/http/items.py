@@ -34,8 +34,7 @@ class Thumbnails:
     def of(self, gallery: Any, id: str, side: int) -> tuple[bytes, str]:
         """JPEG and its ETag. Only ids are looked up, so no path of a request is ever opened.
 
-        Raises:
-            Fault: NOT_FOUND for an id that the gallery does not have, or whose file is there no more or no photo.
+        Raises Fault: NOT_FOUND for an id that the gallery does not have, or whose file is there no more or no photo.
         """
         if side not in THUMBNAIL_SIDES:
             raise invalid(f"side: received {side}, expected one of {', '.join(map(str, THUMBNAIL_SIDES))}")
@@ -80,8 +79,7 @@ class Uploads:
 
         `opened` is the gallery as it is served: while nobody else has written to it, it need not be opened again.
 
-        Raises:
-            Fault: no folder for uploads, a label that makes no folder name, no photo, or another writer at work.
+        Raises Fault: no folder for uploads, a label that makes no folder name, no photo, or another writer at work.
         """
         if self._folder is None:
             raise Fault("FAILED_PRECONDITION", "this server has no folder for new photos; start it with --uploads DIR")
