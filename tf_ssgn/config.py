@@ -7,6 +7,7 @@ import dataclasses
 import json
 import types
 import typing
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -266,7 +267,8 @@ def override(config: Config, values: dict[str, Any]) -> Config:
         if name not in known:
             raise UserError(f"unknown config field {name!r}; `python -m tf_ssgn.train --help` lists them")
         kind, item, _ = known[name]
-        config = _replace(config, name.split("."), _parse(name, value, kind, **_bounds(item)))
+        bounds = {key: bound for key, bound in item.metadata.items() if key != "help"}
+        config = _replace(config, name.split("."), _parse(name, value, kind, **bounds))
     return config
 
 
@@ -276,12 +278,9 @@ def _replace(config: Any, path: list[str], value: Any) -> Any:
     return dataclasses.replace(config, **{path[0]: value})
 
 
-def _bounds(item: dataclasses.Field) -> dict[str, Any]:
-    defaults = {"choices": (), "least": 0, "most": 10**9, "prefix": ""}
-    return {key: item.metadata.get(key, default) for key, default in defaults.items()}
-
-
-def _parse(name: str, value: Any, kind: Any, choices: tuple[str, ...], least: float, most: float, prefix: str) -> Any:
+def _parse(
+    name: str, value: Any, kind: Any, choices: Sequence[str] = (), least: float = 0, most: float = 0, prefix: str = ""
+) -> Any:
     try:
         parsed = _convert(value, kind)
     except (ValueError, TypeError, OverflowError):
@@ -304,20 +303,10 @@ def _convert(value: Any, kind: Any) -> Any:
         parts = [part for part in value.split(",") if part] if isinstance(value, str) else value
         return tuple(_convert(part, inner) for part in parts)
     if kind is bool:
-        if isinstance(value, bool):
-            return value
-        return (
-            {"true": True, "1": True, "on": True, "false": False, "0": False, "off": False}.get(str(value).lower())
-            if str(value).lower() in ("true", "1", "on", "false", "0", "off")
-            else _fail()
-        )
+        return ("false", "true", "0", "1", "off", "on").index(str(value).lower()) % 2 == 1
     if kind is int and isinstance(value, float) and value != int(value):
-        _fail()
+        raise ValueError
     return kind(value)
-
-
-def _fail() -> typing.NoReturn:
-    raise ValueError
 
 
 def _describe(kind: Any) -> str:
@@ -347,8 +336,7 @@ def from_dict(values: dict[str, Any]) -> Config:
                 flat[prefix + key] = value
 
     walk(values, "")
-    flat = {name: value for name, value in flat.items() if name not in DROPPED}
-    flat = ADDED | flat
+    flat = ADDED | {name: value for name, value in flat.items() if name not in DROPPED}
     config = override(preset(flat.get("preset", Config.preset)), flat)
     lacking = [name for name in fields(config) if name.startswith("model.") and name not in flat]
     if lacking:

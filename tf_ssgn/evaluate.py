@@ -208,7 +208,12 @@ def evaluate_features(
     if other and not np.array_equal(other.query_labels, features.query_labels):
         raise UserError(f"{against} has other query_labels than {file}; expected the same queries in the same order")
     if to:
-        _make_folder(Path(to))
+        try:  # before minutes are spent on what could not be written
+            Path(to).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"--to: cannot make the folder {to} ({error.strerror}); expected a new or an own folder"
+            ) from None
     result = protocol.evaluate_zero_shot(*features, k=cuts, progress=True)
     metrics: dict[str, Any] = {"dataset": printable(str(file)), **result.metrics, "notes": []}
     if unused:
@@ -237,16 +242,6 @@ def evaluate_features(
         atomic.write_json(Path(to) / "metrics.json", metrics)  # last: what it says is then beside it
         cli.log(f"wrote {Path(to) / 'metrics.json'} and {Path(to) / 'report.html'}")
     return metrics
-
-
-def _make_folder(folder: Path) -> None:
-    """Before minutes are spent on what could not be written."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"--to: cannot make the folder {folder} ({error.strerror}); expected a new or an own folder"
-        ) from None
 
 
 if __name__ == "__main__":

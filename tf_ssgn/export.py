@@ -133,12 +133,8 @@ def _export_search(to: Path, embedder: Any, card: dict[str, Any], gallery: Galle
     for kind, neighbours in kinds.items():
         card = card | {"gallery": facts, "search": kind, "content": writer.content_hash(card, kind, ids, vectors)}
         module = Search(embedder, [item.encode() for item in ids], neighbours(vectors))
-        functions = {
-            "search": module.search.get_concrete_function(),
-            "search_photo": module.search_photo.get_concrete_function(),
-        }
-        if hasattr(module, "search_word"):
-            functions["search_word"] = module.search_word.get_concrete_function()
+        names = [name for name in ("search", "search_photo", "search_word") if hasattr(module, name)]
+        functions = {name: getattr(module, name).get_concrete_function() for name in names}
         requests = writer.warm_up_requests(list(functions), with_k=True)
         functions |= {"serving_default": functions["search"]}
         written[f"search_{kind}"] = writer.publish(

@@ -180,26 +180,16 @@ def _build(options: argparse.Namespace) -> None:
     _report(options, writer, update.build(writer, options.folders, model, options.metadata, options.exclude))
 
 
-def _add(options: argparse.Namespace) -> None:
+def _add(options: argparse.Namespace, remove: bool = False) -> None:
     from tf_ssgn.retrieval import update
 
     writer = _writer(options.to)
-    _report(
-        options,
-        writer,
-        update.add(writer, options.folders, _model_of(options, writer), options.metadata, options.exclude),
-    )
+    model = _model_of(options, writer)
+    _report(options, writer, update.add(writer, options.folders, model, options.metadata, options.exclude, remove))
 
 
 def _sync(options: argparse.Namespace) -> None:
-    from tf_ssgn.retrieval import update
-
-    writer = _writer(options.to)
-    _report(
-        options,
-        writer,
-        update.sync(writer, options.folders, _model_of(options, writer), options.metadata, options.exclude),
-    )
+    _add(options, remove=True)
 
 
 def _delete(options: argparse.Namespace) -> None:
@@ -227,11 +217,9 @@ def _verify(options: argparse.Namespace) -> None:
         cli.log(f"{len(result['leftovers'])} leftovers of a crash are there, harmless; the next writer removes them")
     if options.json:
         cli.print_json(result)
-    if result["damage"]:
-        count = len(result["damage"])
-        raise UserError(
-            f"{options.gallery} is damaged in {count} place{'s' * (count > 1)}; restore it or build it again"
-        )
+    if count := len(result["damage"]):
+        places = f"{count} place{'s' * (count > 1)}"
+        raise UserError(f"{options.gallery} is damaged in {places}; restore it or build it again")
     cli.log(f"{options.gallery}: {result['count']:,} items, sound")
 
 
@@ -276,15 +264,9 @@ def _report(options: argparse.Namespace, writer: Writer, report: Report) -> None
         cli.log(f"{len(report.unmatched):,} rows of the metadata belong to no photo below these folders")
         shown = ", ".join(json.dumps(key, ensure_ascii=False) for key in report.unmatched[:_SHOWN])
         cli.log(f"without a photo: {shown}" + (" and more (all with --json)" if len(report.unmatched) > _SHOWN else ""))
-    done: dict[str, Any] = {
-        "embedded": report.embedded,
-        "reused": report.reused,
-        "resumed": report.resumed,
-        "unchanged": report.unchanged,
-        "removed": report.removed,
-        "unmatched": len(report.unmatched),
-        "skipped": len(report.skipped),
-    }
+    counted_there = ("embedded", "reused", "resumed", "unchanged", "removed")
+    done: dict[str, Any] = {name: getattr(report, name) for name in counted_there}
+    done |= {"unmatched": len(report.unmatched), "skipped": len(report.skipped)}
     said = ", ".join(f"{count:,} {name}" for name, count in done.items() if count)
     cli.log(f"{writer.where}: {report.count:,} items, version {report.version}" + (f" ({said})" if said else ""))
     if tip := writer.advice():

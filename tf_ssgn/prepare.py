@@ -206,11 +206,8 @@ def _semantics(args: argparse.Namespace) -> int:
     from tf_ssgn.data.semantics.vector_cache import cached_vectors
 
     if bool(args.names) == bool(args.split):
-        raise UserError(
-            "received "
-            + ("both --names and --split" if args.names else "neither --names nor --split")
-            + "; expected one of them: the classes to find vectors for"
-        )
+        both = "both --names and --split" if args.names else "neither --names nor --split"
+        raise UserError(f"received {both}; expected one of them: the classes to find vectors for")
     names = args.names
     if args.split:
         split = read_split(args.split)

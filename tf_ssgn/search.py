@@ -82,7 +82,7 @@ def main(argv: list[str] | None = None) -> int | None:
         if args.word:
             model.words.vocabulary.find(args.word)  # a mistake is told before any photo is looked at
         if asked:
-            _report(_last(growth.grow(gallery, args.folders, model)), gallery)
+            _report(growth.grow(gallery, args.folders, model), gallery)
             return _answer(args, gallery, model)
         return _serve(args, gallery, model, claim)
 
@@ -167,7 +167,7 @@ def _serve(args: argparse.Namespace, gallery: Path, model: Stoppable, claim: Any
 def _index(steps: Iterator[Report], service: Service, gallery: Path, model: Stoppable) -> None:
     """Takes all steps; whatever ends them, the page goes on with what it has."""
     try:
-        _report(_last(steps), gallery)
+        _report(steps, gallery)
     except Stopped:
         cli.log("stopped before all photos were looked at; what is done is kept, the same command goes on")
     except UserError as error:
@@ -176,12 +176,9 @@ def _index(steps: Iterator[Report], service: Service, gallery: Path, model: Stop
         service.expected = None
 
 
-def _last(steps: Iterator[Report]) -> Report:
-    *_, last = steps
-    return last
-
-
-def _report(report: Report, gallery: Path) -> None:
+def _report(steps: Iterator[Report], gallery: Path) -> None:
+    """Takes all steps, and says what came of them."""
+    *_, report = steps
     for path, reason in report.skipped[:SHOWN]:
         cli.log(f"skipped {path!a}: {reason}")
     more = len(report.skipped) - SHOWN

@@ -129,9 +129,7 @@ class GallerySettings:
     tuning_queries: int = 128
     fewest_leaves: int = 20  # and no fewer than these
     reorder: int = 4  # candidates rescored exactly, in multiples of k; up to 8 times as many where that helps
-    advise_compact: float = (
-        0.1  # share of items outside the index, or of deleted ones, above which `compact` is advised
-    )
+    advise_compact: float = 0.1  # share of items outside the index, or deleted, above which `compact` is advised
     checked_at_open: int = 256 * 2**20  # bytes; larger vector files are hashed by `verify` only
     columns: int = 100  # of a metadata table
     grouped: int = 4096  # candidates looked at for k groups of near-duplicates

@@ -157,10 +157,9 @@ def _fit(run, dataset, cache, devices) -> None:
     from tf_ssgn.training import fit
     from tf_ssgn.training.run_folder import create_run, locked
 
-    config = run.config
+    config, model = run.config, run.config.model
     keras.utils.set_random_seed(config.training.seed)
     keras.config.set_dtype_policy(config.training.precision)
-    model = config.model
     backbone = build_backbone(
         model.backbone, config.data.image_size, model.weights, model.taps, config.training.finetune_from, model.pooling
     )

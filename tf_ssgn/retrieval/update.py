@@ -25,7 +25,8 @@ from tf_ssgn.retrieval.plan import Scope, plan
 from tf_ssgn.retrieval.writer import Change, Report, Writer
 from tf_ssgn.settings import GALLERY, SECOND_STEP_SECONDS, SERVING
 
-Folders = Sequence[str | os.PathLike]
+File = str | os.PathLike
+Folders = Sequence[File]
 
 
 class NothingEmbedded(UserError):
@@ -36,7 +37,7 @@ def build(
     writer: Writer,
     folders: Folders,
     model: Embedder,
-    metadata: str | os.PathLike | None = None,
+    metadata: File | None = None,
     exclude: Sequence[str] = (),
     walked: Walk | None = None,
 ) -> Report:
@@ -61,41 +62,27 @@ def add(
     writer: Writer,
     folders: Folders,
     model: Embedder,
-    metadata: str | os.PathLike | None = None,
+    metadata: File | None = None,
     exclude: Sequence[str] = (),
+    remove: bool = False,
 ) -> Report:
     """Embeds what is new or changed below `folders`; what is unchanged is not read, what vanished stays.
 
     A file of which `metadata` says something new gets a new row with the vector it had. The globs of `exclude` are
-    kept: later calls follow them as well.
+    kept: later calls follow them as well. With `remove` what vanished goes; without folders, all that were ever added.
     """
-    return _update(writer, folders, model, metadata, exclude, remove=False)
-
-
-def sync(
-    writer: Writer,
-    folders: Folders,
-    model: Embedder,
-    metadata: str | os.PathLike | None = None,
-    exclude: Sequence[str] = (),
-) -> Report:
-    """Like `add`, and removes what vanished below `folders`; without folders, below all that were ever added."""
-    return _update(writer, folders, model, metadata, exclude, remove=True)
-
-
-def _update(
-    writer: Writer,
-    folders: Folders,
-    model: Embedder,
-    metadata: str | os.PathLike | None,
-    exclude: Sequence[str],
-    remove: bool,
-) -> Report:
     table = read(metadata) if metadata else None
     with writer.change(model, table.digest if table else "") as change:
         exclude = sorted({*change.exclude, *exclude})
         walked = walk(folders or [source.folder for source in change.sources], change.sources, exclude)
         return last(steps(change, walked, model, table, remove))
+
+
+def sync(
+    writer: Writer, folders: Folders, model: Embedder, metadata: File | None = None, exclude: Sequence[str] = ()
+) -> Report:
+    """`add`, and removes what vanished below `folders`; without folders, below all that were ever added."""
+    return add(writer, folders, model, metadata, exclude, remove=True)
 
 
 def last(reports: Iterator[Report]) -> Report:

@@ -18,6 +18,7 @@ from tf_ssgn.retrieval.folder.gallery import Gallery
 from tf_ssgn.retrieval.folder.segment import SegmentWriter
 from tf_ssgn.retrieval.folder.store import Store
 from tf_ssgn.retrieval.items import Item
+from tf_ssgn.retrieval.update import File, Folders
 from tf_ssgn.retrieval.writer import Change, Report, Sources, Writer, first_manifest
 
 
@@ -226,33 +227,21 @@ class FolderWriter(Writer):
 
 
 def build(
-    folder: str | os.PathLike,
-    folders: update.Folders,
-    model: Embedder,
-    metadata: str | os.PathLike | None = None,
-    exclude: Sequence[str] = (),
+    folder: File, folders: Folders, model: Embedder, metadata: File | None = None, exclude: Sequence[str] = ()
 ) -> Report:
     """`update.build` into a folder."""
     return update.build(FolderWriter(folder), folders, model, metadata, exclude)
 
 
 def add(
-    folder: str | os.PathLike,
-    folders: update.Folders,
-    model: Embedder,
-    metadata: str | os.PathLike | None = None,
-    exclude: Sequence[str] = (),
+    folder: File, folders: Folders, model: Embedder, metadata: File | None = None, exclude: Sequence[str] = ()
 ) -> Report:
     """`update.add` to a gallery in a folder."""
     return update.add(FolderWriter(folder), folders, model, metadata, exclude)
 
 
 def sync(
-    folder: str | os.PathLike,
-    folders: update.Folders,
-    model: Embedder,
-    metadata: str | os.PathLike | None = None,
-    exclude: Sequence[str] = (),
+    folder: File, folders: Folders, model: Embedder, metadata: File | None = None, exclude: Sequence[str] = ()
 ) -> Report:
     """`update.sync` of a gallery in a folder."""
     return update.sync(FolderWriter(folder), folders, model, metadata, exclude)
