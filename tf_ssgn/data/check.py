@@ -4,8 +4,8 @@ import hashlib
 import io
 import os
 import warnings
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -99,15 +99,14 @@ def _to_get(public: Published | None, root: str) -> list[str]:
 def _count(report: Findings, dataset: Dataset, public: Published | None, duplicates: bool) -> None:
     sketches, photos = len(dataset.sketches), len(dataset.photos)
     expected = (public.photos_twice if duplicates and public.photos_twice else public.photos) if public else None
-    drawn = _per_class(dataset.sketches)
-    shown = _per_class(dataset.photos)
+    drawn = Counter(item.label for item in dataset.sketches)
     report.counts = {
         "classes": {"found": len(dataset.classes), "published": len(classes_of(report.dataset)) if public else None},
         "sketches": {"found": sketches, "published": public.sketches if public else None},
         "photos": {"found": photos, "published": expected},
     }
     if not public:
-        if lacking := sorted(name for name in dataset.classes if not drawn.get(name)):
+        if lacking := sorted(name for name in dataset.classes if not drawn[name]):
             report.notes.append(f"{len(lacking)} classes have no sketches: {listed(lacking)}")
         return
     wanted = classes_of(report.dataset)
@@ -122,35 +121,19 @@ def _count(report: Findings, dataset: Dataset, public: Published | None, duplica
         report.notes.append(
             f"{len(report.other_classes)} classes are not of {report.dataset}: {listed(report.other_classes)}"
         )
-    for count, published, place, per_class in (
-        (sketches, public.sketches, public.sketch_place, drawn),
-        (photos, int(expected or 0), public.photo_place, shown),
+    for what, count, published, place in (
+        ("sketches", sketches, public.sketches, public.sketch_place),
+        ("photos", photos, int(expected or 0), public.photo_place),
     ):
-        what = "sketches" if per_class is drawn else "photos"
         if abs(count - published) > public.slack * published:
             report.problems.append(
                 f"{count:,} {what}, published are {'about ' if public.slack else ''}{published:,}: "
                 f"{'get the missing ones' if count < published else 'remove what was added'}; {place}, "
                 f"below {report.root}"
             )
-    if public.sketches_per_class:
-        short = [
-            f"{name} ({drawn.get(name, 0)})"
-            for name in matched.values()
-            if drawn.get(name, 0) < public.sketches_per_class
-        ]
-        if short:
-            report.problems.append(
-                f"{len(short)} classes have fewer than {public.sketches_per_class} sketches: "
-                f"{listed(short, len(wanted))}"
-            )
-
-
-def _per_class(items: Iterable[Example]) -> dict[str, int]:
-    counts: dict[str, int] = defaultdict(int)
-    for item in items:
-        counts[item.label] += 1
-    return counts
+    each = public.sketches_per_class
+    if short := [f"{name} ({drawn[name]})" for name in matched.values() if drawn[name] < each]:
+        report.problems.append(f"{len(short)} classes have fewer than {each} sketches: {listed(short, len(wanted))}")
 
 
 def _read_all(report: Findings, items: Sequence[Example]) -> dict[bytes, list[Example]]:

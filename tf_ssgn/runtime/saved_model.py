@@ -12,6 +12,7 @@ import numpy as np
 from tf_ssgn.common.status import Status
 from tf_ssgn.common.vectors import unit
 from tf_ssgn.data.images.given import ImageError, describe, image_bytes, is_picture
+from tf_ssgn.data.images.picture import encoded
 from tf_ssgn.data.semantics.vocabulary import NONE
 from tf_ssgn.errors import UserError
 from tf_ssgn.runtime.resolve import is_shipped, resolve
@@ -191,13 +192,9 @@ def newest_version(path: str | os.PathLike) -> Path:
 
 def warm_up_drawing() -> bytes:
     """A PNG of a circle, in place of a query: in the warm-up requests, and when a server tries a new model."""
-    import io
-
     from PIL import Image, ImageDraw
 
     side = max(64, 2 * QUERY_LIMITS.smallest_side)
     image = Image.new("L", (side, side), 255)
     ImageDraw.Draw(image).ellipse((8, 8, side - 8, side - 8), outline=0, width=3)
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()
+    return encoded(image, "PNG")

@@ -55,12 +55,10 @@ def find_lists(folder: str) -> dict[str, list[str]]:
     """`{"sketch": [...], "photo": [...]}`: the lists in `folder` by modality; both empty when it holds none."""
     lists: dict[str, list[str]] = {"sketch": [], "photo": []}
     for name in sorted(os.listdir(folder)):
-        if name.startswith(".") or not name.lower().endswith(".txt") or "cname" in name.lower():
-            continue
-        for modality, paths in lists.items():
-            if modality in name.lower():
-                paths.append(os.path.join(folder, name))
-                break
+        if not name.startswith(".") and name.lower().endswith(".txt") and "cname" not in name.lower():
+            modality = next((modality for modality in lists if modality in name.lower()), None)
+            if modality:
+                lists[modality].append(os.path.join(folder, name))
     return lists
 
 
@@ -118,11 +116,7 @@ def _class_names(path: str) -> dict[int, str]:
     if not os.path.isfile(cname):
         return {}
     names: dict[int, str] = {}
-    twice: list[str] = []
-    for _, name, label in read_lines(cname):
-        if names.setdefault(label, name) != name:
-            twice.append(str(label))
-    if twice:
+    if twice := [str(label) for _, name, label in read_lines(cname) if names.setdefault(label, name) != name]:
         raise UserError(f"{printable(cname)}: numbers with several names: {listed(twice)}; expected one name each")
     return names
 

@@ -140,7 +140,7 @@ def _items(files: FolderFiles, root: str, sketches: Files, notes: list[str]) -> 
         for path in sorted(sketches.get(name, ())):
             shape = _DRAWN_FROM.fullmatch(_stem(path))
             sketch_items.append(Example(path, label, "sketch", shape[1] if shape and shape[1] in stems else ""))
-    paired = sum(1 for item in sketch_items if item.instance)
+    paired = sum(bool(item.instance) for item in sketch_items)
     notes.append(f"{paired:,} of {len(sketch_items):,} sketches name the photo that they were drawn from")
     classes = sorted({item.label for item in photo_items})
     return Dataset(files.name, root, sketch_items, photo_items, classes, notes, files.layout)

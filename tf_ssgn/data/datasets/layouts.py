@@ -21,6 +21,12 @@ QUICKDRAW = "sketches/<class> + images/<class>, or QuickDraw_{sketches,images}_f
 FILE_LISTS = "file lists *sketch*.txt + *photo*.txt"
 LAYOUTS = (PLAIN, PARTS, SKETCHY, TUBERLIN, QUICKDRAW, FILE_LISTS)
 
+# Name, layout, and what the folders of sketches and of photos may be called.
+PAIRS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...] = (
+    ("tuberlin", TUBERLIN, ("png_ready", "png"), ("ImageResized_ready", "ImageResized")),
+    ("quickdraw", QUICKDRAW, ("sketches", "QuickDraw_sketches_final"), ("images", "QuickDraw_images_final")),
+    ("", PLAIN, ("sketch",), ("photo",)),
+)
 ORIGINAL_TRANSFORM = "tx_000000000000"  # Sketchy's name for its images as they were drawn, neither moved nor scaled
 # The extended folder is published with 12,499 of the 12,500 original names, so a hundredth of slack recognises it.
 SAME_PHOTOS = 0.99
@@ -95,10 +101,7 @@ class Place:
 
 def recognise(place: Place) -> FolderFiles | None:
     """The first layout that fits, or None. Sketchy precedes the plain one, which `256x256` would pass for."""
-    for read in (_sketchy, _tuberlin, _quickdraw, _plain, _parts, _file_lists):
-        if files := read(place):
-            return files
-    return None
+    return _sketchy(place) or _pair(place) or _parts(place) or _file_lists(place)
 
 
 def unrecognised(root: str) -> str:
@@ -122,29 +125,19 @@ def _recognisable(folder: str) -> bool:
         return False
 
 
-def _pair(place: Place, name: str, layout: str, sketches: str | None, photos: str | None) -> FolderFiles | None:
-    if not sketches or not photos:
-        return None
-    notes: list[str] = []
-    return FolderFiles(name, layout, place.class_files(sketches, notes), place.class_files(photos, notes), notes)
+def _pair(place: Place) -> FolderFiles | None:
+    """A folder of classes for each modality."""
+    for name, layout, *sides in PAIRS:
+        sketches, photos = (place.first(*names) for names in sides)
+        if sketches and photos:
+            notes: list[str] = []
+            files = (place.class_files(sketches, notes), place.class_files(photos, notes))
+            return FolderFiles(name or _own_name(place.root), layout, *files, notes)
+    return None
 
 
 def _own_name(root: str) -> str:
     return printable(os.path.basename(root)) or "dataset"
-
-
-def _tuberlin(place: Place) -> FolderFiles | None:
-    sketches, photos = place.first("png_ready", "png"), place.first("ImageResized_ready", "ImageResized")
-    return _pair(place, "tuberlin", TUBERLIN, sketches, photos)
-
-
-def _quickdraw(place: Place) -> FolderFiles | None:
-    sketches = place.first("sketches", "QuickDraw_sketches_final")
-    return _pair(place, "quickdraw", QUICKDRAW, sketches, place.first("images", "QuickDraw_images_final"))
-
-
-def _plain(place: Place) -> FolderFiles | None:
-    return _pair(place, _own_name(place.root), PLAIN, place.first("sketch"), place.first("photo"))
 
 
 def _parts(place: Place) -> FolderFiles | None:
@@ -190,22 +183,21 @@ def _file_lists(place: Place) -> FolderFiles | None:
     if not lists:
         return None
     lists.missing = [path for path in lists.missing if not place.excludes(path)]
-    for listed_files in (lists.sketches, lists.photos):
-        for name, paths in list(listed_files.items()):
-            listed_files[name] = [path for path in paths if not place.excludes(path)]
-            if not listed_files[name]:
-                del listed_files[name]
+    sketches, shot = (
+        {name: kept for name, paths in side.items() if (kept := [path for path in paths if not place.excludes(path)])}
+        for side in (lists.sketches, lists.photos)
+    )
     notes: list[str] = []
     originals: Files = {}
     extended: Files = {}
-    for name, paths in lists.photos.items():
+    for name, paths in shot.items():
         for path in paths:
             chosen = originals if f"{os.sep}256x256{os.sep}photo{os.sep}" in path else extended
             chosen.setdefault(name, []).append(path)
     photos = join_photos(originals, extended, place.duplicates, notes) if originals else extended
-    first = next(iter(lists.sketches.values()), [""])[0].split(os.sep)
+    first = next(iter(sketches.values()), [""])[0].split(os.sep)
     name = next((dataset for folder, dataset in _LISTED.items() if folder in first), _own_name(place.root))
-    files = FolderFiles(name, FILE_LISTS, lists.sketches, photos, notes)
+    files = FolderFiles(name, FILE_LISTS, sketches, photos, notes)
     if lists.missing:
         files.problems.append(f"{len(lists.missing):,} listed images are not there: {listed(lists.missing, 3)}")
     return files
@@ -224,16 +216,14 @@ def join_photos(originals: Files, extended: Files, duplicates: bool, notes: list
     }
     count = sum(map(len, originals.values()))
     absent = sum(map(len, new.values()))
-    both = f"{count - absent:,} of the {count:,} original photos are in the extended folder once more"
     if duplicates:
-        notes.append(f"duplicates: {both}; both copies are used, as in the published file lists")
-        added = renamed
+        added, says = renamed, "both copies are used, as in the published file lists"
     elif absent <= (1 - SAME_PHOTOS) * count:
-        notes.append(f"no duplicates: {both}; only the extended folder is used")
-        added = {}
+        added, says = {}, "only the extended folder is used"
     else:
-        notes.append(f"no duplicates: {both}; these are used once")
-        added = new
+        added, says = new, "these are used once"
+    both = f"{count - absent:,} of the {count:,} original photos are in the extended folder once more"
+    notes.append(f"{'' if duplicates else 'no '}duplicates: {both}; {says}")
     joined = {name: list(paths) for name, paths in extended.items()}
     for name, paths in added.items():
         joined.setdefault(name, []).extend(paths)

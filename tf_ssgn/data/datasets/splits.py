@@ -106,15 +106,9 @@ def read_split(name_or_file: str) -> Split:
     """The split in its own spelling, not yet matched to a dataset; errors as `load_split`."""
     if name_or_file in published():
         split = published()[name_or_file]
+        seen, unseen, validation = (tuple(split[role]) for role in ("seen", "unseen", "validation"))
         notes = (split["note"],) if split["note"] else ()
-        return Split(
-            name_or_file,
-            tuple(split["seen"]),
-            tuple(split["unseen"]),
-            tuple(split["validation"]),
-            split["checksum"],
-            notes,
-        )
+        return Split(name_or_file, seen, unseen, validation, split["checksum"], notes)
     path = Path(name_or_file)
     if not path.exists() and path.suffix.lower() != ".json":
         raise UserError(
@@ -160,21 +154,16 @@ def _read_file(path: Path) -> dict[str, list[str]]:
         if twice := _twice([normalise(name) for name in names]):
             raise UserError(f"split file {path}: {role!r} names a class twice: {listed(twice)}")
         roles[role] = names
-    _refuse_overlap(path, roles, "seen")
-    _refuse_overlap(path, roles, "validation")
+    unseen = set(map(normalise, roles["unseen"]))
+    for role in ("seen", "validation"):
+        if both := [name for name in roles[role] if normalise(name) in unseen]:
+            raise UserError(
+                f"split file {path}: {len(both)} classes are in both {role!r} and 'unseen': {listed(both)}; "
+                f"a zero-shot test needs classes that training never saw, so keep each in one list"
+            )
     if not any(roles.values()):
         raise UserError(f"split file {path}: names no class at all")
     return roles
-
-
-def _refuse_overlap(path: Path, roles: dict[str, list[str]], role: str) -> None:
-    unseen = {normalise(name) for name in roles["unseen"]}
-    both = [name for name in roles[role] if normalise(name) in unseen]
-    if both:
-        raise UserError(
-            f"split file {path}: {len(both)} classes are in both {role!r} and 'unseen': {listed(both)}; "
-            f"a zero-shot test needs classes that training never saw, so keep each in one list"
-        )
 
 
 def _twice(names: Sequence[str]) -> list[str]:
@@ -197,10 +186,10 @@ def carve_validation(split: Split, count: int, seed: int) -> Split:
             f"expected 0 to {max(len(split.seen) - 2, 0)}; lower --data.validation_classes"
         )
 
-    def draw(name: str) -> bytes:
-        return hashlib.sha256(f"{seed}:{normalise(name)}".encode("utf-8", "surrogatepass")).digest()
+    def draw(name: str) -> tuple[bytes, str]:
+        return hashlib.sha256(f"{seed}:{normalise(name)}".encode("utf-8", "surrogatepass")).digest(), name
 
-    held_out = set(sorted(split.seen, key=lambda name: (draw(name), name))[:count])
+    held_out = set(sorted(split.seen, key=draw)[:count])
     return dataclasses.replace(
         split, seen=tuple(name for name in split.seen if name not in held_out), validation=tuple(sorted(held_out))
     )

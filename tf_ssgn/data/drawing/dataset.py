@@ -144,10 +144,8 @@ def _is_there(target: Path, readme: str, photos: int, sketches: int) -> bool:
             f"{target} is not empty and is not this dataset (same counts, size and seed); expected a new "
             "or empty folder: choose another, or remove it"
         )
-    expected = ["semantics.npz", "split.json"]
-    for label in CLASSES:
-        for names in _names(label, photos, sketches):
-            expected += names
+    files = (name for label in CLASSES for names in _names(label, photos, sketches) for name in names)
+    expected = ["semantics.npz", "split.json", *files]
     missing = [name for name in expected if not (target / name).is_file()]
     if missing:
         raise UserError(

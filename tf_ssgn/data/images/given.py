@@ -1,6 +1,5 @@
 """Whatever a caller holds as a picture, as the bytes of a PNG or JPEG file."""
 
-import io
 import os
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tf_ssgn.common.status import MEANING, Status
-from tf_ssgn.data.images.picture import flattened
+from tf_ssgn.data.images.picture import encoded, flattened
 from tf_ssgn.errors import UserError
 from tf_ssgn.settings import QUERY_LIMITS
 
@@ -91,6 +90,4 @@ def _from_array(array: np.ndarray) -> Any:
 
 
 def _png(image: Any) -> bytes:
-    buffer = io.BytesIO()
-    flattened(image, paper=False).save(buffer, "PNG")
-    return buffer.getvalue()
+    return encoded(flattened(image, paper=False), "PNG")

@@ -26,6 +26,8 @@ QUERY_FORMATS = ("PNG", "JPEG", "MPO")  # MPO: a JPEG that is followed by furthe
 FORMATS = (*QUERY_FORMATS, "WEBP", "BMP", "GIF", "TIFF", "AVIF", "HEIF")
 _ORIENTATION = 0x0112
 _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339  # tags of TIFF 6.0
+# What undoes the orientations from 2 on.
+_TURNED = ("FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90")
 _XMP = re.compile(rb"tiff:Orientation(?:\s*=\s*[\"']|>)\s*([0-9])")
 _PNG_METADATA = (b"eXIf", b"XML:com.adobe.xmp", b"Raw profile type")
 _HEIC = "a HEIC photo, which the extra `heic` reads: pip install 'tf_ssgn[heic]'"
@@ -113,25 +115,13 @@ def flattened(image: Image.Image, side: int | None = None, paper: bool = True) -
     image = image.convert("RGBA" if clear else "RGB")
     if side:
         image.thumbnail((side, side), Image.Resampling.LANCZOS)
-    method = _TURNS.get(turn)
-    if method is not None:
-        image = image.transpose(Image.Transpose[method])
+    if turn > 1:
+        image = image.transpose(Image.Transpose[_TURNED[turn - 2]])
     if not (clear and paper):
         return image
     flat = Image.new("RGB", image.size, "white")
     flat.paste(image, mask=image.getchannel("A"))
     return flat
-
-
-_TURNS = {
-    2: "FLIP_LEFT_RIGHT",
-    3: "ROTATE_180",
-    4: "FLIP_TOP_BOTTOM",
-    5: "TRANSPOSE",
-    6: "ROTATE_270",
-    7: "TRANSVERSE",
-    8: "ROTATE_90",
-}
 
 
 def eight_bits(image: Image.Image) -> Image.Image:
@@ -179,10 +169,13 @@ def thumbnail(source: bytes | str | os.PathLike, side: int) -> Image.Image | Non
 def thumbnail_jpeg(source: bytes | str | os.PathLike, side: int) -> bytes | None:
     """`thumbnail` as the bytes of a JPEG."""
     image = thumbnail(source, side)
-    if image is None:
-        return None
+    return None if image is None else encoded(image, "JPEG", quality=85)
+
+
+def encoded(image: Image.Image, kind: str, **options: int) -> bytes:
+    """The image as the bytes of a file of that format."""
     buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=85)
+    image.save(buffer, kind, **options)
     return buffer.getvalue()
 
 
@@ -205,13 +198,11 @@ def as_query(content: bytes) -> tuple[int, int, bytes]:
             passed = orientation(image) == 1
         width, height = image.size
         swapped = orientation(image) >= 5
-        encoded = content if fits and passed else _png(image, shrink=not fits)
-        if len(encoded) > QUERY_LIMITS.bytes:
-            encoded = _png(image, shrink=True)
-    return (height, width, encoded) if swapped else (width, height, encoded)
+        file = content if fits and passed else _png(image, shrink=not fits)
+        if len(file) > QUERY_LIMITS.bytes:
+            file = _png(image, shrink=True)
+    return (height, width, file) if swapped else (width, height, file)
 
 
 def _png(image: Image.Image, shrink: bool) -> bytes:
-    buffer = io.BytesIO()
-    flattened(image, GALLERY.photo_side if shrink else None, paper=False).save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()
+    return encoded(flattened(image, GALLERY.photo_side if shrink else None, paper=False), "PNG", compress_level=1)

@@ -55,13 +55,8 @@ class PairSampler:
         members = {label: _endless(np.flatnonzero(self.labels == label), rng) for label in self.classes}
         order = _endless(self.classes, rng)
         for _ in range(self.steps):
-            sketches = np.array(
-                [
-                    next(members[label])
-                    for label in itertools.islice(order, min(self.batch_classes, len(self.classes)))
-                    for _ in range(self.batch_per_class)
-                ]
-            )
+            classes = itertools.islice(order, min(self.batch_classes, len(self.classes)))
+            sketches = np.array([next(members[label]) for label in classes for _ in range(self.batch_per_class)])
             yield sketches, np.array([rng.choice(self.candidates[sketch]) for sketch in sketches])
 
     def batches(self, first_epoch: int = 0, first_step: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -6,7 +6,7 @@ import functools
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -64,14 +64,13 @@ def _mostly_plain(load_plain: Callable, names: Sequence[bytes], sample: int = 4)
     """Whether the short way is worth trying: of a few files spread over all, it reads more than half."""
     import tensorflow as tf
 
-    errors = 0
+    read = 0
     tried = names[:: max(1, -(-len(names) // sample))]
     for name in tried:
-        try:
+        with suppress(tf.errors.OpError):
             load_plain(0, name)
-        except tf.errors.OpError:
-            errors += 1
-    return 2 * errors < len(tried)
+            read += 1
+    return 2 * read > len(tried)
 
 
 def _of_size(batch: int, pieces: Iterable[Images]) -> Iterator[Images]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -50,9 +50,7 @@ def class_vectors(classes: Sequence[str], source: str) -> np.ndarray:
     else:
         lower = vector_files.read_words(source, {key for name in classes for key in _keys(name)})
         rows = [None] * len(classes)
-    in_one_piece: dict[str, str] = {}
-    for word in lower:
-        in_one_piece.setdefault(vector_files.compact(word), word)
+    in_one_piece = {vector_files.compact(word): word for word in reversed(lower)}  # the first of equal ones counts
     rows = [
         _compose(name, lower, in_one_piece) if vector is None else vector
         for name, vector in zip(classes, rows, strict=True)
@@ -118,11 +116,9 @@ def neighbours(vectors: np.ndarray, names: Sequence[str], k: int) -> list[list[t
     units = unit(np.asarray(vectors, np.float64))
     cosines = units @ units.T
     answers = []
-    for row, scores in enumerate(cosines):
-        order = sorted(
-            (-float(score), name, column) for column, (score, name) in enumerate(zip(scores, names, strict=True))
-        )
-        answers.append([(name, -score) for score, name, column in order if column != row][: max(k, 0)])
+    for row, scores in enumerate(cosines.tolist()):
+        others = [pair for column, pair in enumerate(zip(names, scores, strict=True)) if column != row]
+        answers.append(sorted(others, key=lambda pair: (-pair[1], pair[0]))[: max(k, 0)])
     return answers
 
 
@@ -134,17 +130,13 @@ def fingerprint(source: str) -> str:
         _update(digest, source)
         return digest.hexdigest()
     for handle in source[len(HUB) :].split(","):
-        for name in sorted(_below(handle)):
+        files = (os.path.join(parent, name) for parent, _, names in os.walk(handle) for name in names)
+        for name in sorted(os.path.relpath(file, handle) for file in files):
             digest.update(os.fsencode(name) + b"\0")
             _update(digest, os.path.join(handle, name))
         if not os.path.isdir(handle):
             digest.update(os.fsencode(handle) + b"\0")
     return digest.hexdigest()
-
-
-def _below(folder: str) -> Iterable[str]:
-    for parent, _, files in os.walk(folder):
-        yield from (os.path.relpath(os.path.join(parent, name), folder) for name in files)
 
 
 def _update(digest: "hashlib._Hash", path: str) -> None:

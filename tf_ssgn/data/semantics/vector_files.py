@@ -18,11 +18,7 @@ from tf_ssgn.settings import VECTOR_LIMITS
 
 FORMATS = ".npz (names, vectors), .bin (word2vec), .txt (word2vec, GloVe), .vec (fastText), the last three also .gz"
 FASTTEXT_MODEL = b"\xba\x16\x4f\x2f"  # first bytes of fastText's own .bin, which holds subwords and not plain vectors
-
-
 _JOINTS = str.maketrans("", "", "_- ")
-
-
 NPZ = "arrays names (text, [N]) and vectors (numbers, [N, s]), as np.savez(FILE, names=..., vectors=...) writes them"
 
 
@@ -76,8 +72,8 @@ def _choose(pairs: Iterator[tuple[bytes, np.ndarray]]) -> dict[str, np.ndarray]:
         key = word.lower()
         if key not in chosen or (word == key and key not in exact):
             chosen[key] = vector
-            if word == key:
-                exact.add(key)
+        if word == key:
+            exact.add(key)
     return chosen
 
 

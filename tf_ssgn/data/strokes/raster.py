@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import math
 import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -96,12 +97,11 @@ def read_ndjson(path: str | os.PathLike[str], fault: Callable[[str], None]) -> I
                 number += 1
                 unpacked += len(line)
                 whole = True
-                while len(line) == DRAWINGS.line_bytes and not line.endswith(b"\n"):  # the rest of what is too long
-                    line, whole = handle.readline(DRAWINGS.line_bytes), False
+                most = DRAWINGS.unpacked_bytes if packed else math.inf
+                while len(line) == DRAWINGS.line_bytes and not line.endswith(b"\n") and unpacked <= most:
+                    line, whole = handle.readline(DRAWINGS.line_bytes), False  # the rest of what is too long
                     unpacked += len(line)
-                    if packed and unpacked > DRAWINGS.unpacked_bytes:
-                        break
-                if packed and unpacked > DRAWINGS.unpacked_bytes:
+                if unpacked > most:
                     fault(f"{where}: more than {DRAWINGS.unpacked_bytes:,} bytes when unpacked; the rest is left out")
                     return
                 if not whole:
