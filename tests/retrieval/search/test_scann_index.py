@@ -74,6 +74,24 @@ def test_saved_index_moves_with_its_folder_and_keeps_one_copy(small_thresholds: 
     assert [rows.tolist() for rows in loaded.candidates(vectors[:5], 10)] == expected
 
 
+def test_more_items_than_it_learns_from_are_added_in_their_order(
+    small_thresholds: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    settings = dataclasses.replace(scann_index.GALLERY, training_sample=1000)
+    monkeypatch.setattr(scann_index, "GALLERY", settings)
+    monkeypatch.setattr(scann_index, "ADDED_TOGETHER", 700)
+    vectors = clustered(4000)
+    index = ScannIndex.build(vectors)
+    assert recall(index, vectors, 10) >= 0.95
+    scann_index.tune(index, vectors)
+    assert index.parameters["recall_at_10"] >= settings.recall and recall(index, vectors, 10) >= 0.95
+    index.save(tmp_path / "scann")
+    loaded = ScannIndex.load(tmp_path / "scann", 4000, index.parameters)
+    chosen = [0, 999, 1000, 2100, 3999]  # of the sample's places and of those after them
+    for row, rows in zip(chosen, loaded.candidates(vectors[chosen], 10), strict=True):
+        assert row in rows and rows.max() < 4000
+
+
 @pytest.mark.parametrize("items", [1, 5, 50])
 def test_tiny_galleries_and_more_answers_than_items(items: int) -> None:
     vectors = clustered(items)
