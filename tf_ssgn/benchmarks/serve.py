@@ -50,7 +50,7 @@ def run(full: bool, backbone: str = "") -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as temporary:
         _, models = runtime.build(backbone or ("mobilenet_v2" if full else "tiny"), "none")
         model = models.get("openvino", models["tensorflow"])
-        gallery = Gallery.open(_gallery(Path(temporary), model, items))
+        gallery = Gallery.open(random_gallery(Path(temporary), model, items))
         service = Service()
         with Server(service, port=0) as server, _constant(_reply()) as constant:
             server.publish(served(model, gallery, 1))
@@ -78,7 +78,8 @@ def run(full: bool, backbone: str = "") -> dict[str, Any]:
     return {"items": items, "runtime": model.runtime, "single": single, "throughput": throughput, "overload": overload}
 
 
-def _gallery(folder: Path, model: Any, items: int) -> Path:
+def random_gallery(folder: Path, model: Any, items: int) -> Path:
+    """A gallery in a folder, of clustered vectors drawn at random."""
     from tf_ssgn.retrieval.folder.changes import import_vectors
 
     random = np.random.default_rng(0)

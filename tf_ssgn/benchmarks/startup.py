@@ -1,22 +1,51 @@
-"""How long a person waits for `import tf_ssgn` and for the `--help` of each command."""
+"""How long a person waits for `import tf_ssgn`, for the `--help` of each command, and for a server's first answer."""
 
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 from typing import Any
+
+from tf_ssgn.benchmarks.serve import drawing, random_gallery
 
 COMMANDS = ("search", "prepare", "train", "evaluate", "export", "index", "serve", "query", "demo", "bench")
 
 
 def run(full: bool) -> dict[str, Any]:
     """Medians over fresh processes, seconds; the bare interpreter beside them is the floor."""
-    repeats = 9 if full else 3
+    repeats, serves, items = (9, 5, 10_000) if full else (3, 1, 100)
     calls = {"python -c pass": ["-c", "pass"], "import tf_ssgn": ["-c", "import tf_ssgn"]}
     calls |= {f"{command} --help": ["-m", f"tf_ssgn.{command}", "--help"] for command in COMMANDS}
     seconds = {name: _median(arguments, repeats) for name, arguments in calls.items()}
+    seconds |= _served(serves, items)
     for name, value in seconds.items():
-        print(f"{name:<18} {value:6.3f} s")
+        print(f"{name:<24} {value:6.3f} s")
     return {"seconds": seconds}
+
+
+def _served(repeats: int, items: int) -> dict[str, float]:
+    """From the command `serve`, with the shipped model and that many photos, to `ready` and to an answered drawing."""
+    import tf_ssgn
+    from tf_ssgn.client import Client
+
+    times = []
+    with tempfile.TemporaryDirectory() as folder:
+        gallery = random_gallery(Path(folder), tf_ssgn.load("everyday"), items)
+        command = [sys.executable, "-m", "tf_ssgn.serve", "--gallery", str(gallery), "--port", "0", "--http-port", "0"]
+        for _ in range(repeats):
+            start = time.perf_counter()
+            with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+                assert server.stdout is not None
+                address = server.stdout.readline().split("grpc=")[1].split()[0]
+                ready = time.perf_counter() - start
+                with Client(address) as client:
+                    client.search(drawing(0), k=10)
+                times.append((ready, time.perf_counter() - start))
+                server.terminate()
+    middle = repeats // 2
+    ready, answered = (sorted(column)[middle] for column in zip(*times, strict=True))
+    return {"serve, ready": ready, "serve, a drawing answered": answered}
 
 
 def _median(arguments: list[str], repeats: int) -> float:
