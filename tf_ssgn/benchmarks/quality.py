@@ -62,6 +62,8 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "GloVe vectors": {"semantics.vectors": "sketchy_glove.npz"},
     "MiniLM vectors": {"semantics.vectors": "everyday_words_minilm.npz"},
     "K = 1": {"model.samples": 1},
+    # The backbone's last block and its last convolution learn too; every step then computes it, so plain views only.
+    "fine-tuned": {"training.finetune_from": "blocks_15_expand_conv", "training.views": 0, "training.photo_views": 0},
     "discriminative head": HEAD,
     # Knowledge preservation (Liu et al. 2019) in place of the contrast, on the same head.
     "SAKE-style head": HEAD | {"losses.contrastive": 0, "losses.preservation": 1, "losses.teacher_classes": 1000},
