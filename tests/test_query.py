@@ -17,7 +17,7 @@ import pytest
 from tests.serving import serving_tiny as tiny
 from tf_ssgn import query
 from tf_ssgn.errors import UserError
-from tf_ssgn.serving.client.client import Hit
+from tf_ssgn.serving.client.client import RemoteHit
 from tf_ssgn.serving.core import presence
 
 
@@ -127,12 +127,12 @@ def test_ids_that_lead_out_of_the_folder_are_not_followed(tmp_path) -> None:
         "",
     ]
     ids += ["a" * 5000, "photo/cat/1.png"]
-    found = query.in_folder([Hit(item, 0.0, "") for item in ids], tmp_path / "photo")
+    found = query.in_folder([RemoteHit(item, 0.0, "") for item in ids], tmp_path / "photo")
     assert found == {"photo/cat/1.png": str(inside / "1.png")}
 
 
 def test_a_table_obeys_no_control_characters() -> None:
-    text = query.table([Hit("photo/\x1b[2J\n/1.png", 0.5, "\x1b[2J\n")])
+    text = query.table([RemoteHit("photo/\x1b[2J\n/1.png", 0.5, "\x1b[2J\n")])
     assert "\x1b" not in text and len(text.splitlines()) == 2
     assert query.table([]).startswith("no answers")
 

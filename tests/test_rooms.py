@@ -105,6 +105,16 @@ def test_models_and_losses_know_no_backend_and_metrics_no_model():
             }, module
 
 
+def test_a_class_name_has_one_meaning():
+    files: dict[str, set[str]] = {}
+    for module, path in SOURCES.items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                files.setdefault(node.name, set()).add(module)
+    assert "Searcher" in files
+    assert {name: sorted(where) for name, where in files.items() if len(where) > 1} == {}
+
+
 def test_the_page_states_this_order():
     text = (REPOSITORY / "docs/architecture.md").read_text(encoding="utf-8")
     rows = [line.split("|")[1].strip().strip("`/") for line in text.splitlines() if line.startswith("| `")]

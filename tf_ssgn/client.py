@@ -1,5 +1,5 @@
 """The client of the service, under its public name: `from tf_ssgn.client import Client`."""
 
-from tf_ssgn.serving.client.client import Answer, AsyncClient, Client, Explanation, Hit, ImageError, RequestError
+from tf_ssgn.serving.client.client import Answer, AsyncClient, Client, Explanation, ImageError, RemoteHit, RequestError
 
-__all__ = ["Answer", "AsyncClient", "Client", "Explanation", "Hit", "ImageError", "RequestError"]
+__all__ = ["Answer", "AsyncClient", "Client", "Explanation", "RemoteHit", "ImageError", "RequestError"]

@@ -14,7 +14,7 @@ from tf_ssgn.errors import UserError
 from tf_ssgn.settings import PAUSE_SECONDS, SERVING
 
 if TYPE_CHECKING:
-    from tf_ssgn.serving.client.client import Client, Hit
+    from tf_ssgn.serving.client.client import Client, RemoteHit
 
 EXAMPLES = (
     "query giraffe.png --server localhost:8500 -k 10",
@@ -84,7 +84,7 @@ def main(argv: list[str] | None = None) -> int | None:
     return 0
 
 
-def _patiently(search: Callable[..., list[Hit]], args, client: Client) -> list[Hit]:
+def _patiently(search: Callable[..., list[RemoteHit]], args, client: Client) -> list[RemoteHit]:
     """The answer; a server that is not there yet, or still loads its model, is waited for until the timeout."""
     from tf_ssgn.serving.client.client import RequestError
 
@@ -121,7 +121,7 @@ def refuse_folder(html: str | None) -> None:
         raise UserError(f"--html: received the folder {html!r}, expected a file such as out.html")
 
 
-def show(args, hits: Sequence[Hit], paths: dict[str, str], **about: str) -> None:
+def show(args, hits: Sequence[RemoteHit], paths: dict[str, str], **about: str) -> None:
     """Answers as the flags say: a table or one JSON object, and a page of pictures; `about` says who answered."""
     if args.html is not None:
         write_grid(args.html, args.sketch, hits, paths, args.word)
@@ -139,7 +139,7 @@ def show(args, hits: Sequence[Hit], paths: dict[str, str], **about: str) -> None
 HOW_TO_GET_PICTURES = "the photos are not known here; say where they are with --photos DIR or --gallery G"
 
 
-def table(hits: Sequence[Hit]) -> str:
+def table(hits: Sequence[RemoteHit]) -> str:
     """Rank, score, label and id in aligned columns."""
     if not hits:
         return "no answers: the gallery is empty"
@@ -153,7 +153,7 @@ def table(hits: Sequence[Hit]) -> str:
     )
 
 
-def find_photos(hits: Sequence[Hit], args) -> dict[str, str]:
+def find_photos(hits: Sequence[RemoteHit], args) -> dict[str, str]:
     """`{id: path}` of the answers whose photo is at hand: in `--photos`, in `--gallery`, or in the gallery of a
     server that the same user runs on this machine."""
     if args.photos:
@@ -180,7 +180,7 @@ def find_photos(hits: Sequence[Hit], args) -> dict[str, str]:
     return {item.id: to_file(item.path) for item in items if item is not None}
 
 
-def in_folder(hits: Sequence[Hit], folder: Path) -> dict[str, str]:
+def in_folder(hits: Sequence[RemoteHit], folder: Path) -> dict[str, str]:
     """`{id: path}` of the photos in `folder`, which is the indexed folder or its parent. Ids come from the server:
     one that leads out of the folder is not followed."""
     from tf_ssgn.retrieval.files import to_file
@@ -203,7 +203,7 @@ def in_folder(hits: Sequence[Hit], folder: Path) -> dict[str, str]:
 
 
 def write_grid(
-    path: str, sketch: str | None, hits: Sequence[Hit], photos: dict[str, str], word: str | None = None
+    path: str, sketch: str | None, hits: Sequence[RemoteHit], photos: dict[str, str], word: str | None = None
 ) -> None:
     from tf_ssgn.evaluation.report.page import write_answers
     from tf_ssgn.evaluation.report.pictures import Grid, Picture

@@ -16,7 +16,7 @@ def test_writers_that_are_killed_for_real(tmp_path: Path) -> None:
 
 
 def test_figures_of_a_small_gallery(tmp_path: Path) -> None:
-    size = index.Size(items=3000, dimension=16, clusters=30, queries=64, added=100)
+    size = index.IndexSize(items=3000, dimension=16, clusters=30, queries=64, added=100)
     cosines = list(index.prepare(size, tmp_path).values())
     assert cosines == sorted(cosines, reverse=True) and 0 < cosines[-1] < cosines[0] < 1
     vectors, queries = np.load(tmp_path / "vectors.npy"), np.load(tmp_path / "queries.npy")

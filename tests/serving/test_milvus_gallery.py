@@ -19,7 +19,7 @@ from tf_ssgn.retrieval.milvus.writer import MilvusWriter
 from tf_ssgn.serving.core.batcher import Call
 from tf_ssgn.serving.core.faults import Fault
 from tf_ssgn.serving.core.reload import Reloader
-from tf_ssgn.serving.core.service import Job, Service
+from tf_ssgn.serving.core.service import ModelRequest, Service
 
 pytest.importorskip("pymilvus")
 pytest.importorskip("milvus_lite")
@@ -28,8 +28,8 @@ pytest.importorskip("milvus_lite")
 def ids_of(service: Service, seed: int) -> list[str]:
     version = service.current
     assert version is not None
-    job = Job(np.array([tiny.drawing(seed)], object), np.array([3], np.int32))
-    answer = service.batcher.wait(service.work(version, "embed_sketch", job, Call(time.monotonic() + 20)))
+    request = ModelRequest(np.array([tiny.drawing(seed)], object), np.array([3], np.int32))
+    answer = service.batcher.wait(service.work(version, "embed_sketch", request, Call(time.monotonic() + 20)))
     return answer["ids"][0].tolist()
 
 
@@ -52,7 +52,7 @@ def test_searches_stop_and_go_on_with_the_server(
         with pytest.raises(Fault, match="embeddings but no searches") as refused:
             ids_of(service, 2)
         assert refused.value.code == "UNAVAILABLE" and "127.0.0.1" not in str(refused.value)
-        embedded = Job(np.array([tiny.drawing(2)], object))
+        embedded = ModelRequest(np.array([tiny.drawing(2)], object))
         assert service.current is not None
         out = service.batcher.wait(service.work(service.current, "embed_sketch", embedded, Call(time.monotonic() + 20)))
         np.testing.assert_allclose(out["embedding"][0], vector, atol=1e-5)

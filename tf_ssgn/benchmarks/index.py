@@ -21,7 +21,7 @@ from tf_ssgn.settings import GALLERY
 
 
 @dataclass(frozen=True)
-class Size:
+class IndexSize:
     """How much is measured."""
 
     items: int
@@ -31,8 +31,8 @@ class Size:
     added: int
 
 
-FULL = Size(1_000_000, 512, 2000, 1000, 10_000)
-SMALL = Size(24_000, 32, 200, 128, 500)
+FULL = IndexSize(1_000_000, 512, 2000, 1000, 10_000)
+SMALL = IndexSize(24_000, 32, 200, 128, 500)
 K, BATCH, ROUNDS, LABELS = 10, 64, 3, 100
 CANDIDATES = 40  # that bare ScaNN scores exactly
 EFFORTS = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 512, 1024)  # leaves searched, nprobe or efSearch
@@ -67,7 +67,7 @@ def run(full: bool) -> dict[str, Any]:
         shutil.rmtree(work)
 
 
-def _measure(size: Size, work: Path) -> dict[str, Any]:
+def _measure(size: IndexSize, work: Path) -> dict[str, Any]:
     figures: dict[str, Any] = {"items": size.items, "dimension": size.dimension}
 
     note = noting(figures)
@@ -91,7 +91,7 @@ def _measure(size: Size, work: Path) -> dict[str, Any]:
 # -- the vectors -----------------------------------------------------------------------------------------------------
 
 
-def clustered(size: Size, count: int, seed: int) -> Iterator[np.ndarray]:
+def clustered(size: IndexSize, count: int, seed: int) -> Iterator[np.ndarray]:
     """Unit vectors float32 [<= 2,000, d] of anisotropic Gaussians around the same centres for every seed."""
     fixed = np.random.default_rng(99)
     centres = fixed.standard_normal((size.clusters, size.dimension), dtype=np.float32)
@@ -109,7 +109,7 @@ def clustered(size: Size, count: int, seed: int) -> Iterator[np.ndarray]:
         yield vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def prepare(size: Size, work: Path) -> dict[str, Any]:
+def prepare(size: IndexSize, work: Path) -> dict[str, Any]:
     """Writes vectors, queries and the true neighbours; returns mean cosines to some of them."""
     queries = np.concatenate(list(clustered(size, size.queries, 1)))
     np.save(work / "queries.npy", queries)
@@ -153,7 +153,7 @@ def recall(hits: list[list[int]] | np.ndarray, truth: np.ndarray) -> float:
 # -- builds ----------------------------------------------------------------------------------------------------------
 
 
-def build_ours(size: Size, work: Path) -> dict[str, Any]:
+def build_ours(size: IndexSize, work: Path) -> dict[str, Any]:
     """`index import` of the file: rows and items written and synced, index built, its recall measured, all hashed."""
     from tf_ssgn.retrieval.folder import changes
     from tf_ssgn.retrieval.search import scann_index
@@ -169,7 +169,7 @@ def build_ours(size: Size, work: Path) -> dict[str, Any]:
     return {"seconds": seconds, "cpu_seconds": cpu, "disk_mb": stored / 2**20}
 
 
-def build_bare(size: Size, work: Path) -> dict[str, Any]:
+def build_bare(size: IndexSize, work: Path) -> dict[str, Any]:
     """ScaNN as its documentation has it, with as many leaves, saved."""
     from scann.scann_ops.py import scann_ops_pybind
 
@@ -207,7 +207,7 @@ def rate(ask: Callable[[np.ndarray], Any], queries: np.ndarray) -> float:
     return len(queries) / (time.perf_counter() - start)
 
 
-def search_both(size: Size, work: Path) -> dict[str, Any]:
+def search_both(size: IndexSize, work: Path) -> dict[str, Any]:
     from scann.scann_ops.py import scann_ops_pybind
 
     from tf_ssgn.retrieval.folder.gallery import Gallery
@@ -292,7 +292,7 @@ def same_tree(gallery: Any, work: Path) -> Any:
     return scann_ops_pybind.load_searcher(str(place))
 
 
-def open_and_ask(size: Size, work: Path) -> dict[str, Any]:
+def open_and_ask(size: IndexSize, work: Path) -> dict[str, Any]:
     """In a fresh process; the import of ScaNN, which brings TensorFlow along, apart."""
     from tf_ssgn.retrieval.folder.gallery import Gallery
     from tf_ssgn.retrieval.search import scann_index
@@ -313,7 +313,7 @@ def open_and_ask(size: Size, work: Path) -> dict[str, Any]:
     }
 
 
-def filtered(size: Size, work: Path) -> dict[str, Any]:
+def filtered(size: IndexSize, work: Path) -> dict[str, Any]:
     """Label `label 7`, which every hundredth row has."""
     from tf_ssgn.retrieval.folder.gallery import Gallery
     from tf_ssgn.retrieval.search.options import Options
@@ -330,7 +330,7 @@ def filtered(size: Size, work: Path) -> dict[str, Any]:
     return {"recall_at_10": recall(ids, rows[best.rows]), "first_ms": first[0], "p50_ms": float(np.median(times))}
 
 
-def add(size: Size, work: Path) -> dict[str, Any]:
+def add(size: IndexSize, work: Path) -> dict[str, Any]:
     """Adds vectors, opens the gallery again and finds one of them; then recall as before."""
     from tf_ssgn.retrieval.folder import changes
     from tf_ssgn.retrieval.folder.gallery import Gallery
@@ -363,7 +363,7 @@ def add(size: Size, work: Path) -> dict[str, Any]:
 FAISS = {"flat": "Flat", "IVF-PQ fast-scan": "IVF{leaves},PQ{half}x4fs,RFlat", "HNSW32": "HNSW32"}
 
 
-def faiss_index(size: Size, work: Path, factory: str) -> dict[str, Any]:
+def faiss_index(size: IndexSize, work: Path, factory: str) -> dict[str, Any]:
     try:
         faiss: Any = importlib.import_module("faiss")
     except ImportError:

@@ -78,13 +78,13 @@ def build(backbone: str, weights: str) -> tuple[Any, dict[str, Any]]:
     from tf_ssgn.runtime import openvino_model
     from tf_ssgn.runtime.publish import fingerprint
     from tf_ssgn.runtime.saved_model import EmbeddingModel, tensorflow_functions
-    from tf_ssgn.runtime.signatures import Embedder
+    from tf_ssgn.runtime.signatures import EmbeddingGraph
 
     side = 64 if backbone == "tiny" else 224
     network = build_backbone(backbone, side, weights)
     ssgn = SSGN(Model(backbone=backbone), int(network.output_shape[-1]), SEMANTIC, CLASSES)
     vectors = np.eye(CLASSES, SEMANTIC, dtype=np.float32)
-    module = Embedder(network, ssgn, 0, 0, [f"class {index}" for index in range(CLASSES)], vectors)
+    module = EmbeddingGraph(network, ssgn, 0, 0, [f"class {index}" for index in range(CLASSES)], vectors)
     mark = fingerprint(network, ssgn, side, 0, 0, 0)
     card = {"fingerprint": mark, "dimension": ssgn.config.code, "views": 0, "photo_views": 0}
     functions = {"tensorflow": tensorflow_functions(module)}

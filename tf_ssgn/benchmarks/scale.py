@@ -30,7 +30,7 @@ GENERATED = Card("generated", "generated", 16, 0)
 
 
 @dataclass(frozen=True)
-class Size:
+class ScaleSize:
     """How much is measured."""
 
     backbone: str
@@ -42,8 +42,8 @@ class Size:
     queries: int
 
 
-FULL = Size("mobilenet_v2", 10_000, 5, 1_000_000, 20_000, 128, 50)
-SMALL = Size("tiny", 600, 1, 20_000, 2_000, 16, 8)
+FULL = ScaleSize("mobilenet_v2", 10_000, 5, 1_000_000, 20_000, 128, 50)
+SMALL = ScaleSize("tiny", 600, 1, 20_000, 2_000, 16, 8)
 PARTS = ("milvus", "rows", "spark", "scaling")
 SETTINGS = {"spark__ui__enabled": "false", "spark__executor__memory": "1g"}
 
@@ -105,7 +105,7 @@ def _plan(figures: dict[str, Any]) -> dict[str, Any]:
     return {"costs": dataclasses.asdict(costs), "sizes": table, "lost_work": lost, "merging": merged}
 
 
-def _prepare(size: Size, data: str | None, work: Path) -> None:
+def _prepare(size: ScaleSize, data: str | None, work: Path) -> None:
     """Writes `photo/<class>/<n>.jpg`, a small set to warm up with, and the model."""
     from tf_ssgn.benchmarks import runtime
 
@@ -126,7 +126,7 @@ def _suffix(content: bytes) -> str:
     return "png" if content.startswith(b"\x89PNG") else "jpg"
 
 
-def single(size: Size, work: Path) -> dict[str, Any]:
+def single(size: ScaleSize, work: Path) -> dict[str, Any]:
     import tf_ssgn
     from tf_ssgn.retrieval.folder import builder
 
@@ -138,7 +138,7 @@ def single(size: Size, work: Path) -> dict[str, Any]:
     return {"seconds": seconds, "images_per_s": report.count / seconds, "runtime": model.runtime}
 
 
-def milvus(size: Size, work: Path) -> dict[str, Any]:
+def milvus(size: ScaleSize, work: Path) -> dict[str, Any]:
     """Recall@10 against the exact gallery, counted by score, plain and with filters; in an embedded file."""
     from tf_ssgn.retrieval.folder import changes
     from tf_ssgn.retrieval.folder.gallery import Gallery
@@ -197,7 +197,7 @@ def _timed(spark: Any, sources: list[Path], card: Any, to: Path) -> tuple[Any, d
     }
 
 
-def _spark(size: Size, work: Path, note: Callable[[str, dict[str, Any]], None]) -> None:
+def _spark(size: ScaleSize, work: Path, note: Callable[[str, dict[str, Any]], None]) -> None:
     from tf_ssgn.scale.card import read_card
 
     card = read_card(work / "model")
@@ -262,7 +262,7 @@ def _equal(work: Path) -> bool:
     return not expected and seen == len(gallery)
 
 
-def _killed(spark: Any, size: Size, card: Any, work: Path) -> dict[str, Any]:
+def _killed(spark: Any, size: ScaleSize, card: Any, work: Path) -> dict[str, Any]:
     """`kill -9` of executors, spread over a run; the result against the undisturbed one."""
     from tf_ssgn.scale.dataset import open_dataset
     from tf_ssgn.scale.spark import embed
@@ -316,7 +316,7 @@ def _read_nothing(file: Any) -> Photo:
     return Photo(file, b"nothing", file.id, 1, 1)
 
 
-def _generated(spark: Any, size: Size, work: Path) -> dict[str, Any]:
+def _generated(spark: Any, size: ScaleSize, work: Path) -> dict[str, Any]:
     """Peak memory of the driver, its Python and its JVM, from its start on."""
     import pyarrow as pa
     from pyarrow import parquet

@@ -23,7 +23,7 @@ TIES = "pessimistic (among equal scores irrelevant photos come first)"
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class ZeroShotResult:
     """`metrics`: what `metrics.json` holds of the plain protocol; `per_query`: the values behind its means."""
 
     metrics: dict[str, Any]
@@ -40,7 +40,7 @@ def evaluate_zero_shot(
     resamples: int = 1000,
     seed: int = 0,
     progress: bool = False,
-) -> Evaluation:
+) -> ZeroShotResult:
     """Unseen sketches against a gallery of unseen photos, by cosine.
 
     Args:
@@ -70,7 +70,7 @@ def evaluate_zero_shot(
         "curve": {"recall": RECALL_LEVELS.tolist(), "precision": per_query.curve.tolist()},
         "confusion": confusion(queries, query_labels, gallery, gallery_labels, seed=seed),
     }
-    return Evaluation(metrics, per_query)
+    return ZeroShotResult(metrics, per_query)
 
 
 def generalized(

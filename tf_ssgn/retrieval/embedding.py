@@ -33,7 +33,7 @@ class Embedder(Protocol):
 
 
 @dataclass
-class Batch:
+class PhotoBatch:
     """Photos to embed and store together.
 
     Attributes:
@@ -63,7 +63,7 @@ def read_ahead(
     return ahead(files, read, GALLERY.readers, 2 * SERVING.batch)
 
 
-def embed_ahead(model: Embedder, batches: Iterable[Batch]) -> Iterator[tuple[Batch, Embedded]]:
+def embed_ahead(model: Embedder, batches: Iterable[PhotoBatch]) -> Iterator[tuple[PhotoBatch, Embedded]]:
     """Embeds the next batches while the caller stores one, so that no core waits for a disk; keeps the order."""
     return ahead(batches, lambda batch: embed_images(model, batch.images), SERVING.slots, SERVING.slots)
 

@@ -4,7 +4,7 @@
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -86,6 +86,15 @@ class Searcher(ABC):
 
     @abstractmethod
     def close(self) -> None: ...
+
+    def counts(self, column: str, most: int) -> dict[Any, int] | None:
+        """How many items have each value of a column, nulls left out; None where there are more than `most`, and where
+        the gallery's store cannot say."""
+        return None
+
+    def extra_of(self, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+        """The values of these columns for items, by id, null ones left out; empty where the store keeps none."""
+        return {}
 
     def find(self, id: str) -> Item | None:
         """The item of that id, or None."""

@@ -16,7 +16,7 @@ import numpy as np
 from tf_ssgn.common.progress import Progress
 from tf_ssgn.data.folders import READ
 from tf_ssgn.errors import UserError
-from tf_ssgn.retrieval.embedding import Batch, Embedder, embed_ahead, item_of, read_ahead
+from tf_ssgn.retrieval.embedding import Embedder, PhotoBatch, embed_ahead, item_of, read_ahead
 from tf_ssgn.retrieval.files import PhotoFile, Walk, to_text, walk
 from tf_ssgn.retrieval.items import Item
 from tf_ssgn.retrieval.metadata import Metadata, Table, read
@@ -173,11 +173,11 @@ def _embed(
 
 def _batches(
     change: Change, files: Sequence[PhotoFile], known: Mapping[str, Item], about: Metadata, taken: set[str]
-) -> Iterator[Batch]:
+) -> Iterator[PhotoBatch]:
     """The files, read; of contents whose vector is known, or that are `taken`, no image is to be embedded again."""
     outcomes = read_ahead(files)
     while some := list(itertools.islice(outcomes, SERVING.batch)):
-        batch = Batch(len(some))
+        batch = PhotoBatch(len(some))
         for file, outcome in some:
             if isinstance(outcome, Skipped):
                 batch.skipped.append((file, outcome))

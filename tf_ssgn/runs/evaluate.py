@@ -272,7 +272,7 @@ def _binary(test: Encoded, training: Dataset | None, bits: int) -> dict[str, Any
     return {str(bits): protocol.evaluate_binary(itq, *test.arrays, k=test.k)["families"]}
 
 
-def _grids(plain: protocol.Evaluation, test: Encoded) -> list[Grid]:
+def _grids(plain: protocol.ZeroShotResult, test: Encoded) -> list[Grid]:
     """Best, median and worst queries with their first photos."""
     values = plain.per_query.values[LEADING_FAMILY]["map_all"]
     grids = []

@@ -21,7 +21,7 @@ from tf_ssgn.settings import MODEL, MOST_VIEWS, PREPROCESSING_VERSION, RUNTIMES
 
 if TYPE_CHECKING:
     from tf_ssgn.runtime.saved_model import EmbeddingModel
-    from tf_ssgn.runtime.signatures import Embedder
+    from tf_ssgn.runtime.signatures import EmbeddingGraph
     from tf_ssgn.training.run_folder import Run
 
 
@@ -75,10 +75,10 @@ def load(
 
 def from_run(
     path: str | os.PathLike, views: int, photo_views: int | None = None, more_words: Sequence[str] = ()
-) -> tuple[Embedder, dict[str, Any]]:
+) -> tuple[EmbeddingGraph, dict[str, Any]]:
     """A run's graph and its card; views as in `load`. Its words are its classes, and `more_words`."""
     from tf_ssgn.runtime.publish import fingerprint
-    from tf_ssgn.runtime.signatures import Embedder
+    from tf_ssgn.runtime.signatures import EmbeddingGraph
     from tf_ssgn.training.fit import restore_trainer
     from tf_ssgn.training.run_folder import open_run
 
@@ -92,7 +92,7 @@ def from_run(
     both = (views, photo_views)
     names, vectors = list(run.semantics.names), run.semantics.vectors
     words = _words(run, trainer.ssgn, more_words)
-    embedder = Embedder(trainer.backbone, trainer.ssgn, *both, names, vectors, words)
+    embedder = EmbeddingGraph(trainer.backbone, trainer.ssgn, *both, names, vectors, words)
     print_ = fingerprint(trainer.backbone, trainer.ssgn, run.config.data.image_size, PREPROCESSING_VERSION, *both)
     return embedder, _card(run, views, photo_views, print_)
 

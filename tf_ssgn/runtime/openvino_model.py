@@ -46,7 +46,7 @@ HALVES = ("decode_sketch", "decode_photo", "encode_sketch", "encode_photo", "cla
 
 
 def why_not(module: Any) -> str:
-    """Why a model cannot be computed here; empty if it can. `module` is a loaded SavedModel or an `Embedder`."""
+    """Why a model cannot be computed here; empty if it can. `module` is a loaded SavedModel or an `EmbeddingGraph`."""
     if importlib.util.find_spec("openvino") is None:
         return "openvino is not installed; pip install 'tf_ssgn[serve]'"
     # A property that builds its half when it is asked for is found in the class.

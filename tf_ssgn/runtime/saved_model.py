@@ -115,7 +115,7 @@ class EmbeddingModel:
 
 
 def tensorflow_functions(module: Any) -> dict[str, Function]:
-    """The signatures of a loaded SavedModel, or of an `Embedder`, as plain functions."""
+    """The signatures of a loaded SavedModel, or of an `EmbeddingGraph`, as plain functions."""
     import tensorflow as tf
 
     def plain(name: str) -> Function:
@@ -131,7 +131,7 @@ def tensorflow_functions(module: Any) -> dict[str, Function]:
 
 
 def words_of(module: Any) -> Callable[[], tuple[list[str], np.ndarray]] | None:
-    """What gives the words of a loaded SavedModel or of an `Embedder`: names and shifts; None where it has none."""
+    """What gives the words (names and shifts) of a loaded SavedModel or an `EmbeddingGraph`; None where it has none."""
     if not hasattr(module, "words"):
         return None
 

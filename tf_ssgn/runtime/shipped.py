@@ -81,9 +81,9 @@ def open_shipped(folder: Path) -> tuple[Decoder, dict[str, Any]]:
         def embedder(self) -> Any:
             import keras  # noqa: F401  before all that imports it: it makes our layers known as it comes
 
-            from tf_ssgn.runtime.signatures import Embedder
+            from tf_ssgn.runtime.signatures import EmbeddingGraph
 
-            return Embedder(*_networks(folder, config, classes[1].shape), *extra, *classes)
+            return EmbeddingGraph(*_networks(folder, config, classes[1].shape), *extra, *classes)
 
     for part in ("encode_sketch", "encode_photo", "embed_sketch", "embed_photo", "explain"):
         setattr(Joined, part, property(operator.attrgetter(f"embedder.{part}")))

@@ -20,7 +20,7 @@ K = tf.TensorSpec([None], tf.int32, name="k")
 WORD = tf.TensorSpec([None], tf.string, name="word")
 
 
-class Embedder(Decoder):
+class EmbeddingGraph(Decoder):
     """`embed_sketch`, `embed_photo` and `explain` of one trained model.
 
     Each is `decode_*` followed by `encode_*` (pixels to codes). The halves are no signatures, but they are kept in the
@@ -133,7 +133,7 @@ class Search(tf.Module):
             first, n at most k; a NaN score marks a place without an answer.
     """
 
-    def __init__(self, embedder: Embedder, ids: list[bytes], neighbours: tf.Module):
+    def __init__(self, embedder: EmbeddingGraph, ids: list[bytes], neighbours: tf.Module):
         super().__init__()
         self.embedder, self.neighbours = embedder, neighbours
         self.ids = tf.constant(ids, tf.string, shape=[len(ids)])

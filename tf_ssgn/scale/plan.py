@@ -193,7 +193,7 @@ def _table(spark: SparkSession, uri: str) -> Listing:
 
 
 @dataclass(frozen=True)
-class Plan:
+class PartPlan:
     """Numbers of the parts to embed, photos in them; parts of rows that go, and how many of these just vanished."""
 
     parts: list[int]
@@ -204,7 +204,7 @@ class Plan:
 
 def make_plan(
     spark: SparkSession, dataset: EmbeddedDataset, current: dict[str, Any] | None, run: str, listing: Listing
-) -> Plan:
+) -> PartPlan:
     """Writes the photos to embed to `runs/<run>/plan/`, the current version's rows that go to `runs/<run>/gone/`.
 
     What becomes of each photo, and whether a disk is not mounted, `retrieval.plan` says, as for every gallery.
@@ -212,7 +212,7 @@ def make_plan(
     from pyspark.sql import functions as F
 
     if current is None:
-        return Plan(*_write(listing.photos, dataset, run), [], 0)
+        return PartPlan(*_write(listing.photos, dataset, run), [], 0)
     here = listing.photos.select("id", F.struct("*").alias("here"))
     there = _known(spark, dataset, current).select("id", F.struct("*").alias("there"))
     scope = listing.scope
@@ -235,7 +235,7 @@ def make_plan(
         leaves = known.filter("verdict IN ('changed', 'gone')")
         files = len(current[DATA]) + len(current[BAD])
         gone, _ = _write_parts(leaves.select("id", "file").repartition(files, "file"), dataset, run, "gone")
-        return Plan(parts, photos, gone, leaves.filter("verdict = 'gone'").count() if gone else 0)
+        return PartPlan(parts, photos, gone, leaves.filter("verdict = 'gone'").count() if gone else 0)
     finally:
         judged.unpersist()
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from tests.serving import serving_tiny as tiny
-from tf_ssgn.client import Answer, AsyncClient, Client, Hit, ImageError, RequestError
+from tf_ssgn.client import Answer, AsyncClient, Client, ImageError, RemoteHit, RequestError
 from tf_ssgn.common.status import Status
 from tf_ssgn.errors import UserError
 from tf_ssgn.serving.client.calls import _split, label_of
@@ -38,7 +38,7 @@ def test_search_by_everything_that_holds_a_picture(client, photos) -> None:
     for sketch in (path, str(path), path.read_bytes(), io.BytesIO(path.read_bytes()), image, *arrays):
         hits = client.search(sketch, k=2)
         assert len(hits) == 2
-        assert hits[0] == Hit("photo/circle/3.png", hits[0].score, "circle")
+        assert hits[0] == RemoteHit("photo/circle/3.png", hits[0].score, "circle")
         assert hits[0].score == pytest.approx(1, abs=1e-5)
         assert hits[0].score >= hits[1].score
     assert client.search(np.asarray(image.convert("L")), k=1)[0].id == "photo/circle/3.png"

@@ -97,7 +97,8 @@ def test_a_bad_model_is_refused_once_and_the_old_one_stays(reloader, folders, da
     if damage == "blank answers":
 
         class Blank:
-            fingerprint, dimension, card = first.model.fingerprint, first.model.dimension, first.model.card
+            fingerprint, dimension = first.model.fingerprint, first.model.dimension
+            card, has_words = first.model.card, False
 
             def call(self, signature: str, inputs: Any) -> Any:
                 out = first.model.call(signature, inputs)

@@ -397,7 +397,7 @@ def test_a_client_that_hangs_up_leaves_the_queue_and_a_full_queue_says_so(model,
     entered, opened = threading.Event(), threading.Event()
 
     class Slow:
-        fingerprint, dimension, card = model.fingerprint, model.dimension, model.card
+        fingerprint, dimension, card, has_words = model.fingerprint, model.dimension, model.card, False
 
         def call(self, signature: str, inputs: Any) -> Any:
             entered.set()

@@ -349,7 +349,7 @@ def test_requests_of_every_kind_are_batched_and_get_their_own_answers(model, gal
     calls: list[tuple[str, int]] = []
 
     class Counting:
-        fingerprint, dimension, card = model.fingerprint, model.dimension, model.card
+        fingerprint, dimension, card, has_words = model.fingerprint, model.dimension, model.card, False
 
         def call(self, signature: str, inputs: Any) -> Any:
             calls.append((signature, len(inputs["image_bytes"])))
@@ -391,8 +391,8 @@ class Gate:
     def __init__(self, gallery: Any):
         self._gallery, self.opened, self.begun = gallery, threading.Event(), 0
 
-    def require_model(self, fingerprint: str) -> None:
-        self._gallery.require_model(fingerprint)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._gallery, name)
 
     def search_batch(self, vectors: np.ndarray, k: np.ndarray) -> Any:
         self.begun += 1

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tf_ssgn.common.names import composed, listed, match, normalise, printable, refuse_text
-from tf_ssgn.data.datasets.layouts import PLAIN, Files, FolderFiles, Place, recognise, unrecognised
+from tf_ssgn.data.datasets.layouts import PLAIN, DatasetFolder, Files, FolderFiles, recognise, unrecognised
 from tf_ssgn.data.folders import EXTENSIONS
 from tf_ssgn.errors import UserError
 
@@ -76,7 +76,7 @@ def open_dataset(
         raise UserError(
             f"dataset folder {printable(root)} {what}; expected a folder laid out as {PLAIN}, or as a published one"
         )
-    files = recognise(Place(root, duplicates, exclude))
+    files = recognise(DatasetFolder(root, duplicates, exclude))
     if files is None:
         raise UserError(unrecognised(root))
     where = f"dataset {printable(root)} ({files.layout})"

@@ -53,7 +53,7 @@ class FolderFiles:
     problems: list[str] = field(default_factory=list)
 
 
-class Place:
+class DatasetFolder:
     """The folder that is given, and what below it is looked at: nothing that a glob of `exclude` names.
 
     Raises UserError: a glob that is none.
@@ -99,7 +99,7 @@ class Place:
         return files
 
 
-def recognise(place: Place) -> FolderFiles | None:
+def recognise(place: DatasetFolder) -> FolderFiles | None:
     """The first layout that fits, or None. Sketchy precedes the plain one, which `256x256` would pass for."""
     return _sketchy(place) or _pair(place) or _parts(place) or _file_lists(place)
 
@@ -120,12 +120,12 @@ def unrecognised(root: str) -> str:
 
 def _recognisable(folder: str) -> bool:
     try:
-        return recognise(Place(folder)) is not None
+        return recognise(DatasetFolder(folder)) is not None
     except UserError:
         return False
 
 
-def _pair(place: Place) -> FolderFiles | None:
+def _pair(place: DatasetFolder) -> FolderFiles | None:
     """A folder of classes for each modality."""
     for name, layout, *sides in PAIRS:
         sketches, photos = (place.first(*names) for names in sides)
@@ -140,7 +140,7 @@ def _own_name(root: str) -> str:
     return printable(os.path.basename(root)) or "dataset"
 
 
-def _parts(place: Place) -> FolderFiles | None:
+def _parts(place: DatasetFolder) -> FolderFiles | None:
     parts = [
         part for part in ("train", "val", "test") if place.first(f"{part}/sketch") and place.first(f"{part}/photo")
     ]
@@ -160,7 +160,7 @@ def _parts(place: Place) -> FolderFiles | None:
     return folder_files
 
 
-def _sketchy(place: Place) -> FolderFiles | None:
+def _sketchy(place: DatasetFolder) -> FolderFiles | None:
     """Sketchy, given as the folder that holds `256x256` or as that folder itself."""
     base = place.first("256x256") or place.root
     above = place.root if base != place.root else os.path.dirname(place.root)
@@ -178,7 +178,7 @@ def _sketchy(place: Place) -> FolderFiles | None:
     return FolderFiles("sketchy", SKETCHY, place.class_files(sketches, notes), joined, notes)
 
 
-def _file_lists(place: Place) -> FolderFiles | None:
+def _file_lists(place: DatasetFolder) -> FolderFiles | None:
     lists = read_file_lists(place.root)
     if not lists:
         return None

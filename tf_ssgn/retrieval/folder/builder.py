@@ -60,8 +60,7 @@ class FolderChange(Change):
     def extra(self, ids: Collection[str]) -> dict[str, Mapping[str, Any]]:
         if self._gallery is None:
             return {}
-        rows = self._gallery.rows_of_ids(list(ids))
-        return dict(zip(self._gallery.ids_of(rows), self._gallery.extra(rows), strict=True))
+        return self._gallery.extra_of(list(ids))
 
     def resume(self, files: Mapping[str, PhotoFile]) -> set[str]:
         for row, item in self._writer.items():

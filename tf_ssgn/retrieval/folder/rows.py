@@ -4,7 +4,7 @@ import functools
 import itertools
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -131,7 +131,6 @@ class Rows(Searcher):
         return names
 
     def counts(self, column: str, most: int) -> dict[Any, int] | None:
-        """How many living items have each value of a column, nulls left out; None where there are more than `most`."""
         totals: Counter[Any] = Counter()
         for number, segment in enumerate(self._segments):
             if column != "label" and spelled(column, segment.columns) not in segment.columns:
@@ -149,6 +148,10 @@ class Rows(Searcher):
                 totals.subtract(dict(segment.sql(f"{counted} AND row IN ({rows}) GROUP BY 1")))
         living = {value: number for value, number in totals.items() if number > 0}
         return living if len(living) <= most else None
+
+    def extra_of(self, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+        rows = self.rows_of_ids(ids)
+        return dict(zip(self.ids_of(rows), self.extra(rows), strict=True))
 
     def extra(self, rows: np.ndarray) -> list[dict[str, Any]]:
         """The values of these columns for some rows, counted over all segments; null ones left out."""

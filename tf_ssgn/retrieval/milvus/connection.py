@@ -79,7 +79,7 @@ def _is_news(record: logging.LogRecord) -> bool:
     return not (record.exc_info and isinstance(record.exc_info[1], NotImplementedError))
 
 
-class Connection:
+class MilvusConnection:
     """Calls of pymilvus's client with a time limit, and errors in one line. Safe to use from several threads.
 
     gRPC connects anew by itself once a server is back.

@@ -15,7 +15,7 @@ import numpy as np
 
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.items import Item
-from tf_ssgn.retrieval.milvus.connection import Address, Connection, address
+from tf_ssgn.retrieval.milvus.connection import Address, MilvusConnection, address
 from tf_ssgn.retrieval.milvus.filter import expression, listed, quoted
 from tf_ssgn.retrieval.search.options import Options
 from tf_ssgn.retrieval.searcher import Near, Searcher, Unreachable
@@ -34,7 +34,7 @@ class MilvusGallery(Searcher):
     version = 1  # of the collection's content there is no count; a collection made anew is another gallery
     most = MILVUS.most
 
-    def __init__(self, connection: Connection, about: dict[str, Any], identity: tuple):
+    def __init__(self, connection: MilvusConnection, about: dict[str, Any], identity: tuple):
         self.connection, self.about, self._identity = connection, about, identity
         self.address: Address = connection.where
         self.path = connection.where.text
@@ -52,7 +52,7 @@ class MilvusGallery(Searcher):
         answer.
         """
         place = address(where) if isinstance(where, str) else where
-        connection = Connection(place)
+        connection = MilvusConnection(place)
         try:
             gallery = cls(connection, read_about(connection), identity(connection))
             connection.call("load_collection", place.collection)
@@ -186,13 +186,13 @@ def item_of(row: dict[str, Any]) -> Item:
     return Item(*(row.get(name) for name in _FIELDS))  # type: ignore[arg-type]
 
 
-def identity(connection: Connection) -> tuple:
+def identity(connection: MilvusConnection) -> tuple:
     """What tells a collection from one of the same name that was made later."""
     described = connection.call("describe_collection", connection.where.collection, seconds=MILVUS.connect_seconds)
     return described.get("collection_id"), described.get("created_timestamp")
 
 
-def read_about(connection: Connection) -> dict[str, Any]:
+def read_about(connection: MilvusConnection) -> dict[str, Any]:
     """What a gallery's manifest says; UserError where the collection is not there or not one of ours."""
     name = connection.where.collection
     if not connection.call("has_collection", name, seconds=MILVUS.connect_seconds):
@@ -219,6 +219,6 @@ def read_about(connection: Connection) -> dict[str, Any]:
     return about
 
 
-def _about_rows(connection: Connection, name: str) -> list[dict[str, Any]]:
+def _about_rows(connection: MilvusConnection, name: str) -> list[dict[str, Any]]:
     options = {"filter": f'id == "{ROW}"', "output_fields": [ROW], "limit": 1, "consistency_level": "Strong"}
     return list(connection.call("query", name, seconds=MILVUS.connect_seconds, **options))

@@ -19,7 +19,7 @@ from tf_ssgn.retrieval.embedding import Embedder
 from tf_ssgn.retrieval.files import PhotoFile, Walk, as_manifest, sources_of, to_text
 from tf_ssgn.retrieval.items import Item, spelled, unit
 from tf_ssgn.retrieval.milvus import check
-from tf_ssgn.retrieval.milvus.connection import Address, Connection, address
+from tf_ssgn.retrieval.milvus.connection import Address, MilvusConnection, address
 from tf_ssgn.retrieval.milvus.filter import below, listed, translated
 from tf_ssgn.retrieval.milvus.gallery import ABOUT, FORMAT, ROW, VECTOR, MilvusGallery, item_of
 from tf_ssgn.retrieval.search.condition import forms
@@ -37,7 +37,7 @@ def create(where: str | Address, model: Embedder, expected: int = 0, **about: An
     `expected` items set the number of leaves. UserError where the collection is there already.
     """
     place = address(where) if isinstance(where, str) else where
-    connection = Connection(place)
+    connection = MilvusConnection(place)
     try:
         if connection.call("has_collection", place.collection):
             raise UserError(f"{place.text} already is a collection; use `index add` or `index sync`, or another name")
@@ -52,13 +52,13 @@ def create(where: str | Address, model: Embedder, expected: int = 0, **about: An
     return MilvusGallery.open(place)
 
 
-def _schema(connection: Connection, dynamic: bool) -> Any:
+def _schema(connection: MilvusConnection, dynamic: bool) -> Any:
     from pymilvus import MilvusClient
 
     return MilvusClient.create_schema(auto_id=False, enable_dynamic_field=dynamic)
 
 
-def _create_about(connection: Connection) -> None:
+def _create_about(connection: MilvusConnection) -> None:
     from pymilvus import DataType, MilvusClient
 
     name = connection.where.collection + ABOUT
@@ -73,7 +73,7 @@ def _create_about(connection: Connection) -> None:
     connection.call("create_collection", name, schema=schema, index_params=index, consistency_level="Strong")
 
 
-def _create_items(connection: Connection, dimension: int, lite: bool, expected: int) -> None:
+def _create_items(connection: MilvusConnection, dimension: int, lite: bool, expected: int) -> None:
     from pymilvus import DataType, MilvusClient
 
     schema = _schema(connection, True)
@@ -98,7 +98,7 @@ def _create_items(connection: Connection, dimension: int, lite: bool, expected: 
     )
 
 
-def write_about(connection: Connection, about: dict[str, Any]) -> None:
+def write_about(connection: MilvusConnection, about: dict[str, Any]) -> None:
     row = {"id": ROW, ROW: json.dumps(about, ensure_ascii=False), VECTOR: [0.0, 1.0]}
     connection.again(lambda: connection.call("upsert", connection.where.collection + ABOUT, data=[row]))
 
@@ -149,7 +149,7 @@ def delete_ids(gallery: MilvusGallery, ids: Sequence[str]) -> None:
 
 def open_or_create(where: Address, model: Embedder, expected: int = 0, **about: Any) -> tuple[MilvusGallery, bool]:
     """The gallery of a model at an address, and whether it was made now."""
-    connection = Connection(where)
+    connection = MilvusConnection(where)
     try:
         there = connection.call("has_collection", where.collection)
     finally:

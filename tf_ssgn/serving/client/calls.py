@@ -33,7 +33,7 @@ class RequestError(UserError):
         super().__init__(message)
 
 
-class Hit(NamedTuple):
+class RemoteHit(NamedTuple):
     """One photo found; `score` is the cosine, `label` the gallery's, or the name of the photo's folder."""
 
     id: str
@@ -44,7 +44,7 @@ class Hit(NamedTuple):
 class Answer(NamedTuple):
     """The answer to one picture of a batch: no hits and a `status` other than OK if it was at fault."""
 
-    hits: list[Hit]
+    hits: list[RemoteHit]
     status: Status
 
 
@@ -57,7 +57,9 @@ class Explanation(NamedTuple):
     classes: list[tuple[str, float]]
 
 
-def search_one(model: str, signature: str, picture: Any, k: int, word: str = "") -> Generator[Any, Any, list[Hit]]:
+def search_one(
+    model: str, signature: str, picture: Any, k: int, word: str = ""
+) -> Generator[Any, Any, list[RemoteHit]]:
     (answer,) = yield from search(model, signature, [picture], k, word)
     if answer.status == Status.BAD_K:
         raise UserError(f"received k {k}, expected 1 to {SERVING.k}")
@@ -171,7 +173,7 @@ def _answer(ids: np.ndarray, scores: np.ndarray, count: int, status: int, labels
         called = [label_of(name) for name in names]
     else:
         called = [label.decode("utf-8", "replace") for label in labels[:count]]
-    return Answer(list(map(Hit, names, scores[:count].tolist(), called)), Status(int(status)))
+    return Answer(list(map(RemoteHit, names, scores[:count].tolist(), called)), Status(int(status)))
 
 
 def _raise_for(statuses: Any, pictures: Sequence[Any], word: str = "") -> None:

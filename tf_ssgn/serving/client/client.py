@@ -20,10 +20,10 @@ from tf_ssgn.errors import UserError
 from tf_ssgn.runtime import wire
 from tf_ssgn.serving import CLIENT_NEEDS, require_extra
 from tf_ssgn.serving.client import calls
-from tf_ssgn.serving.client.calls import Answer, Explanation, Hit, RequestError
+from tf_ssgn.serving.client.calls import Answer, Explanation, RemoteHit, RequestError
 from tf_ssgn.settings import BACKOFF, SERVING, WORD_CHARACTERS
 
-__all__ = ["Answer", "AsyncClient", "Client", "Explanation", "Hit", "ImageError", "RequestError"]
+__all__ = ["Answer", "AsyncClient", "Client", "Explanation", "RemoteHit", "ImageError", "RequestError"]
 
 Steps = Generator[Any, Any, Any]
 
@@ -142,14 +142,14 @@ class Client(_Base):
     `RequestError` for a server that refused or did not answer. Only UNAVAILABLE is tried again: nothing was computed.
     """
 
-    def search(self, sketch: Any, k: int = SERVING.default_k, word: str = "") -> list[Hit]:
+    def search(self, sketch: Any, k: int = SERVING.default_k, word: str = "") -> list[RemoteHit]:
         """The `k` photos nearest to a sketch, best first; fewer if the gallery has fewer.
 
         `word` says what is drawn, as a person calls it; with `sketch` None the word alone is searched with.
         """
         return self._run(calls.search_one(self.model, _sketch("search", word), sketch, k, _word(word)))
 
-    def search_photo(self, photo: Any, k: int = SERVING.default_k) -> list[Hit]:
+    def search_photo(self, photo: Any, k: int = SERVING.default_k) -> list[RemoteHit]:
         """The `k` photos nearest to a photo, best first."""
         return self._run(calls.search_one(self.model, "search_photo", photo, k))
 
@@ -212,10 +212,10 @@ class AsyncClient(_Base):
 
         return grpc.aio
 
-    async def search(self, sketch: Any, k: int = SERVING.default_k, word: str = "") -> list[Hit]:
+    async def search(self, sketch: Any, k: int = SERVING.default_k, word: str = "") -> list[RemoteHit]:
         return await self._run(calls.search_one(self.model, _sketch("search", word), sketch, k, _word(word)))
 
-    async def search_photo(self, photo: Any, k: int = SERVING.default_k) -> list[Hit]:
+    async def search_photo(self, photo: Any, k: int = SERVING.default_k) -> list[RemoteHit]:
         return await self._run(calls.search_one(self.model, "search_photo", photo, k))
 
     async def search_batch(self, sketches: Iterable[Any], k: int = SERVING.default_k) -> list[Answer]:

@@ -17,7 +17,8 @@ import numpy as np
 from tf_ssgn.common.cli import log
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.open import open_gallery, state_of
-from tf_ssgn.runtime.saved_model import newest_version
+from tf_ssgn.retrieval.searcher import Searcher
+from tf_ssgn.runtime.saved_model import EmbeddingModel, newest_version
 from tf_ssgn.serving.core.service import Served, Service, State, served, warm_up
 from tf_ssgn.settings import CHECKED_ITEMS, CHECKED_K, LOWEST_RECALL, SAME_COSINE
 
@@ -35,7 +36,7 @@ class Reloader:
         service: Service,
         model: str | os.PathLike,
         gallery: str | os.PathLike | None,
-        load: Callable[[Path], Any],
+        load: Callable[[Path], EmbeddingModel],
         ready: Callable[[Served], Any] = lambda version: None,
     ):
         self._service, self._model_path, self._gallery_path = service, Path(model), gallery
@@ -131,7 +132,7 @@ class Reloader:
         gc.collect()
         return pair
 
-    def _open(self, pointer: Any, current: Served | None) -> Any:
+    def _open(self, pointer: Any, current: Served | None) -> Searcher | None:
         if self._gallery_path is None:
             return None
         if current is not None and pointer == self._pointer:
@@ -143,13 +144,13 @@ def _reason(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def check_gallery(gallery: Any) -> None:
+def check_gallery(gallery: Searcher) -> None:
     """Searches for stored vectors, spread over the gallery; this also loads its index. UserError if too few find
     themselves."""
     ids = gallery.sample(CHECKED_ITEMS)
     if not ids:
         return
-    vectors = np.stack([gallery.vector(id) for id in ids])
+    vectors = np.stack([gallery.vector(id) for id in ids])  # type: ignore[misc]
     neighbours, scores, _ = gallery.search_batch(vectors, np.full(len(ids), CHECKED_K, np.int32))
     hits = [id in row or np.nanmin(near) >= SAME_COSINE for id, row, near in zip(ids, neighbours, scores, strict=True)]
     if np.mean(hits) < LOWEST_RECALL:

@@ -7,14 +7,13 @@ import secrets
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
 
 import numpy as np
 
 from tf_ssgn.common.status import Status
 from tf_ssgn.errors import UserError
-from tf_ssgn.retrieval.searcher import Unreachable
-from tf_ssgn.runtime.saved_model import warm_up_drawing
+from tf_ssgn.retrieval.searcher import Searcher, Unreachable
+from tf_ssgn.runtime.saved_model import EmbeddingModel, warm_up_drawing
 from tf_ssgn.runtime.words import Words
 from tf_ssgn.serving.core import contract, tracing
 from tf_ssgn.serving.core.batcher import Batcher, Call, Work
@@ -38,41 +37,22 @@ def request_id(wanted: str | None) -> str:
     return wanted if wanted is not None and REQUEST_ID.fullmatch(wanted) else secrets.token_hex(8)
 
 
-class Model(Protocol):
-    """What is needed of an `EmbeddingModel`."""
-
-    fingerprint: str
-    dimension: int
-    card: dict
-
-    def call(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]: ...
-
-
-class Searchable(Protocol):
-    """What is needed of a `Gallery`."""
-
-    def require_model(self, fingerprint: str) -> None: ...
-
-    def search_batch(self, vectors: np.ndarray, k: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]: ...
-
-
 @dataclass(frozen=True, eq=False)
 class Served:
     """One version of the model with its gallery: never changed, only replaced as a whole."""
 
-    model: Model
-    gallery: Searchable | None
+    model: EmbeddingModel
+    gallery: Searcher | None
     version: int
     signatures: Mapping[str, contract.Signature]
 
     @property
     def words(self) -> Words | None:
         """The words that can be told; None for a model without any."""
-        model: Any = self.model
-        return model.words if getattr(model, "has_words", False) else None
+        return self.model.words if self.model.has_words else None
 
 
-def served(model: Model, gallery: Searchable | None, version: int) -> Served:
+def served(model: EmbeddingModel, gallery: Searcher | None, version: int) -> Served:
     """Puts a model and its gallery together; UserError if the gallery was made by another model."""
     if gallery is not None:
         gallery.require_model(model.fingerprint)
@@ -81,7 +61,7 @@ def served(model: Model, gallery: Searchable | None, version: int) -> Served:
         model,
         gallery,
         version,
-        contract.signatures(model.dimension, semantic, gallery is not None, getattr(model, "has_words", False)),
+        contract.signatures(model.dimension, semantic, gallery is not None, model.has_words),
     )
 
 
@@ -104,7 +84,7 @@ class State:
 
 
 @dataclass(frozen=True)
-class Job:
+class ModelRequest:
     """What one request asks of a model function: images [B], for `embed_word` with words [B]; with k int32 [B] also
     their neighbours, and with `labels` the labels of those."""
 
@@ -113,7 +93,7 @@ class Job:
     labels: bool = False
     words: np.ndarray | None = None
     trace: tracing.Trace | None = field(default_factory=tracing.current)
-    made: int = field(default_factory=time.time_ns)
+    received: int = field(default_factory=time.time_ns)
 
     def note(self, name: str, start: int, end: int) -> None:
         """A stage of the request, in ns."""
@@ -160,9 +140,9 @@ class Service:
             self.states[old.version] = State("END")
         self.metrics.follow("queue_waiting", lambda: self.batcher.waiting)
         self.metrics.follow("model_version", lambda: version.version)
-        gallery: Any = version.gallery
-        self.metrics.follow("gallery_version", lambda: getattr(gallery, "version", 0))
-        self.metrics.follow("gallery_items", lambda: len(gallery) if hasattr(gallery, "__len__") else 0)
+        gallery = version.gallery
+        self.metrics.follow("gallery_version", lambda: 0 if gallery is None else gallery.version)
+        self.metrics.follow("gallery_items", lambda: 0 if gallery is None else len(gallery))
 
     def check_name(self, target: Target) -> None:
         """Fault INVALID_ARGUMENT without a model name or with a label, NOT_FOUND for another name."""
@@ -218,8 +198,8 @@ class Service:
             raise invalid(f"signature {name!r}: {fault}") from None
         function = EMBEDDER["search" if name == contract.DEFAULT else name] if "k" in arrays else name
         wanted = wanted or [*signature.outputs, *(signature.more if more else ())]
-        job = Job(arrays["image_bytes"], arrays.get("k"), "labels" in wanted, arrays.get("word"))
-        outputs = self.batcher.wait(self.work(version, function, job, call))
+        request = ModelRequest(arrays["image_bytes"], arrays.get("k"), "labels" in wanted, arrays.get("word"))
+        outputs = self.batcher.wait(self.work(version, function, request, call))
         return version, name, {key: outputs[key] for key in wanted}
 
     def signature(self, version: Served, name: str) -> contract.Signature:
@@ -231,12 +211,12 @@ class Service:
             )
         return version.signatures[name]
 
-    def work(self, version: Served, function: str, job: Job, call: Call) -> Work:
+    def work(self, version: Served, function: str, request: ModelRequest, call: Call) -> Work:
         """A request for the queue. Its answer is a dict of arrays: the outputs of `function`, or those of a search."""
-        size = sum(map(len, job.images)) + (0 if job.words is None else sum(map(len, job.words)))
-        if job.trace is not None:
-            job.note("decode", job.trace.begun, job.made)
-        return Work((version, function), len(job.images), size, job, call)
+        size = sum(map(len, request.images)) + (0 if request.words is None else sum(map(len, request.words)))
+        if request.trace is not None:
+            request.note("decode", request.trace.begun, request.received)
+        return Work((version, function), len(request.images), size, request, call)
 
     def begin(self, parent: str | None) -> None:
         """A request came, whose caller traces it by that W3C `traceparent`."""
@@ -252,37 +232,41 @@ class Service:
             about = {"time": time.time(), "id": identity, "transport": transport, "method": method, "code": code}
             REQUESTS.info(json.dumps({**about, "seconds": round(seconds, 6)}))
 
-    def _compute(self, key: tuple[Served, str], jobs: list[Job]) -> list[dict[str, np.ndarray]]:
-        """One call of the model and one of the gallery for all jobs. Rows whose k is bad are not even decoded."""
+    def _compute(self, key: tuple[Served, str], requests: list[ModelRequest]) -> list[dict[str, np.ndarray]]:
+        """One call of the model and one of the gallery for all requests. Rows whose k is bad are not even decoded."""
         version, function = key
         begun = time.time_ns()
-        good = [np.ones(len(job.images), bool) if job.k is None else self._good(job.k) for job in jobs]
-        images = np.concatenate([job.images[rows] for job, rows in zip(jobs, good, strict=True)])
+        good = [
+            np.ones(len(request.images), bool) if request.k is None else self._good(request.k) for request in requests
+        ]
+        images = np.concatenate([request.images[rows] for request, rows in zip(requests, good, strict=True)])
         inputs = {"image_bytes": images}
-        if jobs[0].words is not None:
-            inputs["word"] = np.concatenate([job.words[rows] for job, rows in zip(jobs, good, strict=True)])  # type: ignore[index]
+        if function == "embed_word":
+            words = [request.words[rows] for request, rows in zip(requests, good, strict=True)]  # type: ignore[index]
+            inputs["word"] = np.concatenate(words)
         outputs = version.model.call(function, inputs) if len(images) else {}
         embedded = time.time_ns()
         answers: list[dict[str, np.ndarray]] = []
         searches: list[_Search] = []
         start = 0
-        for job, rows in zip(jobs, good, strict=True):
+        for request, rows in zip(requests, good, strict=True):
             end = start + int(rows.sum())
             part = {name: values[start:end] for name, values in outputs.items()}
             start = end
-            if job.k is None:
+            if request.k is None:
                 answers.append(part)
             else:
-                searches.append(_Search(job.k, rows, part, job.labels))
+                searches.append(_Search(request.k, rows, part, request.labels))
                 answers.append(searches[-1].answer)
         if searches:
+            assert version.gallery is not None
             _search(version.gallery, searches)
         done = time.time_ns()
-        for job in jobs:
-            job.note("queue", job.made, begun)
-            job.note("embed", begun, embedded)
-            if job.k is not None:
-                job.note("search", embedded, done)
+        for request in requests:
+            request.note("queue", request.received, begun)
+            request.note("embed", begun, embedded)
+            if request.k is not None:
+                request.note("search", embedded, done)
         return answers
 
     def _good(self, k: np.ndarray) -> np.ndarray:
@@ -311,7 +295,7 @@ class _Search:
         self.k = k[self.rows]
 
 
-def _search(gallery: Any, searches: list[_Search]) -> None:
+def _search(gallery: Searcher, searches: list[_Search]) -> None:
     """Fills in the neighbours of all searches, found in one call."""
     searches = [search for search in searches if search.rows.size]
     if not searches:
@@ -335,7 +319,7 @@ def _search(gallery: Any, searches: list[_Search]) -> None:
             _label(gallery, search.answer)
 
 
-def _label(gallery: Any, answer: dict[str, np.ndarray]) -> None:
+def _label(gallery: Searcher, answer: dict[str, np.ndarray]) -> None:
     """Fills in the labels of the answers' ids."""
     places = np.argwhere(answer["ids"].astype(bool))
     try:

@@ -11,15 +11,14 @@ import numpy as np
 from tf_ssgn.common.status import MEANING, Status
 from tf_ssgn.data.semantics.vocabulary import NONE
 from tf_ssgn.errors import UserError
-from tf_ssgn.retrieval.folder.rows import Rows
 from tf_ssgn.retrieval.folder.segment import quoted
 from tf_ssgn.retrieval.search.options import NO_OPTIONS, Options
-from tf_ssgn.retrieval.searcher import Unreachable
+from tf_ssgn.retrieval.searcher import Searcher, Unreachable
 from tf_ssgn.runtime.saved_model import EMBED_WORD
 from tf_ssgn.serving.core import tracing
 from tf_ssgn.serving.core.batcher import Call
 from tf_ssgn.serving.core.faults import Fault, invalid, not_found
-from tf_ssgn.serving.core.service import NO_GALLERY_NOW, Job, Served, Service, Target
+from tf_ssgn.serving.core.service import NO_GALLERY_NOW, ModelRequest, Served, Service, Target
 from tf_ssgn.serving.http import rest
 from tf_ssgn.serving.http.bodies import from_base64
 from tf_ssgn.settings import COMPLETIONS, GUESS_COSINE, GUESSED_LABELS, GUESSES, MOST_COLUMNS, SERVING
@@ -140,7 +139,7 @@ def explain(service: Service, query: Query, call: Call) -> dict[str, Any]:
     classes best first. `answers` has the hits of each stage's code, `{"coarse": [...], "fine": [...]}`, and with a word
     those of both together, `word`; it is null where there is no gallery."""
     version = service.find(Target(service.settings.name))
-    gallery: Any = version.gallery
+    gallery = version.gallery
     options = NO_OPTIONS if gallery is None else _options(service, query, gallery)
     out = _one(service, version, "explain", query.image, call)
     names = [name.decode("utf-8", "replace") for name in out["class_names"][0]]
@@ -185,7 +184,7 @@ def guesses(version: Served, code: np.ndarray) -> list[str]:
 def _guessable(version: Served) -> list[int]:
     """The rows of the words among which is guessed."""
     assert version.words is not None
-    labels = version.gallery.counts("label", GUESSED_LABELS) if isinstance(version.gallery, Rows) else None
+    labels = None if version.gallery is None else version.gallery.counts("label", GUESSED_LABELS)
     known = (version.words.vocabulary.row(str(name)) for name in (*version.model.card.get("seen", ()), *(labels or ())))
     return sorted({row for row in known if row is not None})
 
@@ -203,14 +202,14 @@ def _embedded(service: Service, version: Served, query: Query, call: Call) -> np
     return _one(service, version, EMBED_WORD, query.image, call, query.word.encode())["embedding"][0]
 
 
-def gallery_of(version: Served) -> Any:
+def gallery_of(version: Served) -> Searcher:
     """The gallery that a version answers from; Fault FAILED_PRECONDITION where there is none."""
     if version.gallery is None:
         raise Fault("FAILED_PRECONDITION", "this server has no gallery, only embeddings; start it with --gallery")
     return version.gallery
 
 
-def _options(service: Service, query: Query, gallery: Any) -> Options:
+def _options(service: Service, query: Query, gallery: Searcher) -> Options:
     if not 1 <= query.k <= service.settings.k:
         raise ImageFault(Status.BAD_K)
     try:
@@ -225,7 +224,7 @@ def _options(service: Service, query: Query, gallery: Any) -> Options:
         raise invalid(str(error)) from None
 
 
-def _hits(gallery: Any, vector: np.ndarray, k: int, options: Options) -> list[dict[str, Any]]:
+def _hits(gallery: Searcher, vector: np.ndarray, k: int, options: Options) -> list[dict[str, Any]]:
     return [
         {
             "id": hit.id,
@@ -244,7 +243,7 @@ def photo_address(id: str) -> str:
     return f"/api/photo/{quote(id, safe='' if {'.', '..'} & set(id.split('/')) else '/')}"
 
 
-def _on_current(service: Service, gallery: Any, work: Callable[[], Any]) -> Any:
+def _on_current(service: Service, gallery: Searcher, work: Callable[[], Any]) -> Any:
     """What `work` gives; None where it failed since a newer version came and took the older one's files away."""
     try:
         return work()
@@ -266,15 +265,15 @@ def _one(
 ) -> dict[str, np.ndarray]:
     images, said = np.empty(1, np.object_), np.empty(1, np.object_)
     images[0], said[0] = image, word
-    job = Job(images, words=None if word is None else said)
-    out = service.batcher.wait(service.work(version, function, job, call))
+    request = ModelRequest(images, words=None if word is None else said)
+    out = service.batcher.wait(service.work(version, function, request, call))
     status = Status(int(out["status"][0]))
     if status != Status.OK:
         raise ImageFault(status)
     return out
 
 
-def _condition(columns: Mapping[str, Any], gallery: Any) -> str:
+def _condition(columns: Mapping[str, Any], gallery: Searcher) -> str:
     """SQL that is true where all columns have these values. Names are checked against those of the gallery, texts are
     quoted, so nothing of a request is ever read as SQL."""
     known = (*OUR_COLUMNS, *gallery.columns)

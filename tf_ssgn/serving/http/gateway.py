@@ -21,6 +21,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, Router
 
 from tf_ssgn.errors import UserError
+from tf_ssgn.retrieval.searcher import Searcher
 from tf_ssgn.serving.core.access import Access
 from tf_ssgn.serving.core.batcher import Call
 from tf_ssgn.serving.core.faults import Fault, invalid, not_found
@@ -269,11 +270,8 @@ class Gateway:
         self._changed()
         return Response(status_code=204)
 
-    def _gallery(self) -> Any:
-        gallery = self._service.find(Target(self._service.settings.name)).gallery
-        if gallery is None:
-            raise Fault("FAILED_PRECONDITION", "this server has no gallery; start it with --gallery")
-        return gallery
+    def _gallery(self) -> Searcher:
+        return api.gallery_of(self._service.find(Target(self._service.settings.name)))
 
     # -- the page ----------------------------------------------------------------------------------------------------
 
@@ -298,8 +296,8 @@ class Gateway:
         current = None if self._service.draining else self._service.current
         if current is None:
             return JSONResponse({"status": "not ready"}, status_code=503, headers=replies.HEADERS)
-        gallery: Any = current.gallery
-        facts = {"model_version": current.version, "gallery_version": getattr(gallery, "version", None)}
+        gallery = current.gallery
+        facts = {"model_version": current.version, "gallery_version": None if gallery is None else gallery.version}
         return JSONResponse({"status": "ready", **facts}, headers=replies.HEADERS)
 
     async def _metrics(self, request: Request) -> Response:

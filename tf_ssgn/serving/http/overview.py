@@ -5,7 +5,7 @@ import math
 import threading
 from typing import Any
 
-from tf_ssgn.retrieval.folder.rows import Rows
+from tf_ssgn.retrieval.searcher import Searcher
 from tf_ssgn.serving.core.faults import not_found
 from tf_ssgn.serving.core.service import Service, Target
 from tf_ssgn.settings import LISTED_COLUMNS, LISTED_LABELS, LISTED_VALUES, QUERY_RASTER
@@ -42,21 +42,18 @@ class Overview:
             "writable": writable and gallery is not None,
         }
 
-    def _count(self, gallery: Any) -> dict[str, Any]:
+    def _count(self, gallery: Searcher) -> dict[str, Any]:
         with self._lock:
             if self._counted is None or self._counted[0] is not gallery:
-                local = isinstance(gallery, Rows)  # another kind may be asked for a value, but lists none
-                columns = {
-                    name: _listed(gallery.counts(name, LISTED_VALUES)) if local else None
-                    for name in gallery.columns[:LISTED_COLUMNS]
-                }
-                labels = _listed(gallery.counts("label", LISTED_LABELS)) if local else None
+                shown = gallery.columns[:LISTED_COLUMNS]
+                columns = {name: _listed(gallery.counts(name, LISTED_VALUES)) for name in shown}
+                labels = _listed(gallery.counts("label", LISTED_LABELS))
                 about = {"items": len(gallery), "version": gallery.version, "labels": labels, "columns": columns}
                 self._counted = (gallery, about)
             return self._counted[1]
 
 
-def item(gallery: Any, id: str) -> dict[str, Any]:
+def item(gallery: Searcher, id: str) -> dict[str, Any]:
     """`{"id", "label", "width", "height", "bytes", "columns"}` of a photo; Fault NOT_FOUND where there is none.
 
     The id is the photo's path below the folder that was indexed. Where that folder is, stays on the server.
@@ -65,7 +62,7 @@ def item(gallery: Any, id: str) -> dict[str, Any]:
     if photo is None:
         raise not_found("there is no photo of that id")
     sizes = {"width": photo.width, "height": photo.height, "bytes": photo.size}
-    values = gallery.extra(gallery.rows_of_ids([id]))[0] if isinstance(gallery, Rows) else {}
+    values = gallery.extra_of([id]).get(id, {})
     columns = {name: value for name, value in values.items() if _plain(value)}
     return {"id": photo.id, "label": photo.label, **sizes, "columns": columns}
 
