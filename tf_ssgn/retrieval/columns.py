@@ -13,7 +13,7 @@ from tf_ssgn.common import atomic
 from tf_ssgn.common.npz import read_npz
 from tf_ssgn.errors import DAMAGED_ARCHIVE, UserError, reason
 from tf_ssgn.retrieval.items import Item
-from tf_ssgn.retrieval.searcher import Searcher
+from tf_ssgn.retrieval.searcher import OpenGallery
 from tf_ssgn.settings import IMPORTED_BYTES
 
 _TEXTS = ("ids", "labels", "paths")
@@ -117,7 +117,7 @@ def _is_text(value: str) -> bool:
     return True
 
 
-def export_parquet(gallery: Searcher, file: str | os.PathLike) -> int:
+def export_parquet(gallery: OpenGallery, file: str | os.PathLike) -> int:
     """Writes all items with their vectors as parquet, as `import` reads it, in chunks; returns their number.
 
     The file is there once it is whole.

@@ -3,7 +3,7 @@
 import os
 from typing import Any
 
-from tf_ssgn.retrieval.searcher import Searcher
+from tf_ssgn.retrieval.searcher import OpenGallery
 from tf_ssgn.retrieval.writer import Writer
 
 
@@ -23,7 +23,7 @@ def open_writer(where: str | os.PathLike) -> Writer:
     return FolderWriter(where)
 
 
-def open_gallery(where: str | os.PathLike) -> Searcher:
+def open_gallery(where: str | os.PathLike) -> OpenGallery:
     """The gallery in a folder or, by `milvus:` or `https:`, in Milvus; UserError where there is none."""
     if is_address(where):
         from tf_ssgn.retrieval.milvus.gallery import MilvusGallery

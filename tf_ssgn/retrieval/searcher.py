@@ -1,6 +1,6 @@
 """What a gallery answers, wherever it is kept: all that is said of a search once, over one abstract way of finding.
 
-`Gallery` (a folder) and `MilvusGallery` (a collection on a server) are Searchers; `open.open_gallery` opens either.
+`Gallery` (a folder) and `MilvusGallery` (a collection on a server) are open galleries; `open.open_gallery` opens both.
 """
 
 from abc import ABC, abstractmethod
@@ -16,7 +16,7 @@ from tf_ssgn.retrieval.search.options import NO_OPTIONS, Options
 from tf_ssgn.settings import GALLERY, WIDEST_ANSWER
 
 METHODS = ("auto", "exact", "scann")
-_Self = TypeVar("_Self", bound="Searcher")
+_Self = TypeVar("_Self", bound="OpenGallery")
 
 
 class Unreachable(UserError):
@@ -33,17 +33,13 @@ class Near(NamedTuple):
 
 
 class Searcher(ABC):
-    """A gallery that is open; safe to use from several threads.
+    """Finds the nearest items of vectors; safe to use from several threads.
 
     Attributes:
-        model_path: where the model was that made the vectors; most: answers that one query can have at most.
+        most: answers that one query can have at most.
     """
 
-    path: str
-    fingerprint: str
     dimension: int
-    version: int
-    model_path: str
     most: int | None = None
 
     @abstractmethod
@@ -51,6 +47,108 @@ class Searcher(ABC):
         """The k items nearest to each unit query [Q, d] that the filters and exclusions of `options` leave, fewer where
         these leave fewer; equal scores are ordered by id. `whole` asks for their vectors and all that is known of them.
         """
+
+    def widest(self) -> int:
+        """The largest k of a batch; what a request asks beyond it is not looked for."""
+        return WIDEST_ANSWER
+
+    def search(
+        self, vectors: Any, k: int | Sequence[int] = 10, method: str = "auto", options: Options = NO_OPTIONS
+    ) -> list[Any]:
+        """The k most similar items of each vector, best first; fewer where the gallery or the options leave fewer.
+
+        `vectors` float32 [d] gives list[Hit], [Q, d] gives list[list[Hit]], one for each query; they need not have unit
+        length. `k` is one number, or one for each query. `method` is `exact`, `scann` or `auto`, by size; in Milvus it
+        is the collection's index, whichever is asked for. Equal scores are ordered by id.
+        """
+        queries = np.asarray(vectors)
+        single = queries.ndim == 1
+        queries = unit(queries[None] if single else queries, self.dimension, "query vectors")
+        hits = self._hits(queries, asked.counts(k, len(queries)), method, options)
+        return hits[0] if single else hits
+
+    def search_batch(
+        self, vectors: np.ndarray, k: Any, method: str = "auto", options: Options = NO_OPTIONS
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Answers a request: (ids object [B, K], scores float32 [B, K], count int32 [B]) of vectors [B, d].
+
+        `k` is one number, or [B].
+
+        K is the largest k, but at most 10,000, or the gallery's size where that is more. Row i has `count[i]` answers,
+        then empty ids and NaN scores. A row whose vector is zero or not finite, or whose k is below 1, has count 0.
+        """
+        vectors = np.asarray(vectors, np.float32)
+        wanted = asked.whole(k)
+        if wanted.ndim == 0:
+            wanted = np.full(vectors.shape[:1], wanted)
+        if vectors.ndim != 2 or vectors.shape[1] != self.dimension or wanted.shape != vectors.shape[:1]:
+            shapes = f"{list(vectors.shape)} and {list(wanted.shape)}"
+            raise UserError(f"vectors and k: received shapes {shapes}, expected [B, {self.dimension}] and [B]")
+        wanted = np.minimum(wanted, self.widest())
+        width = max(int(wanted.max(initial=0)), 0)
+        ids = np.full((len(vectors), width), "", object)
+        scores = np.full((len(vectors), width), np.nan, np.float32)
+        count = np.zeros(len(vectors), np.int32)
+        usable = np.flatnonzero(np.isfinite(vectors).all(axis=1) & vectors.any(axis=1) & (wanted >= 1))
+        if usable.size:
+            answers = self._hits(unit(vectors[usable], self.dimension), wanted[usable].tolist(), method, options)
+            for place, hits in zip(usable, answers, strict=True):
+                count[place] = here = len(hits)
+                ids[place, :here] = [hit.id for hit in hits]
+                scores[place, :here] = [hit.score for hit in hits]
+        return ids, scores, count
+
+    def _hits(self, queries: np.ndarray, wanted: list[int], method: str, options: Options) -> list[list[Hit]]:
+        if not isinstance(options, Options):
+            raise UserError(f"options: received {type(options).__name__}, expected a search.options.Options")
+        if method not in METHODS:
+            raise UserError(f"method: received {method!r}, expected one of {', '.join(METHODS)}")
+        largest = max(wanted, default=0)
+        if self.most and largest > self.most:
+            raise UserError(f"k: received {largest:,}, expected at most {self.most:,} of a gallery in Milvus")
+        if not largest:
+            return [[] for _ in queries]
+        if options.group is not None:
+            return [self._groups(query[None], k, method, options) for query, k in zip(queries, wanted, strict=True)]
+        answers = []
+        for near, k in zip(self.nearest(queries, largest, method, options), wanted, strict=True):
+            scores = near.scores[: asked.near(near.scores, k, options)].tolist()
+            pairs = zip(near.items, scores, strict=False)
+            answers.append([Hit(item.id, score, item.path, item.label) for item, score in pairs])
+        return answers
+
+    def _groups(self, query: np.ndarray, k: int, method: str, options: Options) -> list[Hit]:
+        """The k best groups of a query among its `GALLERY.grouped` best items, or more where they make fewer."""
+        assert options.group is not None
+        ask = GALLERY.grouped
+        while True:
+            limit = min(ask, self.most or ask)
+            ((scores, items, vectors),) = self.nearest(query, limit, method, options, whole=True)
+            assert vectors is not None
+            near = asked.near(scores, len(scores), options)
+            groups = grouping.groups(vectors[:near], [item.sha256 for item in items[:near]], k, options.group)
+            if len(groups) == k or near < limit or limit == self.most:
+                break
+            ask *= 4
+        hits = []
+        for first, *twins in groups:
+            item = items[first]
+            duplicates = tuple(items[twin].id for twin in twins)
+            hits.append(Hit(item.id, float(scores[first]), item.path, item.label, duplicates))
+        return hits
+
+
+class OpenGallery(Searcher):
+    """A gallery that is open: what it holds, beside what is near in it.
+
+    Attributes:
+        model_path: where the model was that made the vectors.
+    """
+
+    path: str
+    fingerprint: str
+    version: int
+    model_path: str
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -111,91 +209,6 @@ class Searcher(ABC):
                 f"the gallery {self.path} was made by another model, or an earlier export of it (fingerprint "
                 f"{self.fingerprint}, model {self.model_path}); received {fingerprint}: build it again with this model"
             )
-
-    def search(
-        self, vectors: Any, k: int | Sequence[int] = 10, method: str = "auto", options: Options = NO_OPTIONS
-    ) -> list[Any]:
-        """The k most similar items of each vector, best first; fewer where the gallery or the options leave fewer.
-
-        `vectors` float32 [d] gives list[Hit], [Q, d] gives list[list[Hit]], one for each query; they need not have unit
-        length. `k` is one number, or one for each query. `method` is `exact`, `scann` or `auto`, by size; in Milvus it
-        is the collection's index, whichever is asked for. Equal scores are ordered by id.
-        """
-        queries = np.asarray(vectors)
-        single = queries.ndim == 1
-        queries = unit(queries[None] if single else queries, self.dimension, "query vectors")
-        hits = self._hits(queries, asked.counts(k, len(queries)), method, options)
-        return hits[0] if single else hits
-
-    def search_batch(
-        self, vectors: np.ndarray, k: Any, method: str = "auto", options: Options = NO_OPTIONS
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Answers a request: (ids object [B, K], scores float32 [B, K], count int32 [B]) of vectors [B, d].
-
-        `k` is one number, or [B].
-
-        K is the largest k, but at most 10,000, or the gallery's size where that is more. Row i has `count[i]` answers,
-        then empty ids and NaN scores. A row whose vector is zero or not finite, or whose k is below 1, has count 0.
-        """
-        vectors = np.asarray(vectors, np.float32)
-        wanted = asked.whole(k)
-        if wanted.ndim == 0:
-            wanted = np.full(vectors.shape[:1], wanted)
-        if vectors.ndim != 2 or vectors.shape[1] != self.dimension or wanted.shape != vectors.shape[:1]:
-            shapes = f"{list(vectors.shape)} and {list(wanted.shape)}"
-            raise UserError(f"vectors and k: received shapes {shapes}, expected [B, {self.dimension}] and [B]")
-        wanted = np.minimum(wanted, WIDEST_ANSWER if self.most else max(len(self), WIDEST_ANSWER))
-        width = max(int(wanted.max(initial=0)), 0)
-        ids = np.full((len(vectors), width), "", object)
-        scores = np.full((len(vectors), width), np.nan, np.float32)
-        count = np.zeros(len(vectors), np.int32)
-        usable = np.flatnonzero(np.isfinite(vectors).all(axis=1) & vectors.any(axis=1) & (wanted >= 1))
-        if usable.size:
-            answers = self._hits(unit(vectors[usable], self.dimension), wanted[usable].tolist(), method, options)
-            for place, hits in zip(usable, answers, strict=True):
-                count[place] = here = len(hits)
-                ids[place, :here] = [hit.id for hit in hits]
-                scores[place, :here] = [hit.score for hit in hits]
-        return ids, scores, count
-
-    def _hits(self, queries: np.ndarray, wanted: list[int], method: str, options: Options) -> list[list[Hit]]:
-        if not isinstance(options, Options):
-            raise UserError(f"options: received {type(options).__name__}, expected a search.options.Options")
-        if method not in METHODS:
-            raise UserError(f"method: received {method!r}, expected one of {', '.join(METHODS)}")
-        largest = max(wanted, default=0)
-        if self.most and largest > self.most:
-            raise UserError(f"k: received {largest:,}, expected at most {self.most:,} of a gallery in Milvus")
-        if not largest:
-            return [[] for _ in queries]
-        if options.group is not None:
-            return [self._groups(query[None], k, method, options) for query, k in zip(queries, wanted, strict=True)]
-        answers = []
-        for near, k in zip(self.nearest(queries, largest, method, options), wanted, strict=True):
-            scores = near.scores[: asked.near(near.scores, k, options)].tolist()
-            pairs = zip(near.items, scores, strict=False)
-            answers.append([Hit(item.id, score, item.path, item.label) for item, score in pairs])
-        return answers
-
-    def _groups(self, query: np.ndarray, k: int, method: str, options: Options) -> list[Hit]:
-        """The k best groups of a query among its `GALLERY.grouped` best items, or more where they make fewer."""
-        assert options.group is not None
-        ask = GALLERY.grouped
-        while True:
-            limit = min(ask, self.most or ask)
-            ((scores, items, vectors),) = self.nearest(query, limit, method, options, whole=True)
-            assert vectors is not None
-            near = asked.near(scores, len(scores), options)
-            groups = grouping.groups(vectors[:near], [item.sha256 for item in items[:near]], k, options.group)
-            if len(groups) == k or near < limit or limit == self.most:
-                break
-            ask *= 4
-        hits = []
-        for first, *twins in groups:
-            item = items[first]
-            duplicates = tuple(items[twin].id for twin in twins)
-            hits.append(Hit(item.id, float(scores[first]), item.path, item.label, duplicates))
-        return hits
 
     def __enter__(self: _Self) -> _Self:
         return self

@@ -19,7 +19,7 @@ from tf_ssgn.retrieval.columns import export_parquet, items_of, read_columns
 from tf_ssgn.retrieval.embedding import Embedder
 from tf_ssgn.retrieval.files import PhotoFile, Source, Walk, to_text
 from tf_ssgn.retrieval.items import Item
-from tf_ssgn.retrieval.searcher import Searcher
+from tf_ssgn.retrieval.searcher import OpenGallery
 
 Sources = Sequence[dict[str, str]]  # as a manifest has them: `{"folder": ..., "prefix": ...}`
 
@@ -97,7 +97,7 @@ class Writer(ABC):
         """
 
     @abstractmethod
-    def open(self) -> Searcher: ...
+    def open(self) -> OpenGallery: ...
 
     @abstractmethod
     def check_new(self) -> None:

@@ -15,8 +15,8 @@ from tf_ssgn.retrieval.folder.segment import Segment
 from tf_ssgn.retrieval.folder.store import Store
 from tf_ssgn.retrieval.search import condition, exact, scann_index
 from tf_ssgn.retrieval.search.options import Options
-from tf_ssgn.retrieval.searcher import Near
-from tf_ssgn.settings import GALLERY, ROWS_TOGETHER
+from tf_ssgn.retrieval.searcher import Near, OpenGallery
+from tf_ssgn.settings import GALLERY, ROWS_TOGETHER, WIDEST_ANSWER
 
 
 class _Kept(NamedTuple):
@@ -27,7 +27,7 @@ class _Kept(NamedTuple):
     rows: np.ndarray | None = None  # int64, ascending; known where a filter found them
 
 
-class Gallery(Rows):
+class Gallery(Rows, OpenGallery):
     """One version of a gallery, read only; safe to use from several threads.
 
     A writer's changes are seen by opening the gallery again (`is_current` tells); what is open stays as it was.
@@ -87,6 +87,9 @@ class Gallery(Rows):
     def is_current(self) -> bool:
         """False once a writer has made another version, or another gallery in its place."""
         return self._store.pointer() == self._pointer
+
+    def widest(self) -> int:
+        return max(len(self), WIDEST_ANSWER)
 
     # -- searching ---------------------------------------------------------------------------------------------------
 

@@ -13,11 +13,10 @@ from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.folder.segment import Segment, quoted
 from tf_ssgn.retrieval.items import Item, spelled
 from tf_ssgn.retrieval.search import condition
-from tf_ssgn.retrieval.searcher import Searcher
 from tf_ssgn.settings import ROWS_TOGETHER
 
 
-class Rows(Searcher):
+class Rows:
     """Rows are counted over all segments, deleted ones included.
 
     Args:
@@ -123,7 +122,7 @@ class Rows(Searcher):
         return rows if self._alive is None else rows[self._alive[rows]]
 
     @functools.cached_property
-    def columns(self) -> list[str]:  # type: ignore[override]
+    def columns(self) -> list[str]:
         """Names of the columns that users' tables added to the items."""
         names: list[str] = []
         for segment in self._segments:

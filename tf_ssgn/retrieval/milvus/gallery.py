@@ -18,7 +18,7 @@ from tf_ssgn.retrieval.items import Item
 from tf_ssgn.retrieval.milvus.connection import Address, MilvusConnection, address
 from tf_ssgn.retrieval.milvus.filter import expression, listed, quoted
 from tf_ssgn.retrieval.search.options import Options
-from tf_ssgn.retrieval.searcher import Near, Searcher, Unreachable
+from tf_ssgn.retrieval.searcher import Near, OpenGallery, Unreachable
 from tf_ssgn.settings import MILVUS, ROWS_TOGETHER
 
 ABOUT = "__about"
@@ -28,7 +28,7 @@ _SPARE = 8  # answers asked for beyond k, so that equal scores at the end are or
 _FIELDS = list(Item._fields)
 
 
-class MilvusGallery(Searcher):
+class MilvusGallery(OpenGallery):
     """A collection, opened. What others write to it is seen without opening it again."""
 
     version = 1  # of the collection's content there is no count; a collection made anew is another gallery
@@ -77,7 +77,7 @@ class MilvusGallery(Searcher):
         return int(row["count(*)"])
 
     def is_current(self) -> bool:
-        """As a Searcher's; Unreachable where that cannot be told now."""
+        """As an OpenGallery's; Unreachable where that cannot be told now."""
         try:
             return self.identity() == self._identity
         except Unreachable:

@@ -17,7 +17,7 @@ import numpy as np
 from tf_ssgn.common.cli import log
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.open import open_gallery, state_of
-from tf_ssgn.retrieval.searcher import Searcher
+from tf_ssgn.retrieval.searcher import OpenGallery
 from tf_ssgn.runtime.saved_model import EmbeddingModel, newest_version
 from tf_ssgn.serving.core.service import Served, Service, State, served, warm_up
 from tf_ssgn.settings import CHECKED_ITEMS, CHECKED_K, LOWEST_RECALL, SAME_COSINE
@@ -132,7 +132,7 @@ class Reloader:
         gc.collect()
         return pair
 
-    def _open(self, pointer: Any, current: Served | None) -> Searcher | None:
+    def _open(self, pointer: Any, current: Served | None) -> OpenGallery | None:
         if self._gallery_path is None:
             return None
         if current is not None and pointer == self._pointer:
@@ -144,15 +144,17 @@ def _reason(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def check_gallery(gallery: Searcher) -> None:
+def check_gallery(gallery: OpenGallery) -> None:
     """Searches for stored vectors, spread over the gallery; this also loads its index. UserError if too few find
     themselves."""
-    ids = gallery.sample(CHECKED_ITEMS)
-    if not ids:
+    known = ((id, gallery.vector(id)) for id in gallery.sample(CHECKED_ITEMS))
+    stored = {id: vector for id, vector in known if vector is not None}  # others may delete meanwhile
+    if not stored:
         return
-    vectors = np.stack([gallery.vector(id) for id in ids])  # type: ignore[misc]
-    neighbours, scores, _ = gallery.search_batch(vectors, np.full(len(ids), CHECKED_K, np.int32))
-    hits = [id in row or np.nanmin(near) >= SAME_COSINE for id, row, near in zip(ids, neighbours, scores, strict=True)]
+    neighbours, scores, _ = gallery.search_batch(np.stack(list(stored.values())), CHECKED_K)
+    hits = [
+        id in row or np.nanmin(near) >= SAME_COSINE for id, row, near in zip(stored, neighbours, scores, strict=True)
+    ]
     if np.mean(hits) < LOWEST_RECALL:
         raise UserError(
             f"the gallery {gallery.path} does not find its own items ({sum(hits)} of {len(hits)}); "

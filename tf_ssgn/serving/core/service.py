@@ -12,7 +12,7 @@ import numpy as np
 
 from tf_ssgn.common.status import Status
 from tf_ssgn.errors import UserError
-from tf_ssgn.retrieval.searcher import Searcher, Unreachable
+from tf_ssgn.retrieval.searcher import OpenGallery, Unreachable
 from tf_ssgn.runtime.saved_model import EmbeddingModel, warm_up_drawing
 from tf_ssgn.runtime.words import Words
 from tf_ssgn.serving.core import contract, tracing
@@ -42,7 +42,7 @@ class Served:
     """One version of the model with its gallery: never changed, only replaced as a whole."""
 
     model: EmbeddingModel
-    gallery: Searcher | None
+    gallery: OpenGallery | None
     version: int
     signatures: Mapping[str, contract.Signature]
 
@@ -52,7 +52,7 @@ class Served:
         return self.model.words if self.model.has_words else None
 
 
-def served(model: EmbeddingModel, gallery: Searcher | None, version: int) -> Served:
+def served(model: EmbeddingModel, gallery: OpenGallery | None, version: int) -> Served:
     """Puts a model and its gallery together; UserError if the gallery was made by another model."""
     if gallery is not None:
         gallery.require_model(model.fingerprint)
@@ -295,7 +295,7 @@ class _Search:
         self.k = k[self.rows]
 
 
-def _search(gallery: Searcher, searches: list[_Search]) -> None:
+def _search(gallery: OpenGallery, searches: list[_Search]) -> None:
     """Fills in the neighbours of all searches, found in one call."""
     searches = [search for search in searches if search.rows.size]
     if not searches:
@@ -319,7 +319,7 @@ def _search(gallery: Searcher, searches: list[_Search]) -> None:
             _label(gallery, search.answer)
 
 
-def _label(gallery: Searcher, answer: dict[str, np.ndarray]) -> None:
+def _label(gallery: OpenGallery, answer: dict[str, np.ndarray]) -> None:
     """Fills in the labels of the answers' ids."""
     places = np.argwhere(answer["ids"].astype(bool))
     try:

@@ -13,7 +13,7 @@ from tf_ssgn.data.semantics.vocabulary import NONE
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.folder.segment import quoted
 from tf_ssgn.retrieval.search.options import NO_OPTIONS, Options
-from tf_ssgn.retrieval.searcher import Searcher, Unreachable
+from tf_ssgn.retrieval.searcher import OpenGallery, Unreachable
 from tf_ssgn.runtime.saved_model import EMBED_WORD
 from tf_ssgn.serving.core import tracing
 from tf_ssgn.serving.core.batcher import Call
@@ -202,14 +202,14 @@ def _embedded(service: Service, version: Served, query: Query, call: Call) -> np
     return _one(service, version, EMBED_WORD, query.image, call, query.word.encode())["embedding"][0]
 
 
-def gallery_of(version: Served) -> Searcher:
+def gallery_of(version: Served) -> OpenGallery:
     """The gallery that a version answers from; Fault FAILED_PRECONDITION where there is none."""
     if version.gallery is None:
         raise Fault("FAILED_PRECONDITION", "this server has no gallery, only embeddings; start it with --gallery")
     return version.gallery
 
 
-def _options(service: Service, query: Query, gallery: Searcher) -> Options:
+def _options(service: Service, query: Query, gallery: OpenGallery) -> Options:
     if not 1 <= query.k <= service.settings.k:
         raise ImageFault(Status.BAD_K)
     try:
@@ -224,7 +224,7 @@ def _options(service: Service, query: Query, gallery: Searcher) -> Options:
         raise invalid(str(error)) from None
 
 
-def _hits(gallery: Searcher, vector: np.ndarray, k: int, options: Options) -> list[dict[str, Any]]:
+def _hits(gallery: OpenGallery, vector: np.ndarray, k: int, options: Options) -> list[dict[str, Any]]:
     return [
         {
             "id": hit.id,
@@ -243,7 +243,7 @@ def photo_address(id: str) -> str:
     return f"/api/photo/{quote(id, safe='' if {'.', '..'} & set(id.split('/')) else '/')}"
 
 
-def _on_current(service: Service, gallery: Searcher, work: Callable[[], Any]) -> Any:
+def _on_current(service: Service, gallery: OpenGallery, work: Callable[[], Any]) -> Any:
     """What `work` gives; None where it failed since a newer version came and took the older one's files away."""
     try:
         return work()
@@ -273,7 +273,7 @@ def _one(
     return out
 
 
-def _condition(columns: Mapping[str, Any], gallery: Searcher) -> str:
+def _condition(columns: Mapping[str, Any], gallery: OpenGallery) -> str:
     """SQL that is true where all columns have these values. Names are checked against those of the gallery, texts are
     quoted, so nothing of a request is ever read as SQL."""
     known = (*OUR_COLUMNS, *gallery.columns)

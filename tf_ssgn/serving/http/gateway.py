@@ -21,7 +21,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, Router
 
 from tf_ssgn.errors import UserError
-from tf_ssgn.retrieval.searcher import Searcher
+from tf_ssgn.retrieval.searcher import OpenGallery
 from tf_ssgn.serving.core.access import Access
 from tf_ssgn.serving.core.batcher import Call
 from tf_ssgn.serving.core.faults import Fault, invalid, not_found
@@ -270,7 +270,7 @@ class Gateway:
         self._changed()
         return Response(status_code=204)
 
-    def _gallery(self) -> Searcher:
+    def _gallery(self) -> OpenGallery:
         return api.gallery_of(self._service.find(Target(self._service.settings.name)))
 
     # -- the page ----------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from tf_ssgn.retrieval import photos
 from tf_ssgn.retrieval.files import to_file, to_text
 from tf_ssgn.retrieval.folder import changes
 from tf_ssgn.retrieval.folder.builder import FolderWriter
-from tf_ssgn.retrieval.searcher import Searcher
+from tf_ssgn.retrieval.searcher import OpenGallery
 from tf_ssgn.serving.core.faults import Fault, invalid, not_found
 from tf_ssgn.settings import KEPT_THUMBNAILS, PHOTO_LIMITS, THUMBNAIL_SIDES
 
@@ -32,7 +32,7 @@ class Thumbnails:
         self._one_at_a_time = threading.Lock()
         self._kept = functools.lru_cache(KEPT_THUMBNAILS)(self._make)
 
-    def of(self, gallery: Searcher, id: str, side: int) -> tuple[bytes, str]:
+    def of(self, gallery: OpenGallery, id: str, side: int) -> tuple[bytes, str]:
         """JPEG and its ETag. Only ids are looked up, so no path of a request is ever opened.
 
         Raises Fault: NOT_FOUND for an id that the gallery does not have, or whose file is there no more or no photo.

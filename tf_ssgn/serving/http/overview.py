@@ -5,7 +5,7 @@ import math
 import threading
 from typing import Any
 
-from tf_ssgn.retrieval.searcher import Searcher
+from tf_ssgn.retrieval.searcher import OpenGallery
 from tf_ssgn.serving.core.faults import not_found
 from tf_ssgn.serving.core.service import Service, Target
 from tf_ssgn.settings import LISTED_COLUMNS, LISTED_LABELS, LISTED_VALUES, QUERY_RASTER
@@ -42,7 +42,7 @@ class Overview:
             "writable": writable and gallery is not None,
         }
 
-    def _count(self, gallery: Searcher) -> dict[str, Any]:
+    def _count(self, gallery: OpenGallery) -> dict[str, Any]:
         with self._lock:
             if self._counted is None or self._counted[0] is not gallery:
                 shown = gallery.columns[:LISTED_COLUMNS]
@@ -53,7 +53,7 @@ class Overview:
             return self._counted[1]
 
 
-def item(gallery: Searcher, id: str) -> dict[str, Any]:
+def item(gallery: OpenGallery, id: str) -> dict[str, Any]:
     """`{"id", "label", "width", "height", "bytes", "columns"}` of a photo; Fault NOT_FOUND where there is none.
 
     The id is the photo's path below the folder that was indexed. Where that folder is, stays on the server.
