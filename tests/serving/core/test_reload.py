@@ -27,7 +27,7 @@ from tf_ssgn.retrieval.folder import builder, changes
 from tf_ssgn.retrieval.folder.gallery import Gallery
 from tf_ssgn.serving.core import reload
 from tf_ssgn.serving.core.reload import Reloader
-from tf_ssgn.serving.core.service import Service, State
+from tf_ssgn.serving.core.service import Service, VersionState
 from tf_ssgn.serving.rpc.server import Server
 
 
@@ -83,10 +83,10 @@ def test_adds_and_deletes_become_visible(reloader, folders, model, tmp_path) -> 
 def test_a_newer_model_takes_over_and_the_status_tells(reloader, folders) -> None:
     first = reloader.first()
     service = reloader._service
-    assert service.states == {1: State("AVAILABLE")}
+    assert service.states == {1: VersionState("AVAILABLE")}
     new_version(folders[0], 7)
     reloader.refresh()
-    assert service.states == {1: State("END"), 7: State("AVAILABLE")}
+    assert service.states == {1: VersionState("END"), 7: VersionState("AVAILABLE")}
     assert service.current.version == 7 and service.current.gallery is first.gallery
 
 
@@ -113,7 +113,7 @@ def test_a_bad_model_is_refused_once_and_the_old_one_stays(reloader, folders, da
     reloader.refresh()
     reloader.refresh()
     assert service.current is first
-    assert service.states[1] == State("AVAILABLE")
+    assert service.states[1] == VersionState("AVAILABLE")
     assert service.states[2].name == "END" and service.states[2].error
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "refused" in line]
     assert "old one stays" in line
@@ -257,7 +257,7 @@ def test_a_refused_pair_ends_in_a_state_that_says_why(reloader, folders, model, 
 
     monkeypatch.setattr(reload, "check_gallery", refuse)
     assert "too few vectors" in reloader.refresh()
-    assert service.current is first and service.states[1] == State("AVAILABLE")
+    assert service.current is first and service.states[1] == VersionState("AVAILABLE")
     assert service.states[2].name == "END" and "too few vectors" in service.states[2].error
     assert "too few vectors" in reloader.refresh(), "refused as before, and not tried again"
 
@@ -288,4 +288,4 @@ def test_who_asks_for_a_newer_version_is_told_why_it_was_refused(folders, load) 
                 models.HandleReloadConfigRequest(asked, timeout=60)
             assert refused.value.code().name == "FAILED_PRECONDITION"
             assert "the old one stays: " in refused.value.details() and "another model" in refused.value.details()
-        assert service.states[1] == State("AVAILABLE") and service.states[2].name == "END"
+        assert service.states[1] == VersionState("AVAILABLE") and service.states[2].name == "END"

@@ -33,7 +33,7 @@ from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.folder import builder, changes
 from tf_ssgn.retrieval.folder.gallery import Gallery
 from tf_ssgn.serving.core.access import Access
-from tf_ssgn.serving.core.service import Service, State, served
+from tf_ssgn.serving.core.service import Service, VersionState, served
 from tf_ssgn.serving.http import api
 from tf_ssgn.serving.http.gateway import Gateway
 from tf_ssgn.serving.http.items import Uploads
@@ -458,7 +458,7 @@ def test_health_and_readiness(model) -> None:
     service = Service()
     gateway = Gateway(service, ("127.0.0.1", 0), Access())
     try:
-        service.states[1] = State("LOADING")
+        service.states[1] = VersionState("LOADING")
         assert ask(gateway.port, "GET", "/healthz").code == 200
         assert ask(gateway.port, "GET", "/readyz").code == 503
         assert ask(gateway.port, "GET", "/v1/models/ssgn").json["model_version_status"][0]["state"] == "LOADING"

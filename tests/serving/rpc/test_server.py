@@ -31,7 +31,7 @@ from tf_ssgn.client import Client, RequestError
 from tf_ssgn.common.status import Status
 from tf_ssgn.errors import UserError
 from tf_ssgn.serving.core.access import Access
-from tf_ssgn.serving.core.service import Service, State, served
+from tf_ssgn.serving.core.service import Service, VersionState, served
 from tf_ssgn.serving.rpc.server import Server, resolve
 from tf_ssgn.settings import SERVING, Serving
 
@@ -454,9 +454,9 @@ def test_a_model_that_is_still_loading(model, gallery) -> None:
         checks = health_pb2_grpc.HealthStub(channel)
         assert code_of(stub, request([PNG], [1]))[0] == "UNAVAILABLE"
         assert states_of(channel) == []
-        server.service.states[1] = State("LOADING")
+        server.service.states[1] = VersionState("LOADING")
         assert states_of(channel) == [(1, "LOADING", "")]
-        server.service.states[2] = State("END", "not whole")
+        server.service.states[2] = VersionState("END", "not whole")
         assert states_of(channel) == [(2, "END", "not whole"), (1, "LOADING", "")]
         del server.service.states[2]
         assert checks.Check(health_pb2.HealthCheckRequest(service="ssgn"), timeout=20).status == 2

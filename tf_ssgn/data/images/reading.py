@@ -20,11 +20,11 @@ from tf_ssgn.errors import UserError
 if TYPE_CHECKING:
     import tensorflow as tf
 
-Images = tuple[np.ndarray, np.ndarray]  # images float32 [B, 1+views, size, size, 3], status int32 [B]
+PixelBatch = tuple[np.ndarray, np.ndarray]  # images float32 [B, 1+views, size, size, 3], status int32 [B]
 UNREADABLE = "<unreadable {}, status {}>"  # how an error inside a tf.data pipeline names the file
 
 
-def image_batches(paths: Sequence[str], modality: str, image_size: int, views: int, batch: int) -> Iterator[Images]:
+def image_batches(paths: Sequence[str], modality: str, image_size: int, views: int, batch: int) -> Iterator[PixelBatch]:
     """Yields images float32 `[B, 1+views, size, size, 3]` in 0..255 and their status int32 `[B]`, in order.
 
     A file that cannot be decoded gives a white image and its `Status`; one that cannot be read raises. Where most
@@ -39,12 +39,12 @@ def image_batches(paths: Sequence[str], modality: str, image_size: int, views: i
     options.threading.private_threadpool_size = 2 * (os.cpu_count() or 1)  # the shared pool wakes a thread for every op
     files = tf.data.Dataset.from_tensor_slices(tf.constant(names, tf.string)).with_options(options)
 
-    def careful(first: int, last: int) -> Iterator[Images]:
+    def careful(first: int, last: int) -> Iterator[PixelBatch]:
         for name in names[first:last]:
             image_views, status = load(name)
             yield image_views.numpy()[np.newaxis], status.numpy()[np.newaxis]
 
-    def pieces() -> Iterator[Images]:
+    def pieces() -> Iterator[PixelBatch]:
         plain = files.enumerate().map(load_plain, num_parallel_calls=tf.data.AUTOTUNE).ignore_errors()
         done = 0
         for rows, images in plain.batch(batch).prefetch(2).as_numpy_iterator():
@@ -73,9 +73,9 @@ def _mostly_plain(load_plain: Callable, names: Sequence[bytes], sample: int = 4)
     return 2 * read > len(tried)
 
 
-def _of_size(batch: int, pieces: Iterable[Images]) -> Iterator[Images]:
+def _of_size(batch: int, pieces: Iterable[PixelBatch]) -> Iterator[PixelBatch]:
     """Batches of one size, but for the last, out of pieces of any; one that has it already is not copied."""
-    held: list[Images] = []
+    held: list[PixelBatch] = []
     wanted = batch
     for images, status in pieces:
         while len(status):
@@ -89,7 +89,7 @@ def _of_size(batch: int, pieces: Iterable[Images]) -> Iterator[Images]:
         yield _joined(held)
 
 
-def _joined(pieces: list[Images]) -> Images:
+def _joined(pieces: list[PixelBatch]) -> PixelBatch:
     if len(pieces) == 1:
         return pieces[0]
     images, status = zip(*pieces, strict=True)

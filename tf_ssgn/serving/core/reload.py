@@ -19,7 +19,7 @@ from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.open import open_gallery, state_of
 from tf_ssgn.retrieval.searcher import OpenGallery
 from tf_ssgn.runtime.saved_model import EmbeddingModel, newest_version
-from tf_ssgn.serving.core.service import Served, Service, State, served, warm_up
+from tf_ssgn.serving.core.service import Served, Service, VersionState, served, warm_up
 from tf_ssgn.settings import CHECKED_ITEMS, CHECKED_K, LOWEST_RECALL, SAME_COSINE
 
 
@@ -113,7 +113,7 @@ class Reloader:
         version = version_of(folder)
         new = current is None or folder != self._folder
         if new:
-            service.states[version] = State("LOADING")
+            service.states[version] = VersionState("LOADING")
         try:
             model = self._load(folder) if current is None or new else current.model
             pair = served(model, self._open(pointer, current), version)
@@ -123,7 +123,7 @@ class Reloader:
                 check_gallery(pair.gallery)
         except Exception as error:  # whatever it was, the status tells it; `refresh` decides what follows
             if new:
-                service.states[version] = State("END", _reason(error))
+                service.states[version] = VersionState("END", _reason(error))
             raise
         service.publish(pair)
         self._folder, self._pointer = folder, pointer

@@ -76,7 +76,7 @@ class Target:
 
 
 @dataclass(frozen=True)
-class State:
+class VersionState:
     """What is known of a version: START, LOADING, AVAILABLE, UNLOADING or END, and what went wrong."""
 
     name: str
@@ -108,7 +108,7 @@ class Service:
         self.settings = settings
         self.metrics = Metrics()
         self.traces: tracing.Traces | None = None
-        self.states: dict[int, State] = {}
+        self.states: dict[int, VersionState] = {}
         self.draining = False
         self.expected: int | None = None  # photos that the gallery will have, while it grows; 0: not known yet
         self.batcher = Batcher(
@@ -135,9 +135,9 @@ class Service:
     def publish(self, version: Served) -> None:
         """Makes a version current; requests under way finish on the one they began with."""
         old, self._current = self._current, version
-        self.states[version.version] = State("AVAILABLE")
+        self.states[version.version] = VersionState("AVAILABLE")
         if old is not None and old.version != version.version:
-            self.states[old.version] = State("END")
+            self.states[old.version] = VersionState("END")
         self.metrics.follow("queue_waiting", lambda: self.batcher.waiting)
         self.metrics.follow("model_version", lambda: version.version)
         gallery = version.gallery
@@ -169,7 +169,7 @@ class Service:
             )
         return current
 
-    def status(self, target: Target) -> dict[int, State]:
+    def status(self, target: Target) -> dict[int, VersionState]:
         """The states of the versions that a request means, newest first; Fault NOT_FOUND where there is none."""
         self.check_name(target)
         states = dict(sorted(self.states.items(), reverse=True))

@@ -9,7 +9,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from tf_ssgn.settings import ANSWER_SECONDS, CONNECTIONS, HEAD_SECONDS
 
 
-class Connection(H11Protocol):
+class HttpConnection(H11Protocol):
     """Of more connections than `CONNECTIONS` the latest get a 503; those before them are served on.
 
     One that has sent no whole head of a request for `HEAD_SECONDS`, or has not taken an answer for `ANSWER_SECONDS`, is

@@ -28,7 +28,7 @@ from tf_ssgn.serving.core.faults import Fault, invalid, not_found
 from tf_ssgn.serving.core.service import Service, Target, request_id
 from tf_ssgn.serving.core.tls import Certificates
 from tf_ssgn.serving.http import api, bodies, overview, replies, rest
-from tf_ssgn.serving.http.connections import Connection
+from tf_ssgn.serving.http.connections import HttpConnection
 from tf_ssgn.serving.http.items import Thumbnails, Uploads
 from tf_ssgn.serving.http.page import Page
 from tf_ssgn.settings import CONNECTIONS, HTTP_HEADER_BYTES, REQUEST_LINE_BYTES, THUMBNAIL_SIDES
@@ -37,7 +37,7 @@ _SIDES = {str(side): side for side in THUMBNAIL_SIDES}  # as an address spells t
 
 logger = logging.getLogger(__name__)
 
-Work = Callable[[Request, bytes, Call], Any]
+Handler = Callable[[Request, bytes, Call], Any]
 
 
 class _Id(Convertor[str]):
@@ -91,7 +91,7 @@ class Gateway:
         self._server = uvicorn.Server(
             uvicorn.Config(
                 self._application(),
-                http=Connection,  # of h11, the one whose header limit is ours
+                http=HttpConnection,  # of h11, the one whose header limit is ours
                 ws="none",
                 log_config=None,
                 access_log=False,
@@ -141,7 +141,7 @@ class Gateway:
         made.router.redirect_slashes = False  # it goes to an address with whatever the Host header says
         return made
 
-    def _route(self, method: str, path: str, name: str, work: Work, scope: str = "search") -> Route:
+    def _route(self, method: str, path: str, name: str, work: Handler, scope: str = "search") -> Route:
         """A route whose work runs in a thread, with the guards before it and faults as JSON behind it."""
 
         async def endpoint(request: Request) -> Response:

@@ -24,7 +24,7 @@ POLICY = (
 
 
 @dataclass(frozen=True)
-class File:
+class PageFile:
     """One file of the page, and the ETag of its content."""
 
     content: bytes
@@ -36,12 +36,12 @@ class Page:
     """The files of the page. Only names that were there at the start are served, so no path of a request is opened."""
 
     def __init__(self, folder: Path = FOLDER):
-        self._files: dict[str, File] = {}
+        self._files: dict[str, PageFile] = {}
         for path in sorted(folder.iterdir()):
             if path.suffix in TYPES:
                 content = path.read_bytes()
                 tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-                self._files[path.name] = File(content, TYPES[path.suffix], tag)
+                self._files[path.name] = PageFile(content, TYPES[path.suffix], tag)
 
     @property
     def size(self) -> int:
