@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tf_ssgn.common import atomic
+from tf_ssgn.common.names import printable
 from tf_ssgn.common.npz import read_npz
 from tf_ssgn.errors import DAMAGED_ARCHIVE, UserError, reason
 from tf_ssgn.retrieval.items import Item
@@ -97,7 +98,7 @@ def items_of(
         if len(values) != count:
             raise UserError(f"{what}: {len(values):,} {key} for {count:,} vectors; expected one each")
         for row, value in enumerate(values):
-            if not isinstance(value, str) or not _is_text(value):
+            if not isinstance(value, str) or printable(value) != value:  # half of a surrogate pair cannot be stored
                 raise UserError(
                     f"{what}: {key}: row {row} is {str(value)[:64]!a} ({type(value).__name__}); "
                     "expected valid Unicode text"
@@ -106,15 +107,6 @@ def items_of(
         (twice, _), *_ = Counter(ids).most_common(1)
         raise UserError(f"{what}: the id {twice!r} comes more than once; expected one for each vector")
     return [Item(*values) for values in zip(ids, columns["paths"], columns["labels"], strict=True)]
-
-
-def _is_text(value: str) -> bool:
-    """Whether it can be stored: without half of a surrogate pair."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def export_parquet(gallery: OpenGallery, file: str | os.PathLike) -> int:

@@ -195,10 +195,9 @@ def walk_one(
 ) -> Walk:
     """The same for one photo file below a folder, all else left unlooked at. OSError where it is not there."""
     sources, ((source, _),) = resolve([folder], known)
-    about = os.stat(path)
-    id, label = _id(source, os.path.abspath(path)), to_text(os.path.basename(os.path.dirname(os.path.abspath(path))))
-    file = PhotoFile(id, os.path.abspath(path), label, about.st_size, about.st_mtime_ns)
-    return Walk(sources, [file], prefixes=[id], exclude=list(exclude))
+    about, path = os.stat(path), os.path.abspath(path)
+    file = PhotoFile(_id(source, path), path, to_text(path.split("/")[-2]), about.st_size, about.st_mtime_ns)
+    return Walk(sources, [file], prefixes=[file.id], exclude=list(exclude))
 
 
 def _id(source: Source, path: str) -> str:

@@ -93,18 +93,13 @@ def read(file: str | os.PathLike) -> Table:
     for number, (value, *values) in enumerate(zip(columns[key], *(columns[name] for name in names), strict=True), 1):
         if not isinstance(value, str) or not value:
             raise UserError(f"{path}: row {number} has the {key} {value!r}; expected text")
-        value = _plain(value) if key == "path" else value
+        value = os.path.normpath(value) if key == "path" else value  # as `Table.of` asks for it
         if value in rows:
             raise UserError(f"{path}: the {key} {value!r} comes more than once; expected one row for each photo")
         rows[value] = {name: cell for name, cell in zip(names, values, strict=True) if cell is not None}
         if "label" in rows[value]:
             rows[value]["label"] = str(rows[value]["label"])
     return Table(str(path), key, "label" in columns, rows)
-
-
-def _plain(path: str) -> str:
-    """A path as `Table.of` asks for it: without `./` and doubled slashes."""
-    return os.path.normpath(path)
 
 
 def _check_names(path: Path, names: Sequence[str]) -> None:
@@ -143,12 +138,9 @@ def _csv(path: Path) -> dict[str, list[Any]]:
                     column.append(cell)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path} cannot be read as CSV in UTF-8 ({error})") from None
-    columns: dict[str, list[Any]] = {}
-    for name, column in zip(header, cells, strict=True):
-        if name in ("id", "path"):
-            columns[name] = list(column)
-        else:
-            columns[name] = [cell or None for cell in column] if name == "label" else _typed(column)
+    columns: dict[str, list[Any]] = dict(zip(header, cells, strict=True))
+    for name in columns.keys() - {"id", "path"}:
+        columns[name] = [cell or None for cell in columns[name]] if name == "label" else _typed(columns[name])
     return columns
 
 

@@ -50,10 +50,9 @@ def _stable_bytes(path: str) -> tuple[bytes, int, int]:
                     raise Skipped(MEANING[Status.TOO_LARGE])
                 content = handle.read(PHOTO_LIMITS.bytes + 1)
                 after = os.fstat(handle.fileno())
-            if (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns) and len(
-                content
-            ) == after.st_size:
-                return content, after.st_size, after.st_mtime_ns
+            state = (after.st_size, after.st_mtime_ns)
+            if (before.st_size, before.st_mtime_ns) == state and len(content) == after.st_size:
+                return content, *state
     except OSError as error:
         raise Skipped(error.strerror or str(error), lost=isinstance(error, FileNotFoundError)) from None
     raise Skipped("it changed while it was read", lost=False)

@@ -6,6 +6,7 @@ that its content is known shows when it is read, and its vector is taken over th
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Literal, NamedTuple, Protocol
 
 from tf_ssgn.errors import UserError
@@ -60,13 +61,8 @@ def judge(here: Noted | None, there: Noted | None, scope: Scope, again: bool = F
         return "hidden" if scope.hides(there.id) else "gone"
     if there is None:
         return "new"
-    pairs = (
-        (here.path, there.path),
-        (here.label, there.label),
-        (here.size, there.size),
-        (here.modified, there.modified),
-    )
-    differs = any(now is not None and now != before for now, before in pairs)
+    facts = attrgetter("path", "label", "size", "modified")
+    differs = any(now is not None and now != before for now, before in zip(facts(here), facts(there), strict=True))
     return "changed" if again or differs else "same"
 
 

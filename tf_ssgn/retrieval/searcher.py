@@ -5,7 +5,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -16,7 +16,6 @@ from tf_ssgn.retrieval.search.options import NO_OPTIONS, Options
 from tf_ssgn.settings import GALLERY, WIDEST_ANSWER
 
 METHODS = ("auto", "exact", "scann")
-_Self = TypeVar("_Self", bound="OpenGallery")
 
 
 class Unreachable(UserError):
@@ -210,7 +209,17 @@ class OpenGallery(Searcher):
                 f"{self.fingerprint}, model {self.model_path}); received {fingerprint}: build it again with this model"
             )
 
-    def __enter__(self: _Self) -> _Self:
+    def own_hits(self, number: int, k: int, same: float) -> list[bool]:
+        """Whether some items, spread over the gallery, are among the k neighbours of their own vectors; a neighbour
+        with a cosine of `same` or more is as good as the item itself: a copy of it."""
+        known = ((id, self.vector(id)) for id in self.sample(number))
+        stored = {id: vector for id, vector in known if vector is not None}  # others may delete meanwhile
+        if not stored:
+            return []
+        near, scores, _ = self.search_batch(np.stack(list(stored.values())), k)
+        return [id in row or np.nanmin(best) >= same for id, row, best in zip(stored, near, scores, strict=True)]
+
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -76,8 +76,7 @@ class Gallery(Rows, OpenGallery):
         dead = store.dead_rows(manifest)
         segments = []
         for entry in manifest["segments"]:
-            damage = store.damaged(entry, GALLERY.checked_at_open)
-            if damage:
+            if damage := store.damaged(entry, GALLERY.checked_at_open):
                 raise UserError(
                     f"the gallery {store.folder} is damaged: {damage[0]}; restore it from a copy or build it again"
                 )
@@ -192,9 +191,8 @@ class Gallery(Rows, OpenGallery):
             while True:
                 every = self._scann.candidates(queries, k, widen)
                 ranked = [row[alive[row]] for row in every]
-                if min(map(len, ranked)) >= min(k, here) or min(map(len, every)) == rows:
-                    break
-                if widen > rows:  # every leaf was searched: what is missing is padding
+                enough = min(map(len, ranked)) >= min(k, here) or min(map(len, every)) == rows
+                if enough or widen > rows:  # then every leaf was searched: what is missing is padding
                     break
                 widen *= 4
         if len(self._segments) > 1:

@@ -46,13 +46,8 @@ def columns_of(database: sqlite3.Connection) -> list[str]:
 
 def npy_header(rows: int, dimension: int) -> bytes:
     """The first 128 bytes of a .npy file of float32 [rows, dimension]; their number does not depend on `rows`."""
-    text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {dimension}), }}"
-    return (
-        b"\x93NUMPY\x01\x00"
-        + (HEADER_BYTES - 10).to_bytes(2, "little")
-        + text.ljust(HEADER_BYTES - 11).encode()
-        + b"\n"
-    )
+    text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {dimension}), }}".ljust(HEADER_BYTES - 11)
+    return b"\x93NUMPY\x01\x00" + (HEADER_BYTES - 10).to_bytes(2, "little") + text.encode() + b"\n"
 
 
 class SegmentWriter:
@@ -221,13 +216,8 @@ class Segment:
         """All (row, item), a chunk at a time; `order` is `row` or `id`."""
         last: tuple = (-1,) if order == "row" else ("", -1)
         keys, marks = ("row", "?") if order == "row" else ("id, row", "?, ?")
-        while True:
-            query = (
-                f"SELECT row, {_COLUMNS} FROM items WHERE ({keys}) > ({marks}) ORDER BY {keys} LIMIT {ROWS_TOGETHER}"
-            )
-            chunk = self.sql(query, last)
-            if not chunk:
-                return
+        query = f"SELECT row, {_COLUMNS} FROM items WHERE ({keys}) > ({marks}) ORDER BY {keys} LIMIT {ROWS_TOGETHER}"
+        while chunk := self.sql(query, last):
             for row, *values in chunk:
                 yield row, Item(*values)
             last = (chunk[-1][0],) if order == "row" else (chunk[-1][1], chunk[-1][0])

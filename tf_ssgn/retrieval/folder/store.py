@@ -98,7 +98,7 @@ class Store:
         if entry is None:
             return np.empty(0, np.int64)
         path = self.folder / PARTS / entry["file"]
-        if not path.is_file() or describe(path) != {"bytes": entry["bytes"], "sha256": entry["sha256"]}:
+        if not path.is_file() or not describe(path).items() <= entry.items():
             raise UserError(f"{path} is missing or damaged; restore it from a copy")
         return np.load(path, allow_pickle=False)
 
@@ -213,12 +213,7 @@ class Store:
             keep |= {segment["folder"] for segment in manifest["segments"]}
             keep |= {manifest["dead"]["file"]} if manifest["dead"] else set()
             keep.add(f"{manifest['version']:06d}.json")
-        places = [
-            path
-            for name in (PARTS, VERSIONS)
-            if (self.folder / name).is_dir()
-            for path in (self.folder / name).iterdir()
-        ]
+        places = [*self.folder.glob(f"{PARTS}/*"), *self.folder.glob(f"{VERSIONS}/*")]
         return [path for path in places if path.name not in keep] + list(self.folder.glob(atomic.LEFTOVER))
 
     def collect(self) -> None:
@@ -251,8 +246,7 @@ class Store:
             foreign = sorted({path.name for path in self.folder.iterdir()} - _OUR_NAMES) if self.folder.is_dir() else []
         except OSError as error:
             raise UserError(f"cannot read {self.folder}: {error.strerror}") from None
-        foreign = [name for name in foreign if not fnmatch(name, atomic.LEFTOVER)]
-        if foreign:
+        if foreign := [name for name in foreign if not fnmatch(name, atomic.LEFTOVER)]:
             raise UserError(
                 f"{self.folder} holds other things ({foreign[0]!r}); expected a new or empty folder for the gallery"
             )

@@ -3,6 +3,7 @@
 import math
 import os
 import sqlite3
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -94,9 +95,7 @@ def stats(folder: str | os.PathLike) -> dict[str, Any]:
     """What `index stats` prints; `count` is the number of living items."""
     gallery = Gallery.open(folder)
     manifest = gallery.manifest
-    labels: dict[str, int] = {}
-    for item in gallery.items():
-        labels[item.label] = labels.get(item.label, 0) + 1
+    labels = Counter(item.label for item in gallery.items())
     parts = [about["bytes"] for entry in manifest["segments"] for about in entry["files"].values()]
     unfinished = Store(folder).unfinished()
     return {

@@ -6,7 +6,7 @@ import numpy as np
 
 from tf_ssgn.common.progress import Progress
 from tf_ssgn.retrieval.milvus.gallery import VECTOR, MilvusGallery
-from tf_ssgn.settings import SELF_K, SELF_QUERIES, SELF_RECALL, UNIT_TOLERANCE
+from tf_ssgn.settings import SAME_COSINE, SELF_K, SELF_QUERIES, SELF_RECALL, UNIT_TOLERANCE
 
 
 def verify(where: str) -> dict[str, Any]:
@@ -30,21 +30,11 @@ def verify(where: str) -> dict[str, Any]:
             result["damage"].append(f"{rows - len(ids):,} items are there more than once")
         if rows != total:
             result["damage"].append(f"the server counts {total:,} items and gives {rows:,}; is another writer at work?")
-        result["self_recall"] = recall = _self_recall(gallery)
+        hits = gallery.own_hits(SELF_QUERIES, SELF_K, SAME_COSINE)
+        result["self_recall"] = recall = float(np.mean(hits)) if hits else None
         if recall is not None and recall < SELF_RECALL:
             result["damage"].append(f"only {recall:.0%} of its own items are found again")
         return result
-
-
-def _self_recall(gallery: MilvusGallery) -> float | None:
-    """How many of some items are among their own neighbours, copies of them counted as they."""
-    ids = gallery.sample(SELF_QUERIES)
-    if not ids:
-        return None
-    vectors = np.stack([vector for id in ids if (vector := gallery.vector(id)) is not None])
-    neighbours, scores, _ = gallery.search_batch(vectors, SELF_K)
-    hits = [id in row or np.nanmin(near) >= 1 - 1e-4 for id, row, near in zip(ids, neighbours, scores, strict=True)]
-    return float(np.mean(hits))
 
 
 def stats(where: str) -> dict[str, Any]:

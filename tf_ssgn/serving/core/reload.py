@@ -147,15 +147,8 @@ def _reason(error: Exception) -> str:
 def check_gallery(gallery: OpenGallery) -> None:
     """Searches for stored vectors, spread over the gallery; this also loads its index. UserError if too few find
     themselves."""
-    known = ((id, gallery.vector(id)) for id in gallery.sample(CHECKED_ITEMS))
-    stored = {id: vector for id, vector in known if vector is not None}  # others may delete meanwhile
-    if not stored:
-        return
-    neighbours, scores, _ = gallery.search_batch(np.stack(list(stored.values())), CHECKED_K)
-    hits = [
-        id in row or np.nanmin(near) >= SAME_COSINE for id, row, near in zip(stored, neighbours, scores, strict=True)
-    ]
-    if np.mean(hits) < LOWEST_RECALL:
+    hits = gallery.own_hits(CHECKED_ITEMS, CHECKED_K, SAME_COSINE)
+    if hits and np.mean(hits) < LOWEST_RECALL:
         raise UserError(
             f"the gallery {gallery.path} does not find its own items ({sum(hits)} of {len(hits)}); "
             "`index verify` says what is damaged"
