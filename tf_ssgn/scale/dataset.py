@@ -36,8 +36,7 @@ def schemas(dimension: int) -> dict[str, Any]:
 
     kinds = {"size": pa.int64(), "modified": pa.int64(), "width": pa.int32(), "height": pa.int32()}
     kinds |= {"status": pa.int32(), "final": pa.bool_()}
-    data = [(name, kinds.get(name, pa.string())) for name in ITEM]
-    bad = [(name, kinds.get(name, pa.string())) for name in PROBLEM]
+    data, bad = ([(name, kinds.get(name, pa.string())) for name in names] for names in (ITEM, PROBLEM))
     return {DATA: pa.schema([*data, ("vector", pa.list_(pa.float32(), dimension))]), BAD: pa.schema(bad)}
 
 

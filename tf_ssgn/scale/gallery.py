@@ -10,7 +10,7 @@ from tf_ssgn.retrieval.items import Item
 from tf_ssgn.retrieval.writer import Report, Writer
 from tf_ssgn.scale import places
 from tf_ssgn.scale.card import Card
-from tf_ssgn.scale.dataset import DATA, EmbeddedDataset, open_dataset, schemas
+from tf_ssgn.scale.dataset import DATA, ITEM, EmbeddedDataset, open_dataset, schemas
 
 
 def opened(uri: str, card: Card) -> tuple[EmbeddedDataset, dict[str, Any], Card]:
@@ -40,8 +40,7 @@ def blocks(dataset: EmbeddedDataset, manifest: dict[str, Any]) -> Iterator[tuple
                 raise UserError(
                     f"{places.shown(dataset.uri)} is damaged: its column {field.name} is {kind}, expected {field.type}"
                 )
-        names = ["id", "uri", "label", "size", "modified", "sha256", "width", "height"]
-        columns = [table.column(name).to_pylist() for name in names]
+        columns = [table.column(name).to_pylist() for name in ITEM[:-1]]  # all but the status
         flat = table.column("vector").combine_chunks().flatten().to_numpy(zero_copy_only=False)
         if len(flat) != table.num_rows * manifest["dimension"]:  # a list that is null has no numbers
             raise UserError(f"{places.shown(dataset.uri)} is damaged: it has photos without a vector")

@@ -40,13 +40,8 @@ def run(options: argparse.Namespace, sources: str) -> None:
         )
     for uri, why in report.skipped[:10]:
         cli.log(f"skipped {uri!r}: {why}")
-    done = {
-        "embedded": report.embedded,
-        "resumed": report.resumed,
-        "unchanged": report.unchanged,
-        "removed": report.removed,
-        "skipped": report.bad,
-    }
+    done = {name: getattr(report, name) for name in ("embedded", "resumed", "unchanged", "removed")}
+    done["skipped"] = report.bad
     said = ", ".join(f"{count:,} {name}" for name, count in done.items() if count)
     cli.log(f"{options.to}: {report.count:,} photos, version {report.version}" + (f" ({said})" if said else ""))
     if options.json:

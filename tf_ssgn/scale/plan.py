@@ -68,15 +68,9 @@ def _folders(spark: SparkSession, folders: Sequence[str], exclude: Sequence[str]
     import pyarrow as pa
 
     walked = walk(folders, exclude=exclude)
-    columns = {
-        "id": pa.array([photo.id for photo in walked.files], pa.string()),
-        "uri": pa.array([to_text(photo.path) for photo in walked.files], pa.string()),
-        "label": pa.array([photo.label for photo in walked.files], pa.string()),
-        "size": pa.array([photo.size for photo in walked.files], pa.int64()),
-        "modified": pa.array([photo.modified for photo in walked.files], pa.int64()),
-    }
+    rows = [photo._replace(path=to_text(photo.path)) for photo in walked.files]
     problems = [(to_text(problem.path), problem.reason) for problem in walked.problems]
-    photos = spark.createDataFrame(pa.table(columns), LISTED)
+    photos = spark.createDataFrame(pa.Table.from_batches([_batch(rows, LISTED)]), LISTED)
     scope = Scope(walked.prefixes, [problem.id for problem in walked.problems])
     return Listing(photos, {"kind": "folders", "sources": as_manifest(walked.sources)}, scope, problems)
 
@@ -100,8 +94,6 @@ def _prefix(spark: SparkSession, uri: str, exclude: Sequence[str]) -> Listing:
 
 
 def _listed(batches: Iterator[Any], uri: str, exclude: Sequence[str]) -> Iterator[Any]:
-    import pyarrow as pa
-
     root = places.place(uri)
     excludes = excluder(exclude)
     first = uri.rpartition("/")[2] or uri.split("://")[1].strip("/")
@@ -116,10 +108,18 @@ def _listed(batches: Iterator[Any], uri: str, exclude: Sequence[str]) -> Iterato
                 label = (f"{first}/{below}").split("/")[-2]
                 rows.append((f"{first}/{below}", f"{uri}/{below}", label, size, modified))
             for low in range(0, len(rows), _CHUNK):
-                columns = list(zip(*rows[low : low + _CHUNK], strict=True))
-                kinds = [pa.string()] * 3 + [pa.int64()] * 2
-                arrays = [pa.array(column, kind) for column, kind in zip(columns, kinds, strict=True)]
-                yield pa.RecordBatch.from_arrays(arrays, ["id", "uri", "label", "size", "modified"])
+                yield _batch(rows[low : low + _CHUNK], LISTED)
+
+
+def _batch(rows: Sequence[Any], columns: str) -> Any:
+    """Rows as pyarrow has them; `columns` are their names and Spark's types."""
+    import pyarrow as pa
+
+    kinds = {"string": pa.string(), "long": pa.int64(), "array<string>": pa.list_(pa.string())}
+    fields = [column.split() for column in columns.split(", ")]
+    values = list(zip(*rows, strict=True)) or [()] * len(fields)
+    arrays = [pa.array(column, kinds[kind]) for column, (_, kind) in zip(values, fields, strict=True)]
+    return pa.RecordBatch.from_arrays(arrays, [name for name, _ in fields])
 
 
 def _files(system: Any, folder: str, deep: bool) -> Iterator[tuple[str, int, int]]:
@@ -172,14 +172,10 @@ def _table(spark: SparkSession, uri: str) -> Listing:
             raise UserError(f"{places.shown(uri)}: its column {wanted} is of {kind}; expected whole numbers")
     where = F.col(column).cast("string")
     folder = F.try_element_at(F.split(where, "/"), F.lit(-2))  # none of a name without one
-    picked = {
-        "id": F.col("id").cast("string") if "id" in table.columns else where,
-        "uri": where,
-        "label": F.col("label").cast("string") if "label" in table.columns else folder,
-        "size": F.col("size").cast("long") if "size" in table.columns else F.lit(None).cast("long"),
-        "modified": F.col("modified").cast("long") if "modified" in table.columns else F.lit(None).cast("long"),
-    }
-    photos = table.select(*(value.alias(key) for key, value in picked.items()))
+    instead = {"id": where, "uri": where, "label": folder, "size": F.lit(None), "modified": F.lit(None)}
+    kinds = dict(column.split() for column in LISTED.split(", "))
+    picked = {key: F.col(key) if key != "uri" and key in table.columns else other for key, other in instead.items()}
+    photos = table.select(*(value.cast(kinds[key]).alias(key) for key, value in picked.items()))
     empty = photos.filter(F.col("id").isNull() | (F.col("id") == "") | F.col("uri").isNull() | (F.col("uri") == ""))
     if empty.limit(1).count():
         raise UserError(f"{places.shown(uri)} has a row without id or {column}; expected both in each")
@@ -242,9 +238,6 @@ def make_plan(
 
 def _judged(batches: Iterator[Any], scope: Scope) -> Iterator[Any]:
     """Photos as they are here, or else as they were there, with what became of them and the prefixes they are below."""
-    import pyarrow as pa
-
-    names = [*_COLUMNS, "file", "verdict", "prefixes"]
     for batch in batches:
         rows = []
         for row in batch.to_pylist():
@@ -254,10 +247,7 @@ def _judged(batches: Iterator[Any], scope: Scope) -> Iterator[Any]:
             again = there is not None and not row["there"]["final"]
             verdict = judge(here, there, scope, again)
             rows.append((*(here or there), there and row["there"]["file"], verdict, scope.covering(row["id"])))
-        columns = list(zip(*rows, strict=True)) or [()] * len(names)
-        kinds = [pa.string()] * 3 + [pa.int64()] * 2 + [pa.string()] * 2 + [pa.list_(pa.string())]
-        arrays = [pa.array(column, kind) for column, kind in zip(columns, kinds, strict=True)]
-        yield pa.RecordBatch.from_arrays(arrays, names)
+        yield _batch(rows, _JUDGED)
 
 
 def _write(todo: DataFrame, dataset: EmbeddedDataset, run: str) -> tuple[list[int], int]:

@@ -7,6 +7,7 @@ time; their parts are computed again elsewhere.
 from __future__ import annotations
 
 import atexit
+import dataclasses
 import json
 import os
 import re
@@ -240,7 +241,7 @@ def _run(
                 raise UserError(f"no photos ({READ}) in {', '.join(map(places.shown, sources))}")
             return BulkReport(current["count"], current["rows_bad"], base, unchanged=current["count"], skipped=problems)
         places.write_whole(dataset.at(RUNS, run, "run.json"), json.dumps(state, ensure_ascii=False).encode())
-    job = _with(job, run=state["run"], base=base)
+    job = dataclasses.replace(job, run=state["run"], base=base)
     done = _done(dataset, state)
     resumed = sum(_rows(report) for report in done.values())
     begun = time.monotonic()
@@ -274,12 +275,6 @@ def _run(
         busy_seconds=sum(report["seconds"] for part, report in reports.items() if part not in done),
         skipped=problems + _first_bad(dataset, reports),
     )
-
-
-def _with(job: Any, **changes: Any) -> Any:
-    import dataclasses
-
-    return dataclasses.replace(job, **changes)
 
 
 def _absolute(source: str) -> str:

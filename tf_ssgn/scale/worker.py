@@ -76,13 +76,15 @@ class Job:
 
 def embed_parts(batches: Iterator[Any], job: Job) -> Iterator[Any]:
     """For `mapInArrow`: numbers of parts to their reports, as JSON."""
+    return _reports(batches, lambda part: embed_part(job, part, _attempt()))
+
+
+def _reports(batches: Iterator[Any], work: Callable[[int], dict[str, Any]]) -> Iterator[Any]:
     import pyarrow as pa
 
     for batch in batches:
         for part in batch.column(0).to_pylist():
-            yield pa.RecordBatch.from_pydict(
-                {"part": [part], "report": [json.dumps(embed_part(job, part, _attempt()))]}
-            )
+            yield pa.RecordBatch.from_pydict({"part": [part], "report": [json.dumps(work(part))]})
 
 
 def _attempt() -> int:
@@ -99,10 +101,9 @@ def model_of(job: Job) -> Any:
     """The model, loaded once in each Python worker; UserError where it is not the one that the driver read."""
     key = job.fingerprint, job.runtime, job.load
     if key not in _MODELS:
-        threads = os.environ.get("OMP_NUM_THREADS")  # Spark sets it to the cores of a task
-        if threads:
-            os.environ.setdefault("TF_NUM_INTRAOP_THREADS", threads)
-            os.environ.setdefault("TF_NUM_INTEROP_THREADS", threads)
+        if threads := os.environ.get("OMP_NUM_THREADS"):  # Spark sets it to the cores of a task
+            for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+                os.environ.setdefault(name, threads)
         path = job.model
         if job.archive:
             from pyspark import SparkFiles
@@ -136,10 +137,7 @@ def embed_part(job: Job, part: int, attempt: int) -> dict[str, Any]:
     model = model_of(job)
     begun = time.perf_counter()
     result = _Result(job, part)
-    if attempt < CAREFUL_FROM:
-        _embed(todo, model, job, result)
-    else:
-        _embed_carefully(todo, model, job, result)
+    (_embed if attempt < CAREFUL_FROM else _embed_carefully)(todo, model, job, result)
     report = result.write(model)
     report["seconds"] = round(time.perf_counter() - begun, 3)
     places.write_whole(done, json.dumps(report).encode())
@@ -235,12 +233,7 @@ def _embed_carefully(todo: list[PhotoFile], model: Any, job: Job, result: _Resul
 
 def rewrite_parts(batches: Iterator[Any], job: Job) -> Iterator[Any]:
     """For `mapInArrow`: numbers of parts of rows that go, to what takes the place of the files they are in, as JSON."""
-    import pyarrow as pa
-
-    for batch in batches:
-        for part in batch.column(0).to_pylist():
-            report = json.dumps(_rewrite(job, part))
-            yield pa.RecordBatch.from_pydict({"part": [part], "report": [report]})
+    return _reports(batches, lambda part: _rewrite(job, part))
 
 
 def _rewrite(job: Job, part: int) -> dict[str, Any]:

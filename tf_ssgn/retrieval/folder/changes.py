@@ -95,8 +95,7 @@ def import_blocks(
             items += some
             temporary.write(np.ascontiguousarray(vectors, "<f4").data)
         temporary.flush()
-        counts: list[tuple[str, int]] = Counter(item.id for item in items).most_common(1) or [("", 1)]
-        twice, times = counts[0]
+        ((twice, times),) = Counter(item.id for item in items).most_common(1) or [("", 1)]
         if times > 1 or len(items) != count:
             raise UserError(f"{what} is damaged: it has {len(items):,} rows, the id {twice!r} {times} times")
         vectors = np.memmap(temporary, "<f4", "r", shape=(len(items), model.dimension))

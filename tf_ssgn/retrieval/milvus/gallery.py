@@ -86,7 +86,7 @@ class MilvusGallery(OpenGallery):
             return False
 
     def identity(self) -> tuple:
-        """What tells this collection from one of the same name made later; UserError where there is none now."""
+        """As `identity`; UserError where there is no such collection now."""
         return identity(self.connection)
 
     def close(self) -> None:
@@ -124,29 +124,19 @@ class MilvusGallery(OpenGallery):
     # -- items -------------------------------------------------------------------------------------------------------
 
     def _query(self, condition: str, fields: Sequence[str], limit: int, **options: Any) -> list[dict[str, Any]]:
-        return list(
-            self.connection.call(
-                "query",
-                self.address.collection,
-                filter=condition,
-                output_fields=list(fields),
-                consistency_level="Strong",
-                limit=limit,
-                **options,
-            )
-        )
+        options |= {"filter": condition, "output_fields": list(fields), "limit": limit, "consistency_level": "Strong"}
+        return list(self.connection.call("query", self.address.collection, **options))
 
     def index(self) -> dict[str, Any]:
         """What the server says of the vectors' index."""
         return dict(self.connection.call("describe_index", self.address.collection, VECTOR))
 
     def lookup(self, ids: Sequence[str]) -> dict[str, Item]:
-        rows = [
-            row
-            for low in range(0, len(ids), MILVUS.batch)
-            for row in self._query(f"id in {listed(ids[low : low + MILVUS.batch])}", _FIELDS, MILVUS.batch)
-        ]
-        return {row["id"]: item_of(row) for row in rows}
+        items: dict[str, Item] = {}
+        for low in range(0, len(ids), MILVUS.batch):
+            rows = self._query(f"id in {listed(ids[low : low + MILVUS.batch])}", _FIELDS, MILVUS.batch)
+            items |= {row["id"]: item_of(row) for row in rows}
+        return items
 
     def vector(self, id: str) -> np.ndarray | None:
         for row in self._query(f"id == {quoted(id)}", [VECTOR], 1):

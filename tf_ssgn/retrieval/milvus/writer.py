@@ -9,6 +9,7 @@ import math
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -52,19 +53,13 @@ def create(where: str | Address, model: Embedder, expected: int = 0, **about: An
     return MilvusGallery.open(place)
 
 
-def _schema(connection: MilvusConnection, dynamic: bool) -> Any:
-    from pymilvus import MilvusClient
-
-    return MilvusClient.create_schema(auto_id=False, enable_dynamic_field=dynamic)
-
-
 def _create_about(connection: MilvusConnection) -> None:
     from pymilvus import DataType, MilvusClient
 
     name = connection.where.collection + ABOUT
     if connection.call("has_collection", name):  # of a gallery that was dropped, or whose making was cut off
         connection.call("drop_collection", name)
-    schema = _schema(connection, False)
+    schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
     schema.add_field("id", DataType.VARCHAR, is_primary=True, max_length=64)
     schema.add_field(ROW, DataType.VARCHAR, max_length=MILVUS_TEXT_BYTES)
     schema.add_field(VECTOR, DataType.FLOAT_VECTOR, dim=2)  # Milvus has no collection without one
@@ -76,7 +71,7 @@ def _create_about(connection: MilvusConnection) -> None:
 def _create_items(connection: MilvusConnection, dimension: int, lite: bool, expected: int) -> None:
     from pymilvus import DataType, MilvusClient
 
-    schema = _schema(connection, True)
+    schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=True)
     for name in Item._fields:
         if name in _NUMBERS:
             schema.add_field(name, DataType.INT64, nullable=True)
@@ -137,14 +132,9 @@ def _upsert(gallery: MilvusGallery, rows: list[dict[str, Any]]) -> None:
 
 
 def delete_ids(gallery: MilvusGallery, ids: Sequence[str]) -> None:
-    connection = gallery.connection
-
-    def delete_part(part: Sequence[str]) -> None:
-        terms = f"id in {listed(part)}"  # pymilvus puts ids between quotes as they are (3.0)
-        connection.again(lambda: connection.call("delete", gallery.address.collection, filter=terms))
-
     for low in range(0, len(ids), MILVUS.batch):
-        delete_part(ids[low : low + MILVUS.batch])
+        terms = f"id in {listed(ids[low : low + MILVUS.batch])}"  # pymilvus puts ids between quotes as they are (3.0)
+        gallery.connection.again(partial(gallery.connection.call, "delete", gallery.address.collection, filter=terms))
 
 
 def open_or_create(where: Address, model: Embedder, expected: int = 0, **about: Any) -> tuple[MilvusGallery, bool]:
