@@ -106,8 +106,7 @@ def embed(model: str, signature: str, pictures: Any, word: str = "") -> Generato
 def explain(model: str, sketch: Any) -> Generator[Any, Any, Explanation]:
     (out,) = yield from _predict(model, "explain", [image_bytes(sketch)])
     _raise_for(out["status"], [sketch])
-    names = [name.decode("utf-8", "replace") for name in out["class_names"][0]]
-    classes = list(zip(names, out["class_scores"][0].tolist(), strict=True))
+    classes = list(zip(_texts(out["class_names"][0]), out["class_scores"][0].tolist(), strict=True))
     return Explanation(out["coarse"][0], out["fine"][0], out["semantics"][0], classes)
 
 
@@ -168,12 +167,13 @@ def label_of(item: str) -> str:
 
 
 def _answer(ids: np.ndarray, scores: np.ndarray, count: int, status: int, labels: np.ndarray | None) -> Answer:
-    names = [item.decode("utf-8", "replace") for item in ids[:count]]
-    if labels is None:
-        called = [label_of(name) for name in names]
-    else:
-        called = [label.decode("utf-8", "replace") for label in labels[:count]]
+    names = _texts(ids[:count])
+    called = map(label_of, names) if labels is None else _texts(labels[:count])
     return Answer(list(map(RemoteHit, names, scores[:count].tolist(), called)), Status(int(status)))
+
+
+def _texts(values: Iterable[bytes]) -> list[str]:
+    return [value.decode("utf-8", "replace") for value in values]
 
 
 def _raise_for(statuses: Any, pictures: Sequence[Any], word: str = "") -> None:

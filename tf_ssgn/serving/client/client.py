@@ -8,10 +8,10 @@ import asyncio
 import ipaddress
 import random
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Awaitable, Callable, Generator, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -26,6 +26,8 @@ from tf_ssgn.settings import BACKOFF, SERVING, WORD_CHARACTERS
 __all__ = ["Answer", "AsyncClient", "Client", "Explanation", "RemoteHit", "ImageError", "RequestError"]
 
 Steps = Generator[Any, Any, Any]
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class _Base:
@@ -203,6 +205,11 @@ class Client(_Base):
             return done.value
 
 
+def _awaited(method: Callable[Concatenate[Client, P], T]) -> Callable[Concatenate["AsyncClient", P], Awaitable[T]]:
+    """A method of `Client` as one of `AsyncClient`, whose `_run` gives its result in a coroutine."""
+    return method  # type: ignore[return-value]
+
+
 class AsyncClient(_Base):
     """`Client` for asyncio: the same arguments, and the same methods to be awaited."""
 
@@ -212,29 +219,10 @@ class AsyncClient(_Base):
 
         return grpc.aio
 
-    async def search(self, sketch: Any, k: int = SERVING.default_k, word: str = "") -> list[RemoteHit]:
-        return await self._run(calls.search_one(self.model, _sketch("search", word), sketch, k, _word(word)))
-
-    async def search_photo(self, photo: Any, k: int = SERVING.default_k) -> list[RemoteHit]:
-        return await self._run(calls.search_one(self.model, "search_photo", photo, k))
-
-    async def search_batch(self, sketches: Iterable[Any], k: int = SERVING.default_k) -> list[Answer]:
-        return await self._run(calls.search(self.model, "search", sketches, k))
-
-    async def embed_sketch(self, sketch: Any, word: str = "") -> np.ndarray:
-        return await self._run(calls.embed(self.model, _sketch("embed", word), sketch, _word(word)))
-
-    async def embed_photo(self, photo: Any) -> np.ndarray:
-        return await self._run(calls.embed(self.model, "embed_photo", photo))
-
-    async def explain(self, sketch: Any) -> Explanation:
-        return await self._run(calls.explain(self.model, sketch))
-
-    async def metadata(self) -> dict[str, Any]:
-        return await self._run(calls.metadata(self.model))
-
-    async def status(self) -> list[dict[str, Any]]:
-        return await self._run(calls.status(self.model))
+    search, search_photo = _awaited(Client.search), _awaited(Client.search_photo)
+    search_batch = _awaited(Client.search_batch)
+    embed_sketch, embed_photo = _awaited(Client.embed_sketch), _awaited(Client.embed_photo)
+    explain, metadata, status = _awaited(Client.explain), _awaited(Client.metadata), _awaited(Client.status)
 
     async def close(self) -> None:
         await self._channel.close()
@@ -263,8 +251,7 @@ class AsyncClient(_Base):
 
 def _sketch(what: str, word: str) -> str:
     """The signature for a sketch with or without a word."""
-    plain = {"search": "search", "embed": "embed_sketch"}
-    return f"{what}_word" if word else plain[what]
+    return f"{what}_word" if word else {"search": "search", "embed": "embed_sketch"}[what]
 
 
 def _word(word: Any) -> str:

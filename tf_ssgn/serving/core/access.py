@@ -106,13 +106,11 @@ class Access:
         if kind.lower() != "bearer" or not token.strip():
             raise Fault("UNAUTHENTICATED", "expected the header Authorization: Bearer TOKEN")
         digest = _digest(token.strip())
-        granted: frozenset[str] | None = None
-        for known, scopes in self._scopes.items():  # all of them, so that the time says nothing
-            if hmac.compare_digest(digest, known):
-                granted = scopes
-        if granted is None:
+        # All of them are compared, so that the time says nothing.
+        granted = [scopes for known, scopes in self._scopes.items() if hmac.compare_digest(digest, known)]
+        if not granted:
             raise Fault("UNAUTHENTICATED", "the token is not known here")
-        if scope not in granted:
+        if scope not in granted[0]:
             raise Fault("PERMISSION_DENIED", f"the token has not the scope {scope!r}")
 
 

@@ -120,21 +120,16 @@ class Service:
             settings.queue_bytes,
             self.metrics.batch,
         )
-        self._current: Served | None = None
+        self.current: Served | None = None  # the version that answers; None while the first one is being loaded
 
     @property
     def most_under_way(self) -> int:
         """Requests that can wait and be computed at a time; each of them holds a thread."""
         return self.settings.queue + self.settings.slots * self.settings.rows
 
-    @property
-    def current(self) -> Served | None:
-        """The version that answers; None while the first one is being loaded."""
-        return self._current
-
     def publish(self, version: Served) -> None:
         """Makes a version current; requests under way finish on the one they began with."""
-        old, self._current = self._current, version
+        old, self.current = self.current, version
         self.states[version.version] = VersionState("AVAILABLE")
         if old is not None and old.version != version.version:
             self.states[old.version] = VersionState("END")
@@ -159,7 +154,7 @@ class Service:
         Raises Fault: as `check_name`, NOT_FOUND for another version, UNAVAILABLE while the model is being loaded.
         """
         self.check_name(target)
-        current = self._current
+        current = self.current
         if current is None:
             raise Fault("UNAVAILABLE", f"model {self.settings.name!r} is still being loaded; try again soon")
         if target.version is not None and target.version != current.version:
@@ -172,12 +167,11 @@ class Service:
     def status(self, target: Target) -> dict[int, VersionState]:
         """The states of the versions that a request means, newest first; Fault NOT_FOUND where there is none."""
         self.check_name(target)
-        states = dict(sorted(self.states.items(), reverse=True))
-        if target.version is not None:
-            states = {version: state for version, state in states.items() if version == target.version}
-            if not states:
-                raise not_found(f"servable not found: version {target.version} of model {self.settings.name!r}")
-        return states
+        if target.version is None:
+            return dict(sorted(self.states.items(), reverse=True))
+        if target.version not in self.states:
+            raise not_found(f"servable not found: version {target.version} of model {self.settings.name!r}")
+        return {target.version: self.states[target.version]}
 
     def predict(
         self, target: Target, inputs: Mapping[str, Pending], wanted: Sequence[str], call: Call, more: bool = False
@@ -236,8 +230,10 @@ class Service:
         """One call of the model and one of the gallery for all requests. Rows whose k is bad are not even decoded."""
         version, function = key
         begun = time.time_ns()
+        most = self.settings.k
         good = [
-            np.ones(len(request.images), bool) if request.k is None else self._good(request.k) for request in requests
+            np.ones(len(request.images), bool) if request.k is None else (request.k >= 1) & (request.k <= most)
+            for request in requests
         ]
         images = np.concatenate([request.images[rows] for request, rows in zip(requests, good, strict=True)])
         inputs = {"image_bytes": images}
@@ -268,9 +264,6 @@ class Service:
             if request.k is not None:
                 request.note("search", embedded, done)
         return answers
-
-    def _good(self, k: np.ndarray) -> np.ndarray:
-        return (k >= 1) & (k <= self.settings.k)
 
 
 class _Search:

@@ -93,10 +93,9 @@ def decode(proto: Any, largest: int) -> np.ndarray:
 
 
 def _kind(proto: Any) -> Kind:
-    kind = BY_NUMBER.get(proto.dtype)
-    if kind is None:
+    if proto.dtype not in BY_NUMBER:
         raise TensorFault(f"received dtype number {proto.dtype}, expected one of {', '.join(BY_NAME)}")
-    return kind
+    return BY_NUMBER[proto.dtype]
 
 
 def _shape(proto: Any, largest: int) -> tuple[int, ...]:

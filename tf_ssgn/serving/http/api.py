@@ -58,19 +58,16 @@ def from_json(body: bytes) -> Query:
     "exclude": [ids], "threshold", "group"}`; all but image or word may be left out. `{"id": ...}` in their place asks
     for what is like that photo of the gallery, which is no answer itself."""
     fields = rest.parse(body)
-    unknown = sorted(set(fields) - set(FIELDS))
-    if unknown:
+    if unknown := sorted(set(fields) - set(FIELDS)):
         raise invalid(f"received the field {unknown[0][:64]!r}, expected some of {', '.join(FIELDS)}")
     if "id" in fields:
         if not isinstance(fields["id"], str) or {"image", "word", "kind"} & set(fields):
             raise invalid("id: expected the text that names a photo of the gallery, in place of image, word and kind")
-        return _checked(Query(**fields))
-    if fields.get("word") and "image" not in fields:
-        return _checked(Query(**fields))
-    if not isinstance(fields.get("image"), str):
-        raise invalid("image: expected the bytes of a PNG or JPEG as base64 text")
-    image = from_base64(fields["image"], "image")
-    return _checked(Query(**{**fields, "image": image}))
+    elif "image" in fields or not fields.get("word"):
+        if not isinstance(fields.get("image"), str):
+            raise invalid("image: expected the bytes of a PNG or JPEG as base64 text")
+        fields["image"] = from_base64(fields["image"], "image")
+    return _checked(Query(**fields))
 
 
 def from_parameters(image: bytes, parameters: Mapping[str, list[str]]) -> Query:

@@ -14,7 +14,7 @@ from typing import Any
 import anyio
 import uvicorn
 from starlette.applications import Starlette
-from starlette.convertors import Convertor, register_url_convertor
+from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
@@ -40,16 +40,10 @@ logger = logging.getLogger(__name__)
 Handler = Callable[[Request, bytes, Call], Any]
 
 
-class _Id(Convertor[str]):
+class _Id(PathConvertor):
     """An id in an address: anything at all, line breaks too."""
 
     regex = r"[\s\S]*"
-
-    def convert(self, value: str) -> str:
-        return value
-
-    def to_string(self, value: str) -> str:
-        return value
 
 
 register_url_convertor("id", _Id())

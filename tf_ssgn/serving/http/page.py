@@ -1,7 +1,6 @@
 """The page in the browser: its files, kept in memory, with the headers that keep it to itself."""
 
 import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 
 from starlette.requests import Request
@@ -23,25 +22,20 @@ POLICY = (
 )
 
 
-@dataclass(frozen=True)
 class PageFile:
     """One file of the page, and the ETag of its content."""
 
-    content: bytes
-    type: str
-    tag: str
+    def __init__(self, content: bytes, kind: str):
+        self.content, self.type, self.tag = content, kind, f'"{hashlib.sha256(content).hexdigest()[:32]}"'
 
 
 class Page:
     """The files of the page. Only names that were there at the start are served, so no path of a request is opened."""
 
     def __init__(self, folder: Path = FOLDER):
-        self._files: dict[str, PageFile] = {}
-        for path in sorted(folder.iterdir()):
-            if path.suffix in TYPES:
-                content = path.read_bytes()
-                tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-                self._files[path.name] = PageFile(content, TYPES[path.suffix], tag)
+        self._files = {
+            path.name: PageFile(path.read_bytes(), TYPES[path.suffix]) for path in folder.iterdir() if path.suffix in TYPES
+        }
 
     @property
     def size(self) -> int:
