@@ -23,6 +23,7 @@ Yelamarthi et al. 2018, and torchmetrics' `RetrievalMAP`, `RetrievalPrecision` a
 """
 
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -174,14 +175,11 @@ def measure(blocks: Iterable[Block], queries: int, items: int, k: Sequence[int],
                 values[family].setdefault(name, np.full(queries, np.nan))[block.rows] = value
         curve[:] += _curve(block)
 
-    if progress:
-        with Progress(queries, "queries") as bar:
-            for block in blocks:
-                take(block)
-                bar.advance(len(block.rows))
-    else:
+    with Progress(queries, "queries") if progress else nullcontext() as bar:
         for block in blocks:
             take(block)
+            if bar:
+                bar.advance(len(block.rows))
     answerable = int((relevant > 0).sum())
     return PerQuery(values, relevant, items, curve / answerable if answerable else np.full(len(curve), np.nan))
 

@@ -52,9 +52,8 @@ def load(folder: str | os.PathLike[str]) -> Kept:
     try:
         arrays = read_npz(path, names(path), FEATURES_BYTES)
         values: dict[str, dict[str, np.ndarray]] = {}
-        for name in (name for name in arrays if "/" in name):
-            family, metric = name.split("/")
-            values.setdefault(family, {})[metric] = arrays[name].astype(np.float64)
+        for family, metric in (name.split("/") for name in arrays if "/" in name):
+            values.setdefault(family, {})[metric] = arrays[f"{family}/{metric}"].astype(np.float64)
         per_query = PerQuery(values, arrays["relevant"], int(arrays["items"]), arrays["curve"])
         return Kept(per_query, arrays["queries"].tolist(), str(arrays["gallery"]))
     except UserError as error:

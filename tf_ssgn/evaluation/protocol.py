@@ -15,7 +15,7 @@ from tf_ssgn.errors import UserError
 from tf_ssgn.evaluation.hashing import ITQ, rank_codes
 from tf_ssgn.evaluation.inputs import Labels, encode_labels, feature_pair, label_array
 from tf_ssgn.evaluation.inspection import confusion
-from tf_ssgn.evaluation.metrics import RECALL_LEVELS, Families, PerQuery, check_k, measure, per_query_features
+from tf_ssgn.evaluation.metrics import RECALL_LEVELS, Families, PerQuery, check_k, measure, nan_mean, per_query_features
 from tf_ssgn.evaluation.ranking import Cosines, content_order
 from tf_ssgn.evaluation.statistics import bootstrap
 
@@ -44,10 +44,8 @@ def evaluate_zero_shot(
     """Unseen sketches against a gallery of unseen photos, by cosine.
 
     Args:
-        queries, query_labels, gallery, gallery_labels, k: as `score_features`.
         resamples: of the bootstrap over queries that gives the 95% intervals.
         seed: of the bootstrap and of the confusion matrix's sample.
-        progress: count queries on stderr.
 
     Returns:
         `metrics` with `families`; `macro` (mean of the per-class means); `per_class` (class name -> `queries`,
@@ -192,25 +190,18 @@ def _per_class(per_query: PerQuery, labels: Labels) -> dict[str, dict[str, Any]]
     result = {}
     for number, rows in enumerate(np.split(order, ends[:-1])):
         if len(rows):
-            families = per_query.mean(rows)
-            result[printable(str(labels.names[number]))] = {
-                "queries": len(rows),
-                "photos": int(photos[number]),
-                "families": families,
-            }
+            counts = {"queries": len(rows), "photos": int(photos[number])}
+            result[printable(str(labels.names[number]))] = {**counts, "families": per_query.mean(rows)}
     return result
 
 
 def _macro(per_class: dict[str, dict[str, Any]]) -> Families:
     """Every class counts once; classes where a family defines nothing are left out of its mean."""
     tables = [entry["families"] for entry in per_class.values()]
-    result: Families = {}
-    for family, metrics in tables[0].items():
-        result[family] = {}
-        for name in metrics:
-            known = [table[family][name] for table in tables if not np.isnan(table[family][name])]
-            result[family][name] = float(np.mean(known)) if known else float("nan")
-    return result
+    return {
+        family: {name: nan_mean(np.array([table[family][name] for table in tables])) for name in metrics}
+        for family, metrics in tables[0].items()
+    }
 
 
 def _counts(per_query: PerQuery, labels: Labels, queries: Any, gallery: Any) -> dict[str, int]:

@@ -24,10 +24,10 @@ def bootstrap(
     The same resamples serve every metric, so that intervals of one call can be compared.
     """
     names, table = _table(per_query)
-    low, high = _percentiles(table, resamples, confidence, seed)
+    ends = np.stack(_percentiles(table, resamples, confidence, seed), axis=1).tolist()
     result: dict[str, dict[str, list[float]]] = {family: {} for family in per_query.values}
-    for (family, name), left, right in zip(names, low, high, strict=True):
-        result[family][name] = [float(left), float(right)]
+    for (family, name), pair in zip(names, ends, strict=True):
+        result[family][name] = pair
     return result
 
 
@@ -87,17 +87,12 @@ def across_seeds(runs: Sequence[Mapping[str, Mapping[str, float | None]]]) -> di
     for family, metrics in runs[0].items():
         result[family] = {}
         for name in metrics:
-            values = np.array([np.nan if run[family][name] is None else run[family][name] for run in runs], float)
-            spread = float(values.std(ddof=1)) if len(values) > 1 else float("nan")
+            values = np.array([run[family][name] for run in runs], float)  # None is NaN
+            mean, spread = float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else float("nan")
             margin = _student(len(values) - 1) * spread / len(values) ** 0.5
             result[family][name] = {
-                "mean": float(values.mean()),
-                "std": spread,
-                "low": float(values.mean()) - margin,
-                "high": float(values.mean()) + margin,
-                "min": float(values.min()),
-                "max": float(values.max()),
-                "runs": len(values),
+                **{"mean": mean, "std": spread, "low": mean - margin, "high": mean + margin},
+                **{"min": float(values.min()), "max": float(values.max()), "runs": len(values)},
             }
     return result
 

@@ -74,6 +74,8 @@ def evaluate_run(
     run = open_run(folder)
     dataset = _dataset(run, subject)
     split = _split(run, dataset, subject)
+    if not split.unseen:
+        raise UserError(f"the split {split.name} has no unseen classes to evaluate on")
     target = _target(run, dataset, split, subject)
     other = per_query.load(Path(further.against) / target.relative_to(run.path)) if further.against else None
     encoder = RunEncoder(run, subject.views, subject.photo_views, cache)
@@ -131,9 +133,8 @@ class Encoded:
 
     def names(self, dataset: Dataset) -> tuple[list[str], list[str]]:
         """The files of both sides, below the dataset's folder."""
-        queries, gallery = (
-            [os.path.relpath(item.path, dataset.root) for item in side.items] for side in (self.queries, self.gallery)
-        )
+        sides = (self.queries, self.gallery)
+        queries, gallery = ([os.path.relpath(item.path, dataset.root) for item in side.items] for side in sides)
         return queries, gallery
 
     def families(self, codes: np.ndarray, photos: np.ndarray | None = None) -> dict[str, Any]:
@@ -158,13 +159,6 @@ def _dataset(run: Run, subject: Subject) -> Dataset:
 
 def _split(run: Run, dataset: Dataset, subject: Subject) -> Split:
     """The classes to evaluate on, spelled as the dataset spells them; see `--data` for what comes first."""
-    split = _choose_split(run, dataset, subject)
-    if not split.unseen:
-        raise UserError(f"the split {split.name} has no unseen classes to evaluate on")
-    return split
-
-
-def _choose_split(run: Run, dataset: Dataset, subject: Subject) -> Split:
     if subject.split is not None:
         return load_split(subject.split, dataset.classes, need_seen=False)
     if subject.data is None:
@@ -227,9 +221,8 @@ def _about(encoder: RunEncoder, dataset: Dataset, split: Split, subject: Subject
     trained_on = sorted(name for name in split.unseen if normalise(name) in known)
     notes = [*dataset.notes, *split.notes]
     if trained_on:
-        notes.append(
-            f"NOT zero-shot: the model was trained on {len(trained_on)} of these classes: {', '.join(trained_on)}"
-        )
+        some = f"{len(trained_on)} of these classes: {', '.join(trained_on)}"
+        notes.append(f"NOT zero-shot: the model was trained on {some}")
         cli.log(f"warning: {notes[-1]}")
     return {
         "views": encoder.views["sketch"],
@@ -261,13 +254,10 @@ def _generalized(test: Encoded, dataset: Dataset, split: Split) -> dict[str, Any
 
 def _binary(test: Encoded, training: Dataset | None, bits: int) -> dict[str, Any]:
     """As ITQ codes, fitted on training codes: fitting on the gallery would be transductive."""
-    encoder, run = test.encoder, test.encoder.run
-    training = training or open_dataset(
-        run.data, duplicates=run.config.data.duplicates, exclude=run.config.data.exclude
-    )
-    codes = [
-        encoder.codes(encoder.images(items, run.classes))["code"] for items in (training.sketches, training.photos)
-    ]
+    encoder, run, data = test.encoder, test.encoder.run, test.encoder.run.config.data
+    training = training or open_dataset(run.data, duplicates=data.duplicates, exclude=data.exclude)
+    sides = (training.sketches, training.photos)
+    codes = [encoder.codes(encoder.images(items, run.classes))["code"] for items in sides]
     itq = hashing.fit_itq(np.concatenate(codes), bits, seed=run.config.training.seed)
     return {str(bits): protocol.evaluate_binary(itq, *test.arrays, k=test.k)["families"]}
 

@@ -29,23 +29,19 @@ def families(metrics: dict[str, Any]) -> str:
     rows = []
     for family, values in metrics["families"].items():
         used = f"<small>{escaped(FAMILIES[family].used_by)}</small>" if family in FAMILIES else ""
-        cells = [f"<td><b>{escaped(family)}</b>{used}</td>"]
+        cells = [f"<b>{escaped(family)}</b>{used}"]
         for name in names:
             low, high = intervals.get(family, {}).get(name) or (None, None)
             ends = f"<span>{charts.number(low)}</span><span>{charts.number(high)}</span>"
-            spread = f"<small>{ends}</small>" if charts.defined(low) else ""
-            cells.append(f"<td>{charts.number(values.get(name))}{spread}</td>")
-        rows.append(f"<tr>{''.join(cells)}</tr>")
+            cells.append(charts.number(values.get(name)) + (f"<small>{ends}</small>" if charts.defined(low) else ""))
+        rows.append(_row(cells))
     below = f'<p class="soft">{escaped(left_out(metrics))}.</p>' if beyond(metrics) else ""
     return _table(["family", *(heading(name) for name in names)], rows) + below
 
 
 def formulas() -> str:
     """The definitions, as `metrics.FAMILIES` words them."""
-    rows = [
-        f"<tr><td>{name}</td>" + "".join(f"<td>{escaped(text)}</td>" for text in family[1:]) + "</tr>"
-        for name, family in FAMILIES.items()
-    ]
+    rows = [_row([name, *map(escaped, family[1:])]) for name, family in FAMILIES.items()]
     table = _table(["family", "AP", "AP at k", "precision at k"], rows)
     legend = (
         "Sums run over the ranks i of the hits. N photos, R of them relevant; H(k) hits in the first k; "
@@ -70,19 +66,13 @@ SECTIONS = (
 def section(metrics: dict[str, Any], key: str, title: str, text: str) -> str:
     """A table of one family, one row per named variant."""
     family = leading(metrics)[0]
-    parts = {}
-    for name, entry in (metrics.get(key) or {}).items():
-        values = entry.get(family)
-        if isinstance(values, dict):
-            parts[name] = values
+    entries = (metrics.get(key) or {}).items()
+    parts = {name: entry[family] for name, entry in entries if isinstance(entry.get(family), dict)}
     if not parts:
         return ""
     names = metric_names(parts, metrics)
     rows = [
-        f"<tr><td>{escaped(str(name))}</td>"
-        + "".join(f"<td>{charts.number(values.get(n))}</td>" for n in names)
-        + "</tr>"
-        for name, values in parts.items()
+        _row([escaped(str(name)), *(charts.number(values.get(n)) for n in names)]) for name, values in parts.items()
     ]
     table = _table([family, *(heading(name) for name in names)], rows)
     return f"<h2>{title}</h2><p>{text} By the {escaped(family)} definition.</p>{table}"
@@ -95,13 +85,13 @@ def against(other: dict[str, Any], metrics: dict[str, Any]) -> str:
     names = metric_names(other["families"], metrics)
     rows = []
     for family, values in other["families"].items():
-        cells = [f"<td>{escaped(family)}</td>"]
+        cells = [escaped(family)]
         for name in names:
             entry = values.get(name) or {}
             parts = (signed(entry.get("low")), signed(entry.get("high")), f"p {chance(entry.get('p'))}")
             spread = "".join(f"<span>{part}</span>" for part in parts) if entry else ""
-            cells.append(f"<td>{signed(entry.get('difference'))}<small>{spread}</small></td>")
-        rows.append(f"<tr>{''.join(cells)}</tr>")
+            cells.append(f"{signed(entry.get('difference'))}<small>{spread}</small>")
+        rows.append(_row(cells))
     table = _table(["family", *(heading(name) for name in names)], rows)
     return f"<h2>Against {escaped(other['name'])}</h2><p>{escaped(direction(other))}.</p>{table}"
 
@@ -111,12 +101,14 @@ def fine_grained(values: dict[str, Any]) -> str:
     names = [name for name in values if name.startswith("acc_at_")]
     if not names:
         return ""
-    cells = "".join(f"<td>{charts.number(values[name])}</td>" for name in names)
-    table = _table(
-        ["", *(f"acc@{name.rsplit('_', 1)[1]}" for name in names)], [f"<tr><td>own photo found</td>{cells}</tr>"]
-    )
+    row = _row(["own photo found", *(charts.number(values[name]) for name in names)])
+    table = _table(["", *(f"acc@{name.rsplit('_', 1)[1]}" for name in names)], [row])
     text = f"{values.get('queries', 0):,} sketches, each against the photos of its class."
     return f"<h2>Fine-grained</h2><p>{text}</p>{table}"
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
 
 
 def _table(head: Sequence[str], rows: Sequence[str]) -> str:

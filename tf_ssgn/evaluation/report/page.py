@@ -61,14 +61,9 @@ def write_report(
     title: str = "Evaluation",
     points: dict[str, Any] | None = None,
 ) -> None:
-    """Writes one HTML file that needs no network and no other file.
+    """Writes one HTML file that needs no network and no other file; in `metrics` None and NaN are both "not defined".
 
-    Args:
-        path: the file, replaced atomically.
-        metrics: the object of `metrics.json`; None and NaN are both "not defined".
-        grids: best, median and worst queries with their photos; an unreadable image becomes a grey box.
-        title: the heading.
-        points: a map of codes by `protocol.code_map`.
+    `grids` are best, median and worst queries with their photos, `points` a map of codes (`inspection.code_map`).
     """
     drawn = figures(metrics, points)
     body = [
@@ -93,16 +88,12 @@ def write_report(
         body.append("<h2>Queries and their photos</h2>" + "".join(grid_html(grid) for grid in grids))
     if "confusion" in drawn:
         depth = metrics["confusion"]["depth"]
-        body.append(
-            f"<h2>Confusion</h2><p>Share of the first {depth} photos, by query class (rows) and photo class.</p>"
-        )
-        body.append(drawn["confusion"])
+        text = f"Share of the first {depth} photos, by query class (rows) and photo class."
+        body.append(f"<h2>Confusion</h2><p>{text}</p>{drawn['confusion']}")
     if "map" in drawn:
         share = charts.number((points or {}).get("explained"))
-        body.append(
-            "<h2>Map of the codes</h2><p>First two principal components of a sample; dots are photos, rings are "
-        )
-        body.append(f"sketches. They hold {share} of the variance.</p>" + drawn["map"])
+        text = "First two principal components of a sample; dots are photos, rings are sketches. They hold"
+        body.append(f"<h2>Map of the codes</h2><p>{text} {share} of the variance.</p>{drawn['map']}")
     atomic.write_text(path, _document(title, charts.STYLE, body))
 
 

@@ -54,8 +54,8 @@ def told(metrics: Mapping[str, Any], family: str) -> str:
         return ""
     own = metrics.get("told_fine_grained") or {}
     accuracy = "; ".join(f"{name} {number(value)}" for name, value in own.items())
-    lines = [NOT_ZERO_SHOT, variants({**metrics, "fine_grained": None}, family, ("told",))]
-    return "\n".join(lines + ([f"acc@1 within the class: {accuracy}"] if accuracy else []))
+    table = variants({**metrics, "fine_grained": None}, family, ("told",))
+    return "\n".join([NOT_ZERO_SHOT, table, *([f"acc@1 within the class: {accuracy}"] if accuracy else [])])
 
 
 def variants(
@@ -79,9 +79,8 @@ def variants(
     own = metrics.get("fine_grained") or {}
     words = [f"acc@{key.rsplit('_', 1)[1]} {number(value)}" for key, value in own.items() if key.startswith("acc_at")]
     lines = [aligned(["part", "", *shown.values()], rows)] if rows else []
-    return "\n".join(
-        lines + ([f"fine-grained, {own['queries']:,} sketches: {', '.join(words)}"] if own.get("queries") else [])
-    )
+    lines += [f"fine-grained, {own['queries']:,} sketches: {', '.join(words)}"] if own.get("queries") else []
+    return "\n".join(lines)
 
 
 def direction(other: Mapping[str, Any]) -> str:
