@@ -34,7 +34,9 @@ class Page:
 
     def __init__(self, folder: Path = FOLDER):
         self._files = {
-            path.name: PageFile(path.read_bytes(), TYPES[path.suffix]) for path in folder.iterdir() if path.suffix in TYPES
+            path.name: PageFile(path.read_bytes(), TYPES[path.suffix])
+            for path in folder.iterdir()
+            if path.suffix in TYPES
         }
 
     @property
