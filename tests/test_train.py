@@ -17,7 +17,7 @@ from tests.long import resume
 from tf_ssgn import config
 from tf_ssgn.data.datasets.items import open_dataset
 from tf_ssgn.errors import UserError
-from tf_ssgn.evaluate import evaluate_run
+from tf_ssgn.runs.evaluate import evaluate_run
 from tf_ssgn.runs.load import from_run
 from tf_ssgn.runtime.features import FeatureCache
 from tf_ssgn.runtime.saved_model import newest_version

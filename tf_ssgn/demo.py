@@ -103,7 +103,7 @@ def step(command: str, *arguments: Any) -> None:
 
 
 def evaluated(run: Path) -> dict[str, Any]:
-    from tf_ssgn.evaluate import evaluate_run
+    from tf_ssgn.runs.evaluate import evaluate_run
 
     cli.log(f"\n$ python -m tf_ssgn.evaluate {run}")
     return evaluate_run(run)[0]

@@ -1,11 +1,6 @@
-"""The one exception that a user's mistake raises, and those that damaged archives raise."""
+"""The one exception that a user's mistake raises, and what a damaged file says on one line."""
 
 import re
-import zipfile
-import zlib
-
-# What NumPy and zipfile raise for a damaged `.npz`; RuntimeError for one that claims to be encrypted, or newer.
-DAMAGED_ARCHIVE = (ValueError, EOFError, KeyError, RuntimeError, OSError, zipfile.BadZipFile, zlib.error)
 
 QUOTED_BYTES = re.compile(r"(?:\\x[0-9a-f]{2}|[\x00-\x08\x0e-\x1f\x7f])+")  # what a reader quotes of a damaged file
 LONGEST_REASON = 160  # characters

@@ -15,14 +15,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tf_ssgn.common import atomic, cli
+from tf_ssgn.common import cli
 from tf_ssgn.common.names import listed, printable
 from tf_ssgn.config import LEADING_FAMILY, preset
 from tf_ssgn.errors import UserError
-from tf_ssgn.runs.evaluate import Further, Subject, evaluate_run
 from tf_ssgn.settings import LARGEST_K, MOST_NEIGHBOURS, MOST_VIEWS
-
-__all__ = ["evaluate_features", "evaluate_run", "main"]
 
 # Flags that need a model.
 OF_A_RUN = ("data", "split", "duplicates", "views", "photo_views", "generalized", "hash", "cache")
@@ -100,6 +97,8 @@ def main(argv: list[str] | None = None) -> int | None:
             cache=arguments.cache,
         )
     else:
+        from tf_ssgn.runs.evaluate import Further, Subject, evaluate_run
+
         subject = Subject(
             arguments.data, arguments.split, arguments.duplicates, arguments.views, arguments.photo_views, arguments.k
         )
@@ -197,6 +196,7 @@ def evaluate_features(
     """
     import numpy as np
 
+    from tf_ssgn.common import atomic
     from tf_ssgn.evaluation import expansion, inspection, protocol, score_features, statistics
     from tf_ssgn.evaluation.feature_files import read_features
     from tf_ssgn.evaluation.report import figures

@@ -1,12 +1,14 @@
-"""Bounds and defaults of operation: limits of files and requests, serving, galleries. Fields of a run: `config`."""
+"""Bounds and defaults of operation: limits of files and requests, serving, galleries. Fields of a run: `config`.
 
-from dataclasses import dataclass
+Each group is a NamedTuple: every `--help` imports this file, and `dataclasses` would cost it 20 ms.
+"""
+
+from typing import NamedTuple
 
 MODEL = "everyday"  # shipped with the package; where a command takes a model and none is given, it is this one
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(NamedTuple):
     """Bounds of one image, checked in its header before anything is allocated."""
 
     bytes: int = 8 * 2**20
@@ -21,8 +23,7 @@ QUERY_LIMITS = Limits()
 PHOTO_LIMITS = Limits(bytes=64 * 2**20, pixels=50 * 10**6, side=32768)
 
 
-@dataclass(frozen=True)
-class VectorLimits:
+class VectorLimits(NamedTuple):
     """Bounds of a word-vector file, checked in its header before anything is allocated."""
 
     dimension: int = 16384
@@ -34,8 +35,7 @@ class VectorLimits:
 VECTOR_LIMITS = VectorLimits()
 
 
-@dataclass(frozen=True)
-class Raster:
+class Raster(NamedTuple):
     """How a drawing kept as strokes becomes an image, in pixels; fits the PNG renderings of QuickDraw for Sketchy."""
 
     size: int = 256
@@ -48,8 +48,7 @@ RASTER = Raster()
 QUERY_RASTER = Raster()  # of the strokes that the page searches with: the best of `bench raster`
 
 
-@dataclass(frozen=True)
-class SvgLimits:
+class SvgLimits(NamedTuple):
     """Bounds of one SVG drawing."""
 
     bytes: int = 16 * 2**20
@@ -59,8 +58,7 @@ class SvgLimits:
 SVG = SvgLimits()
 
 
-@dataclass(frozen=True)
-class DrawingLimits:
+class DrawingLimits(NamedTuple):
     """Bounds of a file of drawings kept as strokes."""
 
     line_bytes: int = 4 * 2**20  # a simplified drawing has a few kilobytes
@@ -76,8 +74,7 @@ FEATURES_BYTES = 8 * 2**30  # unpacked arrays of one `evaluate --features`: four
 LARGEST_RASTER = 2048  # side in pixels; a drawing takes 16 bytes a pixel while it is drawn
 
 
-@dataclass(frozen=True)
-class Synthetic:
+class Synthetic(NamedTuple):
     """How much of the drawn dataset `prepare synthetic` and the demo make."""
 
     photos_per_class: int = 40
@@ -91,8 +88,7 @@ SYNTHETIC = Synthetic()
 LARGEST_K = 10**9  # cut-off of a metric; beyond any gallery, and every integer type of the sums holds it
 
 
-@dataclass(frozen=True)
-class Serving:
+class Serving(NamedTuple):
     """Bounds of one request, and where the server listens."""
 
     name: str = "ssgn"
@@ -116,8 +112,7 @@ class Serving:
 SERVING = Serving()
 
 
-@dataclass(frozen=True)
-class GallerySettings:
+class GallerySettings(NamedTuple):
     """When a gallery searches exactly, when with ScaNN, and how it is written (docs/gallery.md)."""
 
     exact_below: int = 20_000  # items; below this ScaNN saves nothing
@@ -145,8 +140,7 @@ class GallerySettings:
 GALLERY = GallerySettings()
 
 
-@dataclass(frozen=True)
-class MilvusSettings:
+class MilvusSettings(NamedTuple):
     """How a gallery in Milvus is reached and written (docs/scale.md)."""
 
     connect_seconds: float = 5.0

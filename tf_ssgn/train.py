@@ -10,19 +10,14 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import importlib.metadata
 import os
 import time
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from tf_ssgn import config as configuration
 from tf_ssgn.common import cli
-from tf_ssgn.common.atomic import LEFTOVER
-from tf_ssgn.common.vectors import unit
 from tf_ssgn.config import HUB, PRESETS, Config
 from tf_ssgn.errors import UserError
 
@@ -107,6 +102,7 @@ def train_on(
     strategy: str | None = None,
 ) -> Path:
     """`train` on an opened dataset; `data` is the folder that the run notes and that may hold class vectors."""
+    from tf_ssgn.common.atomic import LEFTOVER
     from tf_ssgn.data.datasets.splits import carve_validation
     from tf_ssgn.training.devices import open_devices
     from tf_ssgn.training.run_folder import ARCHITECTURE, Run, note_data, open_run
@@ -220,7 +216,10 @@ def _backbone_of(config: Config) -> str:
 
 def _semantics(split, config: Config, cache: str | None):
     """Unit class vectors, centred on the seen ones."""
+    import numpy as np
+
     from tf_ssgn.common.folders import cache_folder
+    from tf_ssgn.common.vectors import unit
     from tf_ssgn.data.semantics.vector_cache import cached_vectors, centred
     from tf_ssgn.training.run_folder import ClassVectors
 
@@ -258,10 +257,12 @@ def _refuse_other(run, config: Config, split) -> None:
 
 
 def _versions() -> dict[str, str]:
+    from importlib.metadata import version
+
     import keras
 
     names = ("tf_ssgn", "tensorflow", "keras", "numpy")
-    return {name: importlib.metadata.version(name) for name in names} | {"backend": keras.backend.backend()}
+    return {name: version(name) for name in names} | {"backend": keras.backend.backend()}
 
 
 if __name__ == "__main__":

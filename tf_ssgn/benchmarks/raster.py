@@ -28,8 +28,8 @@ CUTS = 2  # of corners, where a line is smoothed
 
 WAYS: dict[str, Raster] = {
     "as trained": RASTER,
-    **{f"lines of {width:g}": dataclasses.replace(RASTER, line_width=width) for width in (1.0, 3.0, 4.0, 6.0, 9.0)},
-    **{f"a margin of {padding}": dataclasses.replace(RASTER, padding=padding) for padding in (4, 32, 48)},
+    **{f"lines of {width:g}": RASTER._replace(line_width=width) for width in (1.0, 3.0, 4.0, 6.0, 9.0)},
+    **{f"a margin of {padding}": RASTER._replace(padding=padding) for padding in (4, 32, 48)},
     "512 pixels": Raster(size=512, line_width=4.0, padding=32),
     "224 pixels": Raster(size=224, line_width=1.75, padding=14),
 }

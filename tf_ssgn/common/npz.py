@@ -3,6 +3,7 @@
 import math
 import os
 import zipfile
+import zlib
 from collections.abc import Iterable
 from tokenize import TokenError
 from typing import IO
@@ -10,10 +11,12 @@ from typing import IO
 import numpy as np
 
 from tf_ssgn.common.names import printable
-from tf_ssgn.errors import DAMAGED_ARCHIVE, UserError, reason
+from tf_ssgn.errors import UserError, reason
 
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # as NumPy writes them
+# What NumPy and zipfile raise for a damaged `.npz`; RuntimeError for one that claims to be encrypted, or newer.
+DAMAGED_ARCHIVE = (ValueError, EOFError, KeyError, RuntimeError, OSError, zipfile.BadZipFile, zlib.error)
 
 
 def read_npz(path: str | os.PathLike[str], wanted: Iterable[str], max_bytes: int) -> dict[str, np.ndarray]:

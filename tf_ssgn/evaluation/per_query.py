@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from tf_ssgn.common.atomic import writing
-from tf_ssgn.common.npz import names, read_npz
-from tf_ssgn.errors import DAMAGED_ARCHIVE, UserError, reason
+from tf_ssgn.common.npz import DAMAGED_ARCHIVE, names, read_npz
+from tf_ssgn.errors import UserError, reason
 from tf_ssgn.evaluation.metrics import PerQuery
 from tf_ssgn.evaluation.statistics import compare
 from tf_ssgn.settings import FEATURES_BYTES

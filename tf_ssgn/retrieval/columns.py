@@ -11,8 +11,8 @@ import numpy as np
 
 from tf_ssgn.common import atomic
 from tf_ssgn.common.names import printable
-from tf_ssgn.common.npz import read_npz
-from tf_ssgn.errors import DAMAGED_ARCHIVE, UserError, reason
+from tf_ssgn.common.npz import DAMAGED_ARCHIVE, read_npz
+from tf_ssgn.errors import UserError, reason
 from tf_ssgn.retrieval.items import Item
 from tf_ssgn.retrieval.searcher import OpenGallery
 from tf_ssgn.settings import IMPORTED_BYTES

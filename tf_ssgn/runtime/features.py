@@ -22,10 +22,11 @@ import numpy as np
 from tf_ssgn.common.atomic import writing
 from tf_ssgn.common.cli import log
 from tf_ssgn.common.hashes import file_sha256
+from tf_ssgn.common.npz import DAMAGED_ARCHIVE
 from tf_ssgn.common.progress import Progress
 from tf_ssgn.common.status import Status
 from tf_ssgn.data.datasets.items import Example
-from tf_ssgn.errors import DAMAGED_ARCHIVE, UserError, reason
+from tf_ssgn.errors import UserError, reason
 from tf_ssgn.settings import FEATURE_BATCH, PACK_IMAGES, PREPROCESSING_VERSION
 
 

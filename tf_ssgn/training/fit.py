@@ -9,11 +9,12 @@ import numpy as np
 
 from tf_ssgn.common.atomic import writing
 from tf_ssgn.common.cli import log
+from tf_ssgn.common.npz import DAMAGED_ARCHIVE
 from tf_ssgn.common.progress import Progress
 from tf_ssgn.config import LEADING_FAMILY
 from tf_ssgn.data.images.pipeline import pair_sampler, require_both
 from tf_ssgn.data.images.reading import lost_files, refuse_lost
-from tf_ssgn.errors import DAMAGED_ARCHIVE, UserError, reason
+from tf_ssgn.errors import UserError, reason
 from tf_ssgn.evaluation import score_features
 from tf_ssgn.models.backbones import build_backbone, tap_sizes
 from tf_ssgn.models.fusion import principal_axes, unit

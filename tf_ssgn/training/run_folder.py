@@ -21,8 +21,9 @@ from tf_ssgn import config as configuration
 from tf_ssgn.common.atomic import naming, write_json, writing
 from tf_ssgn.common.cli import log
 from tf_ssgn.common.hashes import file_sha256
+from tf_ssgn.common.npz import DAMAGED_ARCHIVE
 from tf_ssgn.data.datasets.splits import Split
-from tf_ssgn.errors import DAMAGED_ARCHIVE, UserError, reason
+from tf_ssgn.errors import UserError, reason
 
 ARCHITECTURE = "backbone"  # what a backbone of keras-hub is, in the form of its presets
 SELECT, REFIT, FINISHED = PHASES = ("select", "refit", "finished")

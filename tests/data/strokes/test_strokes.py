@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import gzip
 import json
 import unicodedata
@@ -248,9 +247,7 @@ def test_a_packed_file_is_read_and_a_damaged_one_as_far_as_it_goes(tmp_path: Pat
 
 
 def test_a_packed_bomb_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        raster_module, "DRAWINGS", dataclasses.replace(DRAWINGS, unpacked_bytes=2**20, line_bytes=2**16)
-    )
+    monkeypatch.setattr(raster_module, "DRAWINGS", DRAWINGS._replace(unpacked_bytes=2**20, line_bytes=2**16))
     (tmp_path / "x.ndjson.gz").write_bytes(gzip.compress(b"[" * 2**24))
     faults: list[str] = []
     assert list(read_ndjson(tmp_path / "x.ndjson.gz", faults.append)) == [] and faults

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import shutil
@@ -97,7 +96,7 @@ def test_format_1_is_read_searched_and_changed(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(bool(scann_index.why_not()), reason="ScaNN does not run here")
 def test_an_index_of_format_1_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    small = dataclasses.replace(gallery.GALLERY, exact_below=500, tree_from=1000)
+    small = gallery.GALLERY._replace(exact_below=500, tree_from=1000)
     for module in (gallery, compaction, scann_index):
         monkeypatch.setattr(module, "GALLERY", small)
     vectors = units(2000, 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import shutil
@@ -158,7 +157,7 @@ def test_a_gallery_from_which_everything_was_deleted(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(bool(scann_index.why_not()), reason="ScaNN does not run here")
 def test_scann_is_chosen_by_size_and_agrees_with_exact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    small = dataclasses.replace(gallery.GALLERY, exact_below=500, tree_from=2000)
+    small = gallery.GALLERY._replace(exact_below=500, tree_from=2000)
     for module in (gallery, compaction, scann_index):
         monkeypatch.setattr(module, "GALLERY", small)
     opened = make(tmp_path / "g", vectors_of(3000), labels=[str(i % 10) for i in range(3000)])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,7 @@ def test_saved_and_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tree_
 
     from tf_ssgn.retrieval.search.graph import IndexedNeighbours
 
-    small = dataclasses.replace(gallery.GALLERY, exact_below=500, tree_from=tree_from)
+    small = gallery.GALLERY._replace(exact_below=500, tree_from=tree_from)
     for module in (gallery, compaction, scann_index):
         monkeypatch.setattr(module, "GALLERY", small)
     vectors = np.random.default_rng(0).normal(size=(3000, D)).astype(np.float32)

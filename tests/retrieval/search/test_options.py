@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -115,7 +114,7 @@ def test_conditions_that_are_refused(opened: Gallery, where: str) -> None:
 
 
 def test_a_condition_that_takes_too_long(opened: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segment, "GALLERY", dataclasses.replace(segment.GALLERY, filter_seconds=0.05))
+    monkeypatch.setattr(segment, "GALLERY", segment.GALLERY._replace(filter_seconds=0.05))
     slow = f"replace(hex(zeroblob(40000)), '0', 'a') || id LIKE '%{'a' * 150}b%'"
     with pytest.raises(UserError, match="it took too long"):
         opened.search(units(1, 1)[0], options=Options(where=slow))
@@ -153,7 +152,7 @@ def test_equal_content_is_one_group_whatever_its_cosine(tmp_path: Path) -> None:
 @pytest.mark.skipif(bool(scann_index.why_not()), reason="ScaNN does not run here")
 def test_filters_over_a_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Few items kept: exact among them; many: a wider search of the tree."""
-    small = dataclasses.replace(gallery.GALLERY, exact_below=500, tree_from=2000)
+    small = gallery.GALLERY._replace(exact_below=500, tree_from=2000)
     for module in (gallery, compaction, scann_index):
         monkeypatch.setattr(module, "GALLERY", small)
     vectors = units(4000, 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 from pathlib import Path
 
@@ -39,7 +38,7 @@ def recall(index: ScannIndex, vectors: np.ndarray, k: int) -> float:
 @pytest.fixture
 def small_thresholds(monkeypatch: pytest.MonkeyPatch) -> None:
     """The sizes at which the kinds change, scaled down."""
-    settings = dataclasses.replace(GALLERY, exact_below=200, tree_from=2000)
+    settings = GALLERY._replace(exact_below=200, tree_from=2000)
     monkeypatch.setattr(scann_index, "GALLERY", settings)
 
 
@@ -77,7 +76,7 @@ def test_saved_index_moves_with_its_folder_and_keeps_one_copy(small_thresholds: 
 def test_more_items_than_it_learns_from_are_added_in_their_order(
     small_thresholds: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    settings = dataclasses.replace(scann_index.GALLERY, training_sample=1000)
+    settings = scann_index.GALLERY._replace(training_sample=1000)
     monkeypatch.setattr(scann_index, "GALLERY", settings)
     monkeypatch.setattr(scann_index, "ADDED_TOGETHER", 700)
     vectors = clustered(4000)

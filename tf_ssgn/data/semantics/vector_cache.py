@@ -9,9 +9,10 @@ import numpy as np
 
 from tf_ssgn.common.atomic import writing
 from tf_ssgn.common.cli import log
+from tf_ssgn.common.npz import DAMAGED_ARCHIVE
 from tf_ssgn.common.vectors import unit
 from tf_ssgn.data.semantics.class_vectors import class_vectors, fingerprint
-from tf_ssgn.errors import DAMAGED_ARCHIVE, reason
+from tf_ssgn.errors import reason
 
 # Raise it when the way from names to vectors changes: vectors of the old way are then not found any more.
 VERSION = 1

@@ -1,6 +1,5 @@
 """What a page has to know before it asks: the gallery's size and metadata, the model, and what this server allows."""
 
-import dataclasses
 import math
 import threading
 from typing import Any
@@ -37,7 +36,7 @@ class Overview:
                 "words": version.words is not None,
             },
             "gallery": gallery,
-            "raster": dataclasses.asdict(QUERY_RASTER),
+            "raster": QUERY_RASTER._asdict(),
             "limits": {"k": service.settings.k, "bytes": service.settings.message_bytes},
             "writable": writable and gallery is not None,
         }
