@@ -189,10 +189,8 @@ def evaluate_features(
 ) -> dict[str, Any]:
     """All families over `queries`, `query_labels`, `gallery`, `gallery_labels` of an `.npz`.
 
-    Args:
-        transductive: neighbours of `expansion.expand`, for figures that stand apart.
-        against: another such file with the same queries in the same order, to compare with.
-        to: a folder for `metrics.json`, `report.html` and the figures.
+    `transductive` is k of `expansion.expand`, for figures that stand apart; `against` another such file with the same
+    queries in the same order; `to` a folder for `metrics.json`, `report.html` and the figures.
     """
     import numpy as np
 

@@ -92,11 +92,8 @@ def run(
     load: Callable[[Path], Any] | None = None,
     begin: Callable[[str], Callable[[], None]] = lambda page: lambda: None,
 ) -> int | None:
-    """Serves until a signal asks for the end.
-
-    `load` gives the model of a folder; `begin` is called with the page's address once it answers, and what it returns
-    when the end begins.
-    """
+    """Serves until a signal asks for the end. `load` gives the model of a folder; `begin` is called with the page's
+    address once it answers, and what it returns when the end begins."""
     require_extra(SERVER_NEEDS)
     from tf_ssgn.retrieval.open import is_address, open_writer
     from tf_ssgn.serving.core import presence, tracing

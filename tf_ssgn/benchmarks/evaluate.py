@@ -28,12 +28,8 @@ FLOOR_ROWS = 512  # rows of one product; the floor does not get faster with othe
 
 
 def run(full: bool) -> dict[str, Any]:
-    """Measures and prints; seconds are medians over rounds, `peak_mb` is memory above the inputs.
-
-    Returns:
-        size -> `queries`, `photos`, `dimension`, `floor_s`, `all_families_s`, `ratio`, `half_queries_s`, `peak_mb`,
-        `itq_fit_s` (64 bits, on the gallery), `hamming_64_s` (all families, once the codes are made).
-    """
+    """Measures and prints, and returns by size: seconds as medians over rounds, `peak_mb` of memory above the inputs;
+    `itq_fit_s` is of 64 bits on the gallery, `hamming_64_s` of all families once the codes are made."""
     header = ("size", "floor s", "families s", "ratio", "half s", "peak MB", "ITQ fit", "Hamming s")
     print("  ".join(text.rjust(width) for text, width in zip(header, WIDTHS, strict=True)))
     return {name: _size(name, *numbers) for name, numbers in (FULL if full else SMALL).items()}

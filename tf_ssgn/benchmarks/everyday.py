@@ -47,10 +47,8 @@ NAME = MODEL
 def run(full: bool, data: str | None = None, only: str | None = None) -> dict[str, Any]:
     """Trains, measures and prints the table; a second time it takes what is there.
 
-    Args:
-        full: as without; the small part would measure nothing.
-        data: the folder that holds `sketchy_mini`.
-        only: `ship` to write the shipped files alone, or one row's split.
+    `data` holds `sketchy_mini`; `only` is `ship`, to write the shipped files alone, or one row's split. There is no
+    small part: it would measure nothing.
     """
     material = Material(benchmarks.material(data))
     unseen = {split: load_split(split, material.sketchy.classes).unseen for split in SPLITS}
@@ -76,12 +74,8 @@ def run(full: bool, data: str | None = None, only: str | None = None) -> dict[st
 
 
 class Material:
-    """The datasets of a shared folder under one set of class names: Sketchy's.
-
-    Args:
-        folder: holds `sketchy_mini`, `quickdraw_for_sketchy` and `quickdraw_caltech`; class vectors lie in `vectors`
-            beside it.
-    """
+    """The datasets of a folder that holds `sketchy_mini`, `quickdraw_for_sketchy` and `quickdraw_caltech`, under one
+    set of class names, Sketchy's; class vectors lie in `vectors` beside it."""
 
     def __init__(self, folder: Path):
         self.folder = folder

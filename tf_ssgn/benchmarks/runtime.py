@@ -25,14 +25,10 @@ WIDTHS = (20, 10, 10)
 def run(
     full: bool, data: str | None = None, backbone: str = "", photos: int = 0, rounds: int = 0, weights: str = "none"
 ) -> dict[str, Any]:
-    """Measures and prints.
+    """Measures and prints, with the photos below `data`, or drawn ones of 256 pixels.
 
-    Args:
-        data: a folder with photos below it; drawn ones of 256 pixels where there is none.
-
-    Returns:
-        `images_per_second` of `bare` (pixels to vectors through TensorFlow), and of `vectors_<runtime>` and
-        `gallery_<runtime>`; `ratio` of each to the bare pass; `lowest_cosine` of the runtimes' vectors.
+    Returns `images_per_second` of `bare` (pixels to vectors through TensorFlow), and of `vectors_<runtime>` and
+    `gallery_<runtime>`; `ratio` of each to the bare pass; `lowest_cosine` of the runtimes' vectors.
     """
     backbone = backbone or ("mobilenet_v2" if full else "tiny")
     photos, rounds = photos or (256 if full else 64), rounds or (5 if full else 2)

@@ -49,11 +49,7 @@ SETTINGS = {"spark__ui__enabled": "false", "spark__executor__memory": "1g"}
 
 
 def run(full: bool, data: str | None = None, only: str | None = None) -> dict[str, Any]:
-    """Measures and prints one line per figure; returns them by name.
-
-    Args:
-        only: one of `PARTS`; by default all of them.
-    """
+    """Measures and prints one line per figure, of `only` one of `PARTS` or of all; returns them by name."""
     size = FULL if full else SMALL
     parts = chosen(only, PARTS)
     figures: dict[str, Any] = {"photos": size.photos, "backbone": size.backbone}

@@ -40,15 +40,10 @@ SKETCHY_PHOTOS, SKETCHY_SKETCHES = 73_002, 75_471
 
 
 def run(full: bool, data: str | None = None, only: str | None = None) -> dict[str, Any]:
-    """Measures and prints.
+    """Measures and prints `only` one of `PARTS`, or all, and returns part -> its figures; `ratio` is what has a
+    `target`.
 
-    Args:
-        data: a folder of JPEG photos to measure on, in place of generated ones; for `runs` the folder that holds
-            `sketchy_mini`.
-        only: one of `PARTS`.
-
-    Returns:
-        part -> its figures; `ratio` is what has a target, given as `target`.
+    `data` is a folder of JPEG photos, in place of generated ones; for `runs` it holds `sketchy_mini`.
     """
     parts = chosen(only, [part for part in PARTS if part != "runs" or only])  # those take an hour
     prepare_tensorflow()

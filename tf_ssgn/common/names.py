@@ -68,11 +68,9 @@ def spellings(name: str) -> tuple[str, ...]:
 
 
 def match(wanted: Iterable[str], available: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """Finds each wanted class among the available ones: the very same name first, else the same key.
+    """Finds each wanted class among the available ones: `{wanted: available}`, and the wanted names that are not there.
 
-    Returns:
-        `{wanted: available}` and the wanted names that are not there. A key that several available
-        classes share (`A` and `a`) fits none of them: only the exact name does.
+    The very same name counts first, else the same key; one that several classes share (`A` and `a`) fits none of them.
     """
     exact = set(available)
     by_key: dict[str, list[str]] = {}

@@ -22,11 +22,8 @@ DAMAGED_ARCHIVE = (ValueError, EOFError, KeyError, RuntimeError, OSError, zipfil
 def read_npz(path: str | os.PathLike[str], wanted: Iterable[str], max_bytes: int) -> dict[str, np.ndarray]:
     """The wanted arrays that a file has; nothing else of it is unpacked, and no Python objects are.
 
-    Args:
-        max_bytes: all wanted arrays together may take so many, by what their headers say.
-
-    Raises UserError: no such file, no `.npz`, a damaged one, an array that is there twice, holds Python objects, or is
-    too large.
+    UserError: no such file, no `.npz`, a damaged one, an array that is there twice or holds Python objects, or all of
+    them together above `max_bytes` by what their headers say.
     """
     shown = printable(os.fspath(path))
     if os.path.exists(path) and not os.path.isfile(path):

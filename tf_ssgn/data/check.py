@@ -26,15 +26,11 @@ FOLDER = "folder"  # a dataset of one's own: nothing published to compare with
 
 @dataclass
 class Findings:
-    """What `prepare check` found; complete when there are no problems.
+    """What `prepare check` found; complete where there are no problems.
 
-    Attributes:
-        counts: `{"classes" | "sketches" | "photos": {"found": int, "published": int | None}}`, with a split also
-            `queries` and `gallery`.
-        unreadable: path and reason of each file that will not decode.
-        duplicates: groups of paths with equal content.
-        problems: what must be mended; each says what to do.
-        notes: what is worth knowing.
+    `counts` has `{"found": int, "published": int | None}` of classes, sketches and photos, with a split also of queries
+    and gallery; `unreadable` path and reason of each file that will not decode; `duplicates` groups of paths with equal
+    content. Each of the `problems` says what to do, `notes` are worth knowing.
     """
 
     dataset: str
@@ -57,15 +53,11 @@ class Findings:
 def check(
     folder: str, name: str, split_name: str = "", *, duplicates: bool = False, exclude: Sequence[str] = ()
 ) -> Findings:
-    """Looks at every file of a dataset once.
+    """Looks at every file of a dataset once: `name` is one of `published.DATASETS`, or `folder` for one's own.
 
-    Args:
-        name: one of `published.DATASETS`, or `folder` for one's own.
-        split_name: also count this split's queries and gallery, and look for content that is both seen and unseen.
-        exclude: globs of files and folders to leave out, as `folders.excluder` has them.
-
-    Raises UserError: no such folder, dataset or split, a glob that is none. What is wrong in the folder is in the
-    report.
+    With a split, its queries and gallery are counted too, and content that is both seen and unseen is looked for.
+    `exclude` is as `folders.excluder` has it. UserError: no such folder, dataset or split, a glob that is none; what is
+    wrong in the folder is in the report.
     """
     if name not in (*DATASETS, FOLDER):
         raise UserError(f"unknown dataset {name!r}; expected one of {', '.join((*DATASETS, FOLDER))}")

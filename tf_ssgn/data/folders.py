@@ -51,10 +51,8 @@ def has_photo_name(name: str) -> bool:
 
 
 def is_photo(entry: os.DirEntry[str]) -> bool:
-    """Whether to read it as a photo: by its extension, and where it has none by its first bytes.
-
-    Raises OSError: a file without an extension that cannot be opened.
-    """
+    """Whether to read it as a photo: by its extension, and where it has none by its first bytes; OSError where these
+    cannot be read."""
     return has_photo_name(entry.name) or (
         not extension(entry.name) and entry.is_file() and _starts_as_photo(entry.path)
     )
@@ -87,9 +85,7 @@ def excluder(globs: Sequence[str]) -> Callable[[str], bool]:
     """Path below a source, with `/` -> whether one of the globs names it or a folder that it lies in.
 
     A glob without `/` is held against each name, one with `/` against the path; `*` also matches `/`. Composed and
-    decomposed letters are equal.
-
-    Raises UserError: an empty glob.
+    decomposed letters are equal. UserError for an empty glob.
     """
     kept = [composed(glob).removeprefix("./").rstrip("/") for glob in globs]
     for glob, text in zip(globs, kept, strict=True):

@@ -15,19 +15,11 @@ from tf_ssgn.settings import MOST_NEIGHBOURS, SIMILARITY_BYTES
 
 
 def expand(queries: Any, gallery: Any, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Database augmentation (Turcot and Lowe 2009), then average query expansion (Chum et al. 2007).
+    """Database augmentation (Turcot and Lowe 2009), then average query expansion (Chum et al. 2007), as unit float32
+    `[Q, d]` and `[N, d]`.
 
-    A photo becomes the mean of its k nearest photos, itself among them; a query becomes the mean of itself and its k
-    nearest of these.
-
-    Args:
-        queries: features `[Q, d]`. gallery: `[N, d]`.
-        k: neighbours, at least 1; of a smaller gallery all.
-
-    Returns:
-        Unit float32 `[Q, d]` and `[N, d]`.
-
-    Raises UserError: k out of range, or what `unit_rows` refuses.
+    A photo becomes the mean of its k nearest photos, itself among them, of a smaller gallery all; a query becomes the
+    mean of itself and its k nearest of these. UserError: k below 1, or what `unit_rows` refuses.
     """
     if not 1 <= k <= MOST_NEIGHBOURS:
         raise UserError(f"received {k} neighbours, expected 1 to {MOST_NEIGHBOURS:,}")

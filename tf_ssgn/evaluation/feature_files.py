@@ -21,10 +21,8 @@ class Features(NamedTuple):
 
 
 def read_features(file: str | os.PathLike[str]) -> tuple[Features, list[str]]:
-    """The four arrays of a file, and the names of the others in it, which are not read.
-
-    Raises UserError: as `read_npz`, and for arrays that are missing.
-    """
+    """The four arrays of a file, and the names of the others in it, which are not read; UserError as `read_npz`, and
+    for arrays that are missing."""
     needed = f"it needs the arrays {', '.join(Features._fields)}"
     try:
         arrays = read_npz(file, Features._fields, FEATURES_BYTES)

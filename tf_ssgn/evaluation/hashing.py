@@ -44,14 +44,8 @@ class ITQ:
 
 
 def fit_itq(features: Any, bits: int = 64, *, seed: int = 0, iterations: int = ITERATIONS) -> ITQ:
-    """Fits ITQ on features [M, d].
-
-    Args:
-        bits: 16 to 128, a multiple of 8, at most d.
-        seed: of the first rotation; the same seed and features give the same codes.
-
-    Raises UserError: bits out of range, NaN, or fewer than two items.
-    """
+    """Fits ITQ on features [M, d], to 16 to 128 bits, a multiple of 8, at most d. `seed` is of the first rotation; the
+    same seed and features give the same codes. UserError: bits out of range, NaN, or fewer than two items."""
     if not SMALLEST_BITS <= bits <= LARGEST_BITS or bits % 8:
         raise UserError(f"received {bits} bits, expected a multiple of 8 from {SMALLEST_BITS} to {LARGEST_BITS}")
     unit = unit_rows(features, "features")

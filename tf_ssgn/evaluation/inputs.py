@@ -37,11 +37,10 @@ def _array(values: Any, name: str) -> np.ndarray:
 
 
 def unit_rows(features: Any, name: str, dtype: Any = np.float32) -> np.ndarray:
-    """Features [M, d] scaled to length 1, a new C-contiguous array of `dtype`.
+    """Features [M, d] scaled to length 1, a new C-contiguous array of `dtype`; huge and tiny rows do not overflow.
 
-    A zero row stays zero: its cosine to everything is defined as 0. Huge and tiny rows do not overflow.
-
-    Raises UserError: not [M, d] numbers with M, d >= 1, or a row with NaN or infinity.
+    A zero row stays zero: its cosine to everything is defined as 0. UserError where these are no [M, d] numbers with M,
+    d >= 1, or a row has NaN or infinity.
     """
     array = _array(features, name)
     if array.ndim != 2 or array.dtype.kind not in "fiub":
@@ -80,10 +79,8 @@ def feature_pair(queries: Any, gallery: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def encode_labels(query_labels: Any, gallery_labels: Any, queries: int, items: int) -> Labels:
-    """Class numbers of both sides from labels that are all int or all str.
-
-    Raises UserError: lengths that do not fit the features, other types, or int on one side and str on the other.
-    """
+    """Class numbers of both sides from labels that are all int or all str; UserError for lengths that do not fit the
+    features, other types, or int on one side and str on the other."""
     left = label_array(query_labels, "query_labels", queries)
     right = label_array(gallery_labels, "gallery_labels", items)
     if left.dtype.kind != right.dtype.kind:

@@ -16,12 +16,8 @@ CONFUSION_QUERIES = 50  # queries per class that it samples; more would cost a s
 def nearest(
     queries: Any, query_labels: Any, gallery: Any, gallery_labels: Any, count: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The first `count` photos of each query by cosine, in the order that the metrics assume.
-
-    Returns:
-        photos int [Q, count'], scores [Q, count'], hits bool [Q, count'], count' = min(count, N). Equal scores:
-        irrelevant first, then the order of the gallery.
-    """
+    """The first `count` photos of each query by cosine, in the order that the metrics assume: photos int, scores, hits
+    bool, [Q, min(count, N)]. Equal scores: irrelevant first, then the order of the gallery."""
     queries, gallery = feature_pair(queries, gallery)
     labels = encode_labels(query_labels, gallery_labels, len(queries), len(gallery))
     count = min(count, len(gallery))
@@ -44,11 +40,8 @@ def nearest(
 def confusion(
     queries: Any, query_labels: Any, gallery: Any, gallery_labels: Any, *, depth: int = CONFUSION_DEPTH, seed: int = 0
 ) -> dict[str, Any]:
-    """Which classes the first `depth` photos come from, over a seeded sample of at most 50 queries per class.
-
-    Returns:
-        `rows` (query classes), `columns` (gallery classes), `shares` [rows][columns] (each row sums to 1), `depth`.
-    """
+    """Which classes the first `depth` photos come from, over a seeded sample of at most 50 queries per class: `rows`
+    (query classes), `columns` (gallery classes), `shares` [rows][columns] (each row sums to 1), `depth`."""
     queries = np.asarray(queries)
     labels = encode_labels(query_labels, gallery_labels, len(queries), len(np.asarray(gallery)))
     random = np.random.default_rng(seed)
@@ -73,9 +66,8 @@ def code_map(
 ) -> dict[str, Any]:
     """A flat map of the codes: the first two principal components of a seeded sample of unit sketch and photo codes.
 
-    Returns:
-        `x`, `y`, `label`, `modality` ("sketch" or "photo"), one entry per point, and `explained`, the share of the
-        variance.
+    Returns `x`, `y`, `label`, `modality` ("sketch" or "photo"), one entry per point, and the share `explained` of the
+    variance.
     """
     queries, gallery = feature_pair(queries, gallery)
     labels = encode_labels(query_labels, gallery_labels, len(queries), len(gallery))

@@ -60,15 +60,9 @@ Families = dict[str, dict[str, float]]
 
 @dataclass(frozen=True)
 class PerQuery:
-    """What every query scored.
-
-    Attributes:
-        values: family -> metric -> float64 [Q]; NaN where the family skips the query.
-        relevant: int [Q], relevant items in the gallery.
-        gallery: N.
-        curve: float64 [101], interpolated precision at recall 0, 0.01, ..., 1, mean over the queries with a relevant
-        item.
-    """
+    """What every query scored: `values` by family and metric, float64 [Q], NaN where the family skips the query;
+    `relevant` items of N in the `gallery`, int [Q]; `curve` float64 [101], interpolated precision at recall 0, 0.01,
+    ..., 1, mean over the queries with a relevant item."""
 
     values: dict[str, dict[str, np.ndarray]]
     relevant: np.ndarray

@@ -66,9 +66,7 @@ def load(folder: str | os.PathLike[str]) -> Kept:
 
 def paired(ours: Kept, theirs: Kept, *, seed: int = 0) -> dict[str, dict[str, dict[str, float]]]:
     """`statistics.compare` of two evaluations on the same queries and gallery; the order of the queries may differ.
-
-    Raises UserError: other queries, another gallery, other cut-offs.
-    """
+    UserError: other queries, another gallery, other cut-offs."""
     if sorted(ours.queries) != sorted(theirs.queries):
         both = len(set(ours.queries) & set(theirs.queries))
         raise UserError(

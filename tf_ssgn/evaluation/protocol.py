@@ -81,14 +81,11 @@ def generalized(
     *,
     progress: bool = False,
 ) -> dict[str, Any]:
-    """Generalized zero-shot: the gallery holds seen and unseen classes, the queries are of both.
+    """Generalized zero-shot: the gallery holds photos of the classes `seen` in training and of others, the queries are
+    of both.
 
-    Args:
-        seen: the labels of the classes that training showed; every other label is unseen.
-
-    Returns:
-        `unseen`, `seen` (families over the queries of each side; NaN where there are none), `harmonic` (2us / (u + s)
-        of each figure, 0 if both are 0) and `counts`.
+    Returns `unseen`, `seen` (families over the queries of each side; NaN where there are none), `harmonic` (2us / (u +
+    s) of each figure, 0 if both are 0) and `counts`.
     """
     names = label_array(query_labels, "query_labels", len(query_labels))
     shown = label_array(seen, "seen", len(seen)) if len(seen) else names[:0]

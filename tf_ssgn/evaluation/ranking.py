@@ -38,17 +38,8 @@ class Block(NamedTuple):
 
 
 def rank_scores(scores: Any, relevant: Any) -> tuple[Iterator[Block], int, int]:
-    """Blocks for given scores.
-
-    Args:
-        scores: [Q, N] numbers, higher is better; infinities are allowed, NaN is not.
-        relevant: bool [Q, N] (or 0 and 1).
-
-    Returns:
-        blocks, Q, N.
-
-    Raises UserError: wrong shapes or types, NaN, no query, an empty gallery.
-    """
+    """Blocks for given scores [Q, N], higher is better, infinite ones allowed, and `relevant` bool (or 0 and 1); with Q
+    and N. UserError: wrong shapes or types, NaN, no query, an empty gallery."""
     scores, relevant = matrix(scores, "scores"), matrix(relevant, "relevant")
     if scores.shape != relevant.shape:
         raise UserError(f"scores {list(scores.shape)}, relevant {list(relevant.shape)}; expected one shape [Q, N]")
@@ -82,10 +73,8 @@ def _rank_scores(scores: np.ndarray, relevant: np.ndarray) -> Iterator[Block]:
 
 
 def rank_features(queries: Any, gallery: Any, labels: Labels) -> Iterator[Block]:
-    """Blocks by cosine similarity; `queries` [Q, d] and `gallery` [N, d] as `unit_rows` returns them.
-
-    Queries too are taken in an order of content: see `Cosines`.
-    """
+    """Blocks by cosine similarity; `queries` [Q, d] and `gallery` [N, d] as `unit_rows` returns them. Queries too are
+    taken in an order of content: see `Cosines`."""
     cosines = Cosines(gallery, labels.gallery)
     kept = threading.local()  # each thread writes its scores over its last ones: fresh memory costs time
 
@@ -102,11 +91,8 @@ class Cosines:
     """Scores of unit rows against a gallery's that do not depend on the order of the files.
 
     A BLAS may round the same product differently at another place of the matrix, and the order of the files would
-    decide ties. So the gallery is put into an order that depends on its content alone, and equal photos get the very
-    same score. Give the queries in `content_order` too.
-
-    Attributes:
-        order: int [N], the gallery's rows as the columns of the scores have them: by class, then by content.
+    decide ties. So the gallery is put into an `order` that depends on its content alone, by class, then by content, and
+    equal photos get the very same score. Give the queries in `content_order` too.
     """
 
     def __init__(self, gallery: np.ndarray, classes: np.ndarray):
@@ -128,14 +114,11 @@ def rank_by_label(
     gallery_order: np.ndarray,
     query_order: np.ndarray | None = None,
 ) -> Iterator[Block]:
-    """Blocks for a similarity whose relevance is "same label".
+    """Blocks for a similarity whose relevance is "same label": query rows int [B] -> scores [B, N] of `dtype` that may
+    be overwritten, columns in `gallery_order`.
 
-    Args:
-        similarity: query rows int [B] -> scores [B, N] that may be overwritten, columns in `gallery_order`.
-        dtype: the dtype of the scores.
-        labels: class numbers of both sides.
-        gallery_order: int [N], sorts the gallery by class, so that the hits of a query are one slice of columns.
-        query_order: int [Q], the order inside a class; by default the given one.
+    That order sorts the gallery by class, so that the hits of a query are one slice of columns; `query_order` is that
+    inside a class, by default the given one.
     """
     items, classes = len(gallery_order), len(labels.names)
     ends = np.cumsum(np.bincount(labels.gallery, minlength=classes))
@@ -181,11 +164,8 @@ def _in_order(work: Callable[[int], list[Block]], starts: Sequence[int]) -> Iter
 
 
 def _ranks(others: np.ndarray, hits: np.ndarray, relevant: np.ndarray) -> np.ndarray:
-    """Ranks of the hits, float64 [B, R], ascending.
-
-    `others` [B, N] (overwritten) has the lowest value where the hits were; `hits` [B, R] are ascending per row, after
-    fillers of the lowest value where a row has fewer than R.
-    """
+    """Ranks of the hits, float64 [B, R], ascending. `others` [B, N] (overwritten) has the lowest value where the hits
+    were; `hits` [B, R] are ascending per row, after fillers of the lowest value where a row has fewer than R."""
     rows, items = others.shape
     widest = hits.shape[1]
     ranks = np.empty((rows, widest))

@@ -19,10 +19,8 @@ CHUNK_NUMBERS = 2**22  # random numbers drawn at a time
 def bootstrap(
     per_query: PerQuery, *, resamples: int = 1000, confidence: float = 0.95, seed: int = 0
 ) -> dict[str, dict[str, list[float]]]:
-    """Percentile bootstrap over queries: family -> metric -> [low, high]; NaN where the metric is not defined.
-
-    The same resamples serve every metric, so that intervals of one call can be compared.
-    """
+    """Percentile bootstrap over queries: family -> metric -> [low, high]; NaN where the metric is not defined. The same
+    resamples serve every metric, so that intervals of one call can be compared."""
     names, table = _table(per_query)
     ends = np.stack(_percentiles(table, resamples, confidence, seed), axis=1).tolist()
     result: dict[str, dict[str, list[float]]] = {family: {} for family in per_query.values}
@@ -34,14 +32,11 @@ def bootstrap(
 def compare(
     ours: PerQuery, theirs: PerQuery, *, resamples: int = SIGN_FLIPS, confidence: float = 0.95, seed: int = 0
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """Paired comparison of two runs on the same queries in the same order.
+    """Paired comparison of two runs on the same queries in the same order: family -> metric -> `difference` (mean of
+    ours minus theirs), `low` and `high` (bootstrap interval of it) and `p`.
 
-    Returns:
-        family -> metric -> `difference` (mean of ours minus theirs), `low` and `high` (bootstrap interval of it) and
-        `p`, two-sided, from random sign flips of the per-query differences (the smallest p is 1 / (resamples + 1)).
-        Queries that either run skips are left out.
-
-    Raises UserError: runs over different queries or cut-offs.
+    p is two-sided, from random sign flips of the per-query differences (the smallest is 1 / (resamples + 1)). Queries
+    that either run skips are left out. UserError: runs over different queries or cut-offs.
     """
     names, left = _table(ours)
     other_names, right = _table(theirs)
@@ -72,13 +67,9 @@ def compare(
 
 
 def across_seeds(runs: Sequence[Mapping[str, Mapping[str, float | None]]]) -> dict[str, dict[str, dict[str, float]]]:
-    """Several runs that differ in their seed.
-
-    Returns:
-        family -> metric -> `mean`, `std` (sample standard deviation), `low` and `high` (95% interval of the mean, by
-        Student's t: a bootstrap of three or five numbers is far too narrow), `min`, `max` and `runs`. NaN where one run
-        cannot say.
-    """
+    """Runs that differ in their seed: family -> metric -> `mean`, `std` (sample standard deviation), `low` and `high`
+    (95% interval of the mean, by Student's t: a bootstrap of three or five numbers is far too narrow), `min`, `max` and
+    `runs`. NaN where one run cannot say."""
     if not runs:
         raise UserError("received no runs to average, expected the metrics of at least one")
     if any({f: set(m) for f, m in run.items()} != {f: set(m) for f, m in runs[0].items()} for run in runs):
@@ -109,10 +100,7 @@ def _student(freedom: int) -> float:
 
 def extremes(values: np.ndarray, count: int) -> dict[str, np.ndarray]:
     """Rows of the `best`, `median` and `worst` queries by `values` [Q], `count` each at most; undefined ones are left
-    out.
-
-    Equal values keep the order of the queries, and no query is named twice.
-    """
+    out. Equal values keep the order of the queries, and no query is named twice."""
     order = np.argsort(-values, kind="stable")
     order = order[~np.isnan(values[order])]
     count = min(count, len(order) // 3) if len(order) >= 3 else min(count, 1)

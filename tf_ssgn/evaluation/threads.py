@@ -4,11 +4,9 @@ from contextlib import AbstractContextManager, nullcontext
 
 
 def one_blas_thread() -> AbstractContextManager[object]:
-    """Within it BLAS and LAPACK use one thread; without threadpoolctl nothing changes.
-
-    A decomposition of some hundred rows is thousands of calls of microseconds. With several threads each call waits for
-    the slowest one, and on a machine that does other work too this takes a hundred times as long as one thread alone.
-    """
+    """Within it BLAS and LAPACK use one thread; without threadpoolctl nothing changes. A decomposition of some hundred
+    rows is thousands of calls of microseconds, each of which would wait for the slowest thread: on a machine that does
+    other work too a hundred times as long."""
     try:
         from threadpoolctl import threadpool_limits
     except ImportError:

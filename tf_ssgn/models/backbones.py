@@ -136,10 +136,8 @@ class Energy(layers.Layer):
 
 @keras.saving.register_keras_serializable("tf_ssgn")
 class Pool(layers.Layer):
-    """Averages a feature map `[B, h, w, c]` over its positions, evenly or by weights `[B, h', w', 1]` after it.
-
-    A vector `[B, c]`, which has no positions, stays as it is.
-    """
+    """Averages a feature map `[B, h, w, c]` over its positions, evenly or by weights `[B, h', w', 1]` after it. A
+    vector `[B, c]`, which has no positions, stays as it is."""
 
     def __init__(self, **kwargs):
         # Averages run over many positions: float32 whatever the policy.

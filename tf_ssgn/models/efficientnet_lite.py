@@ -25,11 +25,8 @@ EPSILON = 1e-3  # of batch normalisation
 def build_efficientnet_lite(name: str, image_size: int, width: float, depth: float) -> keras.Model:
     """Images float32 `[B, size, size, 3]`, already scaled, to the head's feature map `[B, size/32, size/32, 1280]`.
 
-    The output of stage n is the layer `stage_n`, that of the head `top`.
-
-    Args:
-        width: factor on the channels of every stage, rounded to multiples of 8.
-        depth: factor on the blocks of every stage but the first and the last, rounded up.
+    The output of stage n is the layer `stage_n`, that of the head `top`. `width` is a factor on all channels, rounded
+    to multiples of 8; `depth` on the blocks of every stage but the first and the last, rounded up.
     """
     image = keras.Input((image_size, image_size, 3))
     x = _convolution(image, STEM, 3, 2, "conv_stem", "bn0")

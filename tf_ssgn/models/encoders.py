@@ -11,13 +11,10 @@ from tf_ssgn.models.ssgn import SSGN
 def build_encoders(backbone: keras.Model, ssgn: SSGN) -> tuple[keras.Model, keras.Model]:
     """`sketch_encoder` and `photo_encoder`, over the layers of a model whose training is over.
 
-    Both take images float32 `[B, size, size, 3]` in 0..255: sketches padded to a square, photos squashed to one
-    (`data.images.views`). They answer for this one view.
-
-    Returns:
-        A model that gives a dict of `sketch`, `coarse`, `fine` and `code` `[B, d]` and `semantics` `[B, s]`, as
-        `SSGN.retrieve`; a stage that the config switches off gives the code that the next one starts from. And one
-        that gives the codes of photos, `[B, d]`.
+    Both take images float32 `[B, size, size, 3]` in 0..255, sketches padded to a square, photos squashed to one
+    (`data.images.views`), and answer for this one view: the first with a dict of `sketch`, `coarse`, `fine`, `code`
+    `[B, d]` and `semantics` `[B, s]`, as `SSGN.retrieve`, where a stage that the config lacks gives the code that the
+    next one starts from; the second with codes `[B, d]`.
     """
     config = ssgn.config
     # `call` puts the layers of a fusion network into the graph one by one. As models within the model, two that share

@@ -12,14 +12,11 @@ FLOOR = 1e-3  # of standard deviations: a channel below it says nothing
 
 @keras.saving.register_keras_serializable("tf_ssgn")
 class Standardise(layers.Layer):
-    """`(x - mean) / scale * balance` with the statistics of one modality's seen training images, float32.
+    """`(x - mean) / scale * balance` with the statistics of one modality's seen training images, float32: sketches and
+    photos excite a photo-trained backbone differently, and would sit apart before any learning begins.
 
-    Sketches and photos excite a photo-trained backbone differently; without its own statistics for
-    each modality the two would sit apart before any learning begins.
-
-    Args:
-        moving: the backbone is trained too, so the statistics follow it: training uses those of the batch and keeps
-            their moving averages for test time, as batch normalisation does.
+    `moving` is for a backbone that is trained too: training uses the batch's statistics and keeps their moving averages
+    for test time, as batch normalisation does.
     """
 
     def __init__(self, moving: bool = False, **kwargs):
@@ -32,11 +29,8 @@ class Standardise(layers.Layer):
         self.balance = self.add_weight(name="balance", shape=(shape[-1],), initializer="ones", trainable=False)
 
     def adapt(self, taps: np.ndarray, sizes: Sequence[int] = ()) -> None:
-        """Takes the statistics of taps float32 `[N, D]`; channels that hardly vary keep scale 1.
-
-        Args:
-            sizes: channels of each tap, to give every tap the same length whatever its width; none: every channel.
-        """
+        """Takes the statistics of taps float32 `[N, D]`; channels that hardly vary keep scale 1. `sizes` are the
+        channels of each tap, to give every tap the same length whatever its width; none: every channel."""
         deviation = taps.std(axis=0)
         self.mean.assign(taps.mean(axis=0))
         self.scale.assign(np.where(deviation > FLOOR, deviation, 1.0))
@@ -108,10 +102,8 @@ def build_fusion(
 
 
 def principal_axes(standardised: np.ndarray, count: int) -> np.ndarray:
-    """The `count` directions in which rows float32 `[N, D]` vary most, as columns `[D, count]`; signs are fixed.
-
-    About the origin, where the standardised rows of each modality have their mean.
-    """
+    """The `count` directions in which rows float32 `[N, D]` vary most, as columns `[D, count]`; signs are fixed. About
+    the origin, where the standardised rows of each modality have their mean."""
     rows = standardised.astype(np.float64)
     axes = np.linalg.eigh(rows.T @ rows)[1][:, ::-1][:, :count]
     return (axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])])).astype(np.float32)

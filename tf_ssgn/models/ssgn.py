@@ -20,11 +20,8 @@ from tf_ssgn.models.fusion import build_fusion, unit
 
 
 def normal(shape: Any, seed: keras.random.SeedGenerator, parts: int) -> Any:
-    """Standard normal draws float32 of a shape; training on several devices has its own (`training.replicas`).
-
-    Args:
-        parts: how many equal parts the rows consist of: pairs of sketches, and with contours pairs of those.
-    """
+    """Standard normal draws float32 of a shape; training on several devices has its own (`training.replicas`). The rows
+    consist of equal `parts`: pairs of sketches, and with contours pairs of those."""
     return keras.random.normal(shape, dtype="float32", seed=seed)
 
 
@@ -187,10 +184,8 @@ class SSGN(keras.Model):
     ) -> dict[str, Any]:
         """`coarse` and `fine` codes `[B, d]` of the stages that the config has, each the mean of its K decoded codes.
 
-        Args:
-            sketch, semantics: `[B, d]` and `[B, s]`, tensors or the symbols of a functional model.
-            draw: which of the K draws and which stage, 0 or 1, to z `[B, L]`.
-            mean: codes and the stage's name to their unit mean.
+        Of tensors or the symbols of a functional model. `draw` gives z `[B, L]` of one of the K draws and a stage, 0 or
+        1; `mean` the unit mean of codes, with the stage's name.
         """
         coarse_codes, fine_codes = [], []
         for number in range(self.config.samples):

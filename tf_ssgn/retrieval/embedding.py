@@ -34,13 +34,9 @@ class Embedder(Protocol):
 
 @dataclass
 class PhotoBatch:
-    """Photos to embed and store together.
-
-    Attributes:
-        looked: files that were looked at for it; unchanged: those that the gallery has as they are.
-        skipped: (file, why) of those that cannot be used.
-        photos: those to store; images: what has to be embedded for it, by hash.
-    """
+    """Photos to embed and store together, of so many files that were `looked` at, some of them `unchanged` in the
+    gallery and some `skipped` (file, why): `photos` are those to store, `images` what has to be embedded for it, by
+    hash."""
 
     looked: int
     unchanged: int = 0

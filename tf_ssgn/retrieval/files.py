@@ -49,13 +49,8 @@ class Problem(NamedTuple):
 
 @dataclass
 class Walk:
-    """What a walk found.
-
-    Attributes:
-        prefixes: the ids' beginnings that it covers, each ending in `/`.
-        left_out: how many files are no photos by their name, by extension ("" for none).
-        exclude: the globs of what was not looked at.
-    """
+    """What a walk found below the ids' beginnings that it covers, `prefixes`, each ending in `/`: how many files were
+    `left_out`, as no photos by their name, by extension ("" for none), and the globs of what was not looked at."""
 
     sources: list[Source]
     files: list[PhotoFile] = field(default_factory=list)

@@ -48,10 +48,8 @@ def spelled(name: str, columns: Sequence[str]) -> str:
 def unit(
     vectors: Any, dimension: int, what: str = "vectors", numbers: Sequence[int] | np.ndarray | None = None
 ) -> np.ndarray:
-    """`vectors` as float32 [B, d] of length 1; UserError where one is zero, not finite or of another size.
-
-    `numbers` are the rows' numbers in errors, where they are not 0 to B - 1.
-    """
+    """`vectors` as float32 [B, d] of length 1; UserError where one is zero, not finite or of another size. `numbers`
+    are the rows' numbers in errors, where they are not 0 to B - 1."""
     try:
         array = np.asarray(vectors, dtype=np.float32)
     except (TypeError, ValueError):

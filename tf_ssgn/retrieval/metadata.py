@@ -26,10 +26,8 @@ _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of a file by their key. `key` is `id` or `path`; `label` tells whether the file has labels.
-
-    `rows` has for each key the values that are not null, its label under `label`.
-    """
+    """Rows of a file by their `key`, `id` or `path`: the values that are not null, its label under `label`, if the file
+    has labels."""
 
     file: str
     key: str
@@ -70,9 +68,8 @@ def read(file: str | os.PathLike) -> Table:
     """Reads a table; UserError where it is none, has no `id` or `path`, or a key comes twice.
 
     CSV is UTF-8 with a header, its cells parted by commas, semicolons or tabs; an empty cell is null; a column of
-    which all values are whole numbers, or all numbers, is one of numbers, without leading zeros, so that `007` stays
-    text. Of parquet, numbers, texts, truth values (1 and
-    0), dates and times (ISO 8601 text) are taken.
+    numbers has nothing else, and no leading zeros, so that `007` stays text. Of parquet, numbers, texts, truth values
+    (1 and 0), dates and times (ISO 8601 text) are taken.
     """
     path = Path(file)
     if not path.is_file():
@@ -188,11 +185,8 @@ def _value(path: Path, name: str, value: Any) -> Any:
 
 
 class Metadata:
-    """What the items of a walk are given: from a table, or else what the gallery knew of them.
-
-    Args:
-        columns: that the gallery has; known: their values by id, of items that the gallery has.
-    """
+    """What the items of a walk are given: from a table, or else what the gallery, which has these `columns`, knew of
+    them by id."""
 
     def __init__(
         self,

@@ -52,10 +52,8 @@ class Plan:
 
 
 def judge(here: Noted | None, there: Noted | None, scope: Scope, again: bool = False) -> Verdict:
-    """What became of one photo: `here` as it was found now, `there` as the gallery has it, paths as text in both.
-
-    Of `here` only what is known is compared; `again` asks to look at a photo that stayed as it was.
-    """
+    """What became of one photo: `here` as it was found now, `there` as the gallery has it, paths as text in both. Of
+    `here` only what is known is compared; `again` asks to look at a photo that stayed as it was."""
     if here is None:
         assert there is not None
         return "hidden" if scope.hides(there.id) else "gone"
@@ -69,10 +67,8 @@ def judge(here: Noted | None, there: Noted | None, scope: Scope, again: bool = F
 def plan(
     files: Iterable[Noted], known: Mapping[str, Noted], scope: Scope, remove: bool, again: Collection[str] = ()
 ) -> Plan:
-    """Compares what a walk found with the items that a gallery has below the walk's prefixes.
-
-    Raises UserError: with `remove`, none of the items below one of the prefixes has its photo any more.
-    """
+    """Compares what a walk found with the items that a gallery has below the walk's prefixes. UserError: with `remove`,
+    none of the items below one of the prefixes has its photo any more."""
     result, present = Plan(), set()
     for photo in files:
         present.add(photo.id)

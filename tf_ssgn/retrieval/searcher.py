@@ -32,11 +32,7 @@ class Near(NamedTuple):
 
 
 class Searcher(ABC):
-    """Finds the nearest items of vectors; safe to use from several threads.
-
-    Attributes:
-        most: answers that one query can have at most.
-    """
+    """Finds the nearest items of vectors, `most` at a time for one query; safe to use from several threads."""
 
     dimension: int
     most: int | None = None
@@ -138,11 +134,8 @@ class Searcher(ABC):
 
 
 class OpenGallery(Searcher):
-    """A gallery that is open: what it holds, beside what is near in it.
-
-    Attributes:
-        model_path: where the model was that made the vectors.
-    """
+    """A gallery that is open: what it holds, beside what is near in it; `model_path` is where the model was that made
+    the vectors."""
 
     path: str
     fingerprint: str

@@ -144,11 +144,9 @@ def _embed(
     report: Report,
     lost: set[str],
 ) -> Iterator[bool]:
-    """Appends every file that is a photo, counts in `report`, and yields after each batch whether to commit now.
-
-    A file whose content and metadata are those of its item is left alone. `lost` gets the ids whose file is there no
-    more, or is no photo any more.
-    """
+    """Appends every file that is a photo, counts in `report`, and yields after each batch whether to commit now. A file
+    whose content and metadata are those of its item is left alone. `lost` gets the ids whose file is there no more, or
+    is no photo any more."""
     if not files:
         return
     waiting, seconds, since = report.resumed, 0.0, time.monotonic()

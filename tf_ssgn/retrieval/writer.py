@@ -43,11 +43,9 @@ class Report:
 class Change(ABC):
     """One change of a gallery. Nothing that `append` has taken is lost when the process dies.
 
-    Attributes:
-        new: whether there is no version yet, so that a change that comes to nothing leaves nothing.
-        sources: the folders that were indexed; exclude: globs of what is not looked at there.
-        columns: names that users' tables added.
-        count, version: of the gallery as it was committed last.
+    `new` says that there is no version yet, so that a change that comes to nothing leaves nothing; `sources` are the
+    folders that were indexed, without what `exclude` names; `columns` those of users' tables; `count` and `version` are
+    of the last commit.
     """
 
     new: bool
@@ -91,10 +89,8 @@ class Writer(ABC):
 
     @abstractmethod
     def change(self, model: Embedder, table: str = "", building: Walk | None = None) -> AbstractContextManager[Change]:
-        """Begins a change, one at a time; `table` is the hash of a metadata table.
-
-        `building` is the walk that a new gallery is made of. UserError where another command has made one.
-        """
+        """Begins a change, one at a time; `table` is the hash of a metadata table, `building` the walk that a new
+        gallery is made of. UserError where another command has made one."""
 
     @abstractmethod
     def open(self) -> OpenGallery: ...

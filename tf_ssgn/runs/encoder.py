@@ -17,12 +17,8 @@ from tf_ssgn.training.run_folder import Run
 
 
 class RunEncoder:
-    """Images of a dataset to the codes of a run's model.
-
-    Args:
-        views, photo_views: extra views that are averaged; None is the run's own number.
-        cache: the folder of the feature cache; None is the user's.
-    """
+    """Images of a dataset to the codes of a run's model. None is the run's own number of views, and the user's feature
+    `cache`."""
 
     def __init__(self, run: Run, views: int | None = None, photo_views: int | None = None, cache: str | None = None):
         own = run.config.evaluation

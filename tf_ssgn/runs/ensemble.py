@@ -26,9 +26,8 @@ def evaluate_ensemble(
 ) -> dict[str, Any]:
     """The plain protocol for two or more runs of one split, each on its own dataset and split; backbones may differ.
 
-    Returns what `evaluate_run` does, without stages and fine-grained accuracy; nothing is written.
-
-    Raises UserError: fewer than two runs, or runs that were not made for the same queries and photos.
+    Returns what `evaluate_run` does, without stages and fine-grained accuracy; nothing is written. UserError: fewer
+    than two runs, or runs that were not made for the same queries and photos.
     """
     if len(folders) < 2:
         raise UserError(f"--ensemble: received {len(folders)} run, expected two or more")

@@ -65,10 +65,8 @@ class Further:
 def evaluate_run(
     folder: str | Path, subject: Subject = Subject(), further: Further = Further(), cache: str | None = None
 ) -> tuple[dict[str, Any], Path]:
-    """Evaluates a run; writes and returns `metrics.json` (None for what is not defined) and the folder it went to.
-
-    What is not the run's own dataset, split and choice of duplicates goes into `RUN/evaluations/<dataset>-<split>`.
-    """
+    """Evaluates a run; writes and returns `metrics.json` (None for what is not defined) and the folder it went to. What
+    is not the run's own dataset, split and choice of duplicates goes into `RUN/evaluations/<dataset>-<split>`."""
     from tf_ssgn.runs.encoder import RunEncoder
 
     run = open_run(folder)
@@ -106,13 +104,8 @@ def evaluate_run(
 
 @dataclass(frozen=True)
 class Encoded:
-    """The queries and the gallery of the classes to evaluate on, in codes.
-
-    Attributes:
-        stages: of the queries, what `SSGN.retrieve` gives.
-        photo_codes: float32 `[N, d]`.
-        k: cut-offs of the metrics.
-    """
+    """The queries and the gallery of the classes to evaluate on: `stages` is what `SSGN.retrieve` gives for the
+    queries, `photo_codes` float32 `[N, d]`; and the cut-offs `k` of the metrics."""
 
     encoder: RunEncoder
     queries: Images

@@ -31,13 +31,10 @@ from tf_ssgn.settings import FEATURE_BATCH, PACK_IMAGES, PREPROCESSING_VERSION
 
 
 class FeatureCache:
-    """Taps of images by a frozen backbone, computed once.
+    """Taps of images by a frozen backbone (images `[B, size, size, 3]` to taps `[B, D]`), computed once.
 
-    Args:
-        folder: where packs are kept, below a folder named after the way of computing; None keeps nothing on disk,
-            for a backbone that is still changing.
-        backbone: images `[B, size, size, 3]` to taps `[B, D]` (`models.backbones`).
-        name: the backbone's name, for people who look into the folder.
+    Packs are kept below `folder` in one named after the way of computing, its `name` first, for people who look; None
+    keeps nothing on disk, for a backbone that is still changing.
     """
 
     def __init__(self, folder: str | os.PathLike | None, backbone, name: str):
@@ -67,11 +64,8 @@ class FeatureCache:
         self._name = f"{self.folder.name}-{hashlib.sha256(json.dumps(list(self.sizes)).encode()).hexdigest()[:8]}"
 
     def taps(self, items: Sequence[Example], views: int) -> tuple[np.ndarray, np.ndarray]:
-        """The taps of all items, from disk where known.
-
-        Returns:
-            float32 `[N, 1 + views, D]` and int32 `[N]` status; a row whose status is not 0 is zero.
-        """
+        """The taps of all items, from disk where known: float32 `[N, 1 + views, D]`, and status int32 `[N]`; a row
+        whose status is not 0 is zero."""
         stamps = [_stamp(item.path) for item in items]
         hashes = [_content_hash(item.path) for item in items]
         taps = np.zeros((len(items), 1 + views, int(self.backbone.output_shape[-1])), np.float32)

@@ -58,9 +58,8 @@ def why_not(module: Any) -> str:
 def library() -> Any:
     """The package `openvino`, whose conversion reports to nobody; nothing else of this package imports it.
 
-    Converting a model reports to an analytics host and keeps an identity in `~/intel`, unless `openvino_telemetry` is
-    not there: then it uses a stub of its own. So the package is hidden before the import; where a program has imported
-    it before us, the stub is put in its place.
+    It would report to an analytics host and keep an identity in `~/intel`, unless `openvino_telemetry` is not there. So
+    that is hidden before the import; where a program has imported it before us, openvino's stub is put in its place.
     """
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino
@@ -76,9 +75,7 @@ def openvino_functions(
     module: Any, fingerprint: str, converted: Callable[[str], Any] = lambda kind: None
 ) -> dict[str, Function]:
     """The signatures of a model as plain functions; `converted` waits until an encoder was converted elsewhere.
-
-    Raises UserError: OpenVINO cannot convert it, or answers differently from TensorFlow.
-    """
+    UserError where OpenVINO cannot convert it, or answers differently from TensorFlow."""
 
     def compile_encoders() -> dict[str, CompiledEncoder]:
         found = {}
@@ -123,10 +120,8 @@ def openvino_functions(
 
 
 class CompiledEncoder:
-    """Pixels of one image float32 `[1, 1 + views, S, S, 3]` to its codes; safe to call from several threads.
-
-    It is compiled twice: all cores on one image, for a single query, and one core for each image, for many.
-    """
+    """Pixels of one image float32 `[1, 1 + views, S, S, 3]` to its codes; safe to call from several threads. It is
+    compiled twice: all cores on one image, for a single query, and one core for each image, for many."""
 
     def __init__(self, model: Any):
         openvino = library()
@@ -153,9 +148,7 @@ def _one_image(model: Any) -> list[int]:
 
 class Taps:
     """A frozen backbone: images float32 `[N, S, S, 3]` to taps float32 `[N, D]`, as many at a time as there are cores.
-
-    Raises UserError: OpenVINO is not installed, cannot convert the backbone, or answers differently from TensorFlow.
-    """
+    UserError: OpenVINO is not installed, cannot convert the backbone, or answers differently from TensorFlow."""
 
     def __init__(self, backbone: Any, name: str):
         """`name` tells apart all backbones that are not equal in weights, taps and all else."""
@@ -288,10 +281,8 @@ def encoder(module: Any, kind: str, fingerprint: str) -> CompiledEncoder:
 
 
 def converted_form(module: Any, kind: str, fingerprint: str) -> Any:
-    """The OpenVINO form of an encoder: the kept one, or a new one that was compared with TensorFlow's.
-
-    A model that can tell what its graph depends on without having it (`graph_key`) is not built where one is kept.
-    """
+    """The OpenVINO form of an encoder: the kept one, or a new one that was compared with TensorFlow's. A model that can
+    tell what its graph depends on without having it (`graph_key`) is not built where one is kept."""
     key = getattr(module, "graph_key", "")
     encode = None if key else getattr(module, f"encode_{kind}")
     folder = _folder(f"{fingerprint[:16]}-{kind}", key or _graph_hash(concrete(encode)))

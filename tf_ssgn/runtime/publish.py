@@ -24,10 +24,8 @@ WARM_UP_BATCHES = (1, SERVING.batch)
 
 
 def fingerprint(backbone, ssgn, image_size: int, preprocessing: int, views: int, photo_views: int) -> str:
-    """sha256 of all that an embedding depends on: weights and noise draws, preprocessing, views.
-
-    Equal for every export and every runtime of one run with the same numbers of views.
-    """
+    """sha256 of all that an embedding depends on, weights and noise draws, preprocessing, views: equal for every export
+    and every runtime of one run with the same numbers of views."""
     from tf_ssgn.models.backbones import architecture_of, pooling_of, weights_hash
 
     # Not all weights of `ssgn` are part of an embedding, but all are fixed once training is over.
@@ -47,13 +45,11 @@ def publish(
     requests: list[bytes],
     encoders: Sequence[Any] = (),
 ) -> Path:
-    """Writes the next version below `folder`, whole or not at all; returns it, or the newest one if nothing changed.
+    """Writes the next version below `folder`, whole or not at all; returns it, or the newest one if nothing changed, by
+    the `content` of `card`, which goes to `assets.extra/model.json`.
 
-    Args:
-        signatures: name -> concrete function; `serving_default` may be among them.
-        card: goes to `assets.extra/model.json`; its `content` decides whether anything changed.
-        requests: serialised `PredictionLog`s that TF Serving replays when it loads the model.
-        encoders: Keras models that go to `assets.extra/<name>.keras`.
+    `signatures` are concrete functions by name, perhaps with `serving_default`; `requests` serialised `PredictionLog`s
+    that TF Serving replays when it loads the model; the Keras models `encoders` go to `assets.extra/<name>.keras`.
     """
     versions = sorted(int(entry.name) for entry in folder.glob("*") if entry.name.isdigit())
     if versions:
@@ -89,11 +85,9 @@ def publish(
 
 
 def warm_up_requests(signatures: list[str], with_k: bool) -> list[bytes]:
-    """One `PredictionLog` per signature and batch size, as bytes; the image is a drawn circle.
-
-    The stock protos are an extra, so the two outer messages are framed by hand: `PredictionLog` field 6 is
-    `PredictLog`, whose field 1 is the request.
-    """
+    """One `PredictionLog` per signature and batch size, as bytes; the image is a drawn circle. The stock protos are an
+    extra, so the two outer messages are framed by hand: `PredictionLog` field 6 is `PredictLog`, whose field 1 is the
+    request."""
     image = warm_up_drawing()
     logs = []
     for signature in signatures:

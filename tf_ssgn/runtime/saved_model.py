@@ -143,11 +143,8 @@ def words_of(module: Any) -> Callable[[], tuple[list[str], np.ndarray]] | None:
 
 
 def open_saved_model(path: str | os.PathLike) -> tuple[Any, dict[str, Any]]:
-    """Loads `saved_models/NAME` (its newest `embed` version), an `embed` folder, or one version folder.
-
-    Returns:
-        The loaded SavedModel, which has `SIGNATURES`, and its card.
-    """
+    """Loads `saved_models/NAME` (its newest `embed` version), an `embed` folder, or one version folder: the SavedModel,
+    which has `SIGNATURES`, and its card."""
     version = newest_version(path)
     import tensorflow as tf
 

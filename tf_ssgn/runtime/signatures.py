@@ -92,10 +92,8 @@ class EmbeddingGraph(Decoder):
         return build_encoders(self._backbone, self._ssgn)
 
     def _encode_sketch(self, pixels):
-        """Pixels to `code`, `coarse`, `fine` float32 `[B, d]` and `semantics` `[B, s]`.
-
-        A stage that the model was built without answers with the code that the next one starts from.
-        """
+        """Pixels to `code`, `coarse`, `fine` float32 `[B, d]` and `semantics` `[B, s]`; a stage that the model was
+        built without answers with the code that the next one starts from."""
         codes = self._each_view(pixels, lambda image: self._ssgn.retrieve(self._taps(image)))
         coarse = codes.get("coarse", codes["sketch"])
         fine = codes.get("fine", coarse)
@@ -124,14 +122,8 @@ class EmbeddingGraph(Decoder):
 
 
 class Search(tf.Module):
-    """`search` and `search_photo` of a gallery, over an embedder and anything that finds neighbours.
-
-    Args:
-        embedder: as above.
-        ids: string `[N]`, ids of the gallery's items.
-        neighbours: a module with `search(vectors [B, d], k) -> (rows int32 [B, n], scores float32 [B, n])`, best
-            first, n at most k; a NaN score marks a place without an answer.
-    """
+    """`search` and `search_photo` of a gallery, over an embedder and a module `neighbours` (`retrieval.search.graph`),
+    whose rows have the `ids` string `[N]`."""
 
     def __init__(self, embedder: EmbeddingGraph, ids: list[bytes], neighbours: tf.Module):
         super().__init__()

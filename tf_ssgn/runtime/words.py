@@ -16,12 +16,8 @@ from tf_ssgn.data.semantics.vocabulary import Vocabulary
 
 
 class Words:
-    """The words that a model knows.
-
-    Args:
-        names: as they are shown.
-        shifts: float32 `[N, d]`, what each adds to a code.
-    """
+    """The words that a model knows: their names as they are shown, and `shifts` float32 `[N, d]`, what each adds to a
+    code."""
 
     def __init__(self, names: Sequence[str], shifts: np.ndarray):
         self.names, self.shifts = list(names), np.asarray(shifts, np.float32)
@@ -36,11 +32,9 @@ class Words:
         return unit(self.shifts)
 
     def tell(self, codes: np.ndarray, status: np.ndarray, words: Sequence[bytes | str]) -> dict[str, np.ndarray]:
-        """Codes float32 `[B, d]` of drawings with their words, as the signature `embed_word` answers.
-
-        A row without a drawing (status `EMPTY`) is that of its word alone; a word that is not known has
-        `UNKNOWN_WORD`, also beside a faulty drawing. An empty word changes nothing.
-        """
+        """Codes float32 `[B, d]` of drawings with their words, as the signature `embed_word` answers. A row without a
+        drawing (status `EMPTY`) is that of its word alone; a word that is not known has `UNKNOWN_WORD`, also beside a
+        faulty drawing. An empty word changes nothing."""
         codes, status = codes.copy(), status.copy()
         for row, word in enumerate(words):
             if not word:

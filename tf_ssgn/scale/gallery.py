@@ -14,10 +14,8 @@ from tf_ssgn.scale.dataset import DATA, ITEM, EmbeddedDataset, open_dataset, sch
 
 
 def opened(uri: str, card: Card) -> tuple[EmbeddedDataset, dict[str, Any], Card]:
-    """The dataset, its manifest, and the model's card with the runtime noted that computed the vectors.
-
-    Raises UserError: no dataset, or one of another model.
-    """
+    """The dataset, its manifest, and the model's card with the runtime noted that computed the vectors; UserError: no
+    dataset, or one of another model."""
     dataset, manifest = open_dataset(uri)
     model = manifest["model"]
     if (model["fingerprint"], manifest["dimension"]) != (card.fingerprint, card.dimension):
@@ -52,9 +50,7 @@ def blocks(dataset: EmbeddedDataset, manifest: dict[str, Any]) -> Iterator[tuple
 
 def import_dataset(uri: str, writer: Writer, card: Card) -> Report:
     """Writes a bulk embedding into a gallery; in a folder it is the one that `index build` of those photos would make.
-
-    Each file is checked before any of it is written.
-    """
+    Each file is checked before any of it is written."""
     dataset, manifest, card = opened(uri, card)
     sources = manifest["source"].get("sources", [])
     return writer.import_blocks(card, uri, blocks(dataset, manifest), manifest["count"], sources)

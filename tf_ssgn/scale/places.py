@@ -136,9 +136,7 @@ def write_new(where: Place, content: bytes) -> None:
     """The same for a file that is not there; of several writers at once at most one succeeds.
 
     A store cannot be asked to write only what is new. So each writer leaves a claim beside the file before it looks,
-    and where two see each other, both give up.
-
-    Raises FileExistsError: it is there, or another writer is at it: with the name of the one or of the other's claim.
+    and where two see each other, both give up. FileExistsError names the file, or another writer's claim.
     """
     folder, _, name = where.path.rpartition("/")
     token = secrets.token_hex(8)

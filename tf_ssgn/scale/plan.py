@@ -35,12 +35,8 @@ _CHUNK = 100_000
 
 @dataclass
 class Listing:
-    """All photos of a source.
-
-    Attributes:
-        about: what the manifest notes of it.
-        scope: the ids that it covers; what an earlier run had of others goes.
-    """
+    """All photos of a source; `about` is what the manifest notes of it, `scope` the ids that it covers: what an earlier
+    run had of others goes."""
 
     photos: DataFrame
     about: dict[str, Any]
@@ -49,10 +45,8 @@ class Listing:
 
 
 def list_photos(spark: SparkSession, sources: Sequence[str], exclude: Sequence[str] = ()) -> Listing:
-    """The photos of local folders, of one URI prefix, or of one table of URIs (.parquet or .csv).
-
-    Raises UserError: several kinds at once, a place that cannot be listed, a table without URIs or with an id twice.
-    """
+    """The photos of local folders, of one URI prefix, or of one table of URIs (.parquet or .csv). UserError: several
+    kinds at once, a place that cannot be listed, a table without URIs or with an id twice."""
     if len(sources) == 1 and sources[0].lower().rstrip("/").endswith(_TABLES):
         if exclude:
             raise UserError("--exclude: a table lists the photos that it wants; take the others out of it")
@@ -201,10 +195,8 @@ class PartPlan:
 def make_plan(
     spark: SparkSession, dataset: EmbeddedDataset, current: dict[str, Any] | None, run: str, listing: Listing
 ) -> PartPlan:
-    """Writes the photos to embed to `runs/<run>/plan/`, the current version's rows that go to `runs/<run>/gone/`.
-
-    What becomes of each photo, and whether a disk is not mounted, `retrieval.plan` says, as for every gallery.
-    """
+    """Writes the photos to embed to `runs/<run>/plan/`, the current version's rows that go to `runs/<run>/gone/`. What
+    becomes of each photo, and whether a disk is not mounted, `retrieval.plan` says, as for every gallery."""
     from pyspark.sql import functions as F
 
     if current is None:

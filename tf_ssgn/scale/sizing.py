@@ -22,12 +22,10 @@ SEGMENT = 1_000_000  # vectors that one index covers
 class Costs:
     """Of one photo, row or query.
 
-    Attributes:
-        core: images per second and core, executors' own; `gpu`: of one GPU, an assumption unless it was measured.
-        photo_bytes: of a photo in the store. `row_bytes`: of a row in parquet beside its vector.
-        plan: rows per second and core that are planned, scheduled and committed.
-        segment_ms: core-milliseconds of a query in one segment.
-        index: bytes held in memory for each byte of a vector, copies and replicas not counted.
+    `core` and `gpu` are images per second, the latter an assumption unless measured; `photo_bytes` those in the store,
+    `row_bytes` those in parquet beside the vector; `plan` rows per second and core that are planned, scheduled and
+    committed; `segment_ms` core-milliseconds of a query in one segment; `index` bytes in memory for each byte of a
+    vector, without copies and replicas.
     """
 
     core: float
@@ -67,11 +65,9 @@ def size(photos: int, costs: Costs) -> dict[str, float]:
 
 
 def lost_work(executors: int, part_seconds: float, hours_between: float, parts: int, seed: int = 0) -> dict[str, float]:
-    """Simulates a run whose executors die at random, each on average every `hours_between`, and return at once.
-
-    Each executor takes the next part when it is free; a part whose executor dies is begun again. Returns how much
-    longer the run takes than an undisturbed one, and the share of the work that is lost.
-    """
+    """Simulates a run whose executors die at random, each on average every `hours_between`, and return at once: how
+    much longer it takes than undisturbed, and the share of the work that is lost. Each executor takes the next part
+    when it is free; a part whose executor dies is begun again."""
     random = np.random.default_rng(seed)
     free = [(0.0, number) for number in range(executors)]
     heapq.heapify(free)
@@ -93,10 +89,8 @@ def lost_work(executors: int, part_seconds: float, hours_between: float, parts: 
 
 
 def merging(segments: int, k: int = 10, seed: int = 0) -> dict[str, Any]:
-    """Cuts exact search over random scores into segments: whether the merged answer is the whole's, and its cost.
-
-    The proxy of a distributed store does the same with the answers of its nodes.
-    """
+    """Cuts exact search over random scores into segments: whether the merged answer is the whole's, and its cost. The
+    proxy of a distributed store does the same with the answers of its nodes."""
     random = np.random.default_rng(seed)
     rows = max(2 * k, 20)
     scores = random.random((segments, rows))

@@ -61,12 +61,9 @@ class BulkReport:
 
 @contextmanager
 def session(master: str | None, **settings: str) -> Iterator[SparkSession]:
-    """A Spark session on a master, `spark-submit`'s own for None; spark-defaults.conf counts.
-
-    `settings` are further ones, with `__` for the dot: `spark__executor__memory="2g"`.
-
-    Raises UserError: no pyspark, no Java, or a master that does not answer or gives no executor.
-    """
+    """A Spark session on a master, `spark-submit`'s own for None; spark-defaults.conf counts, and `settings`, with `__`
+    for the dot: `spark__executor__memory="2g"`. UserError: no pyspark, no Java, or a master that does not answer or
+    gives no executor."""
     try:
         from pyspark import SparkConf
         from pyspark.sql import SparkSession
@@ -189,11 +186,9 @@ def _refuse_foreign(dataset: EmbeddedDataset) -> None:
 
 
 def _sent(spark: SparkSession, card: Card, load: Any) -> str:
-    """Sends the model to all executors, present and future, so that they need not see the driver's disk.
-
-    Once for each application: Spark takes a name only once, and executors keep what they have loaded. They fetch it
-    from the driver whenever they start, so the file stays until the driver ends.
-    """
+    """Sends the model to all executors, present and future, so that they need not see the driver's disk: once for each
+    application, as Spark takes a name only once. They fetch it whenever they start, so the file stays until the driver
+    ends."""
     if load is not worker.load_model or re.fullmatch(r"local(\[.*\])?", str(spark.sparkContext.master)):
         return ""
     from tf_ssgn.runtime.saved_model import newest_version

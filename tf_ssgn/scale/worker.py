@@ -50,13 +50,9 @@ def read_photo(file: PhotoFile) -> Photo:
 
 @dataclass(frozen=True)
 class Job:
-    """What a run asks of its executors.
-
-    Attributes:
-        base: the version that the run began from.
-        archive: name under which Spark unpacked the model on each of them; "" where `model` is a path that they see.
-        load: path and runtime to an embedder; `read`: what a photo's path or URI leads to.
-    """
+    """What a run that began from the version `base` asks of its executors. Under the name `archive` Spark unpacked the
+    model on each of them, "" where `model` is a path that they see; `load` makes an embedder of path and runtime,
+    `read` gives what a photo's path or URI leads to."""
 
     dataset: str
     run: str
@@ -207,10 +203,8 @@ def _append(batch: list[Photo], model: Any, result: _Result) -> None:
 
 
 def _embed_carefully(todo: list[PhotoFile], model: Any, job: Job, result: _Result) -> None:
-    """One photo at a time, each noted before it is touched, since something killed the attempts before.
-
-    What was noted last when an attempt died is to blame; twice, and it is left out, to be tried again by the next run.
-    """
+    """One photo at a time, each noted before it is touched, since something killed the attempts before. What was noted
+    last when an attempt died is to blame; twice, and it is left out, to be tried again by the next run."""
     notes = job.folder.at(RUNS, job.run, "trying", f"part-{result._part:06d}.json")
     noted = json.loads(places.read(notes)) if places.exists(notes) else {"trying": None, "deaths": {}}
     deaths: dict[str, int] = noted["deaths"]

@@ -24,13 +24,9 @@ VALIDATION = "validation_map_all"  # its name in the history
 class EpochEnd(keras.callbacks.Callback):
     """Stops at a loss that is not finite, validates, writes history; stops at no progress.
 
-    Args:
-        run: the run folder.
-        state: `phase`, `epoch` (done so far), `step` (done in the epoch after them), `best` and `best_epoch`; changed
-            in place.
-        validate: () -> mAP@all on the validation classes, or None for a phase that does not choose.
-        patience: epochs without a better value after which to stop; 0 never stops.
-        devices: whose chief writes.
+    `state`, changed in place, has `phase`, `epoch` (done so far), `step` (done in the epoch after them), `best` and
+    `best_epoch`. `validate` gives mAP@all on the validation classes, or None for a phase that does not choose; after
+    `patience` epochs without a better one it stops, 0 never. The chief of `devices` writes.
     """
 
     def __init__(self, run: Run, state: State, validate: Callable[[], float] | None, patience: int, devices: Devices):
@@ -71,18 +67,12 @@ class EpochEnd(keras.callbacks.Callback):
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Writes the state of training: after an epoch, within a long one, and on Ctrl-C.
+    """Writes the state of training: after an epoch, within a long one of more `steps`, and on Ctrl-C (`ctrl_c`).
 
-    Training goes on from any state as if nothing had happened, so there is no need to write each: writing takes at
-    most `CHECKPOINT_SHARE` of the time.
-
-    Args:
-        state: see `EpochEnd`, which comes before this in the list of callbacks.
-        variables: all variables that the state of training consists of.
-        metrics: those of them that `fit` resets when an epoch begins, which it must not in the middle of one.
-        steps: of a whole epoch.
-        interrupted: see `ctrl_c`.
-        devices: several workers write after every epoch and at no other time, as they must agree on when.
+    Training goes on from any state as if nothing had happened, so writing takes at most `CHECKPOINT_SHARE` of the time.
+    `EpochEnd` comes before this in the list of callbacks. `variables` are all that the state consists of, `metrics`
+    those of them that `fit` resets when an epoch begins, which it must not in the middle of one. Several workers write
+    after every epoch and at no other time, as they must agree on when.
     """
 
     def __init__(

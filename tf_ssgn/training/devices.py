@@ -14,13 +14,10 @@ STRATEGIES = ("mirrored", "multiworker")
 
 @dataclass(frozen=True)
 class Devices:
-    """Where a run trains.
+    """Where a run trains: a `tf.distribute.Strategy`, or None for one device.
 
-    Attributes:
-        strategy: a `tf.distribute.Strategy`, or None for one device.
-        workers: processes that train together. What they read from variables some of them sum up across all, so
-            all must read the same at the same time, also where only one of them writes it down.
-        chief: whether this process writes the run folder; one of the workers does, and all read it.
+    What `workers` that train together read from variables some of them sum up across all, so all must read the same at
+    the same time, also where only the `chief` writes the run folder, which all read.
     """
 
     strategy: Any = None

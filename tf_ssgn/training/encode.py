@@ -14,15 +14,8 @@ BLOCK = 1024  # rows encoded at a time
 def encode_taps(
     trainer: Trainer, taps: np.ndarray, modality: str, semantics: np.ndarray | None = None, fine: bool = True
 ) -> dict[str, np.ndarray]:
-    """Codes of taps `[N, D]` (photos `[N, P]`), float32, one row an image.
-
-    Args:
-        semantics: `[N, s]`, class vectors that are given.
-        fine: False stops after the coarse stage.
-
-    Returns:
-        For sketches what `SSGN.retrieve` gives; for photos `code`.
-    """
+    """Codes of taps `[N, D]` (photos `[N, P]`), float32, one row an image: of sketches what `SSGN.retrieve` gives, of
+    photos `code`. `semantics` `[N, s]` are class vectors that are given; `fine` False stops after the coarse stage."""
     parts: dict[str, list[np.ndarray]] = {}
     for start in range(0, len(taps), BLOCK):
         rows = slice(start, start + BLOCK)

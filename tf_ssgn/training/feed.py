@@ -22,13 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass
 class Feed:
-    """What `fit` trains on.
+    """What `fit` trains on: sketches and photos of the classes trained on, as taps, or as images of `image_size` where
+    that is not 0, for a backbone in training.
 
     Everything follows from the sampler's seed, the epoch and the step, so training continues exactly where it was left.
-
-    Attributes:
-        sketches, photos: those of the classes trained on.
-        image_size: side of the images that a backbone in training sees; 0 feeds taps.
     """
 
     sampler: PairSampler

@@ -56,11 +56,8 @@ def check(run: Run, sketches: Images, photos: Images) -> None:
 
 
 def train_run(run: Run, sketches: Images, photos: Images, devices: Devices = ONE) -> None:
-    """Trains a run to its end, from wherever it stands.
-
-    Args:
-        sketches, photos: of the run's seen and validation classes; a run that is resumed wants the same ones.
-    """
+    """Trains a run to its end, from wherever it stands, on its seen and validation classes; a run that is resumed wants
+    the same images."""
     saved, arrays = load_state(run, with_arrays=True)
     begun: State = {"phase": SELECT, "epoch": 0, "step": 0, "best": NOTHING_YET, "best_epoch": 0, "weights": ""}
     state = begun | saved
@@ -262,10 +259,8 @@ def _guides(trainer: Trainer, classes: tuple[str, ...], trained: tuple[Images, I
 def _held_out_codes(
     trainer: Trainer, classes: tuple[str, ...], trained: tuple[Images, Images], held_out: tuple[Images, Images]
 ) -> list[np.ndarray]:
-    """The retrieval codes of sketches and photos of held-out classes, with the guides that the model would get now.
-
-    Both from the plain views alone: all of them would take longer than the epoch.
-    """
+    """The retrieval codes of sketches and photos of held-out classes, with the guides that the model would get now;
+    from the plain views alone, as all of them would take longer than the epoch."""
     sketches, photos = (taps_now(trainer, images).taps[:, 0] for images in held_out)
     guides = _guides(trainer, classes, (trained[0].plain, trained[1].plain))
     with guided(trainer.ssgn, guides):

@@ -26,17 +26,12 @@ Guides = dict[str, np.ndarray]  # stage -> kernel float32 `[i, d]`
 
 
 def solve_guides(trainer: Trainer, sketches: Images, photos: Images, classes: Sequence[str]) -> Guides:
-    """The kernels of both decoders' guides, the coarse one first: the fine one builds on it. The model stays as it is.
+    """The kernels of both decoders' guides, the coarse one first, as the fine one builds on it; none for a model
+    without residuals or with `training.ridge` 0. The model stays as it is.
 
     The coarse target of a sketch is the mean code of its class's photos, the fine one that of the photo it was drawn
     from, and where that is not known the coarse one. Every view of a sketch is a row; photos are the mean of theirs.
-
-    Args:
-        sketches, photos: of the classes trained on, with their taps from the backbone as it is now.
-        classes: those classes, in the order of the trainer's class vectors.
-
-    Returns:
-        Nothing for a model without residuals or with `training.ridge` 0.
+    `classes` are in the order of the trainer's class vectors, and taps from the backbone as it is now.
     """
     if not (trainer.config.model.residual and trainer.config.training.ridge):
         return {}

@@ -15,12 +15,8 @@ from tf_ssgn.runtime.features import FeatureCache
 
 @dataclass(frozen=True)
 class Images:
-    """Images of some classes with their taps.
-
-    Attributes:
-        items: the readable ones.
-        taps: float32 `[N, 1 + views, D]`; photos with contours have their contours' taps after them, `[.., 2 D]`.
-    """
+    """Readable images of some classes with their taps float32 `[N, 1 + views, D]`; photos with contours have their
+    contours' taps after them, `[.., 2 D]`."""
 
     items: Sequence[Example]
     taps: np.ndarray

@@ -19,22 +19,14 @@ def cosine_distance(predicted, target):
 
 
 def classification(codes, prototypes, labels, temperature):
-    """Cross-entropy of a cosine classifier.
-
-    Args:
-        codes: unit codes `[B, d]`.
-        prototypes: unit class prototypes `[C, d]`.
-        labels: int32 `[B]`.
-        temperature: what the cosines are divided by before the softmax.
-    """
+    """Cross-entropy of a cosine classifier: unit codes `[B, d]`, unit class prototypes `[C, d]`, labels int32 `[B]`;
+    the cosines are divided by the temperature."""
     return _cross_entropy(codes @ ops.transpose(prototypes) / temperature, labels)
 
 
 def contrastive(queries, gallery, labels, temperature):
-    """Supervised contrast between two sets of unit codes `[B, d]` (Khosla et al. 2020), both directions.
-
-    Row i should be nearer to every code of the other set with its label than to those of other labels.
-    """
+    """Supervised contrast between two sets of unit codes `[B, d]` (Khosla et al. 2020), both directions: row i should
+    be nearer to every code of the other set with its label than to those of other labels."""
     logits = queries @ ops.transpose(gallery) / temperature
     same = ops.cast(ops.equal(labels[:, None], labels[None, :]), "float32")
 
@@ -46,13 +38,8 @@ def contrastive(queries, gallery, labels, temperature):
 
 
 def preservation(codes, prototypes, soft, temperature):
-    """Cross-entropy of a cosine classifier against a teacher's soft labels (Liu et al. 2019, eq. 5).
-
-    Args:
-        codes: unit codes `[B, d]`.
-        prototypes: unit prototypes of the teacher's classes `[T, d]`.
-        soft: the teacher's probabilities `[B, T]`.
-    """
+    """Cross-entropy of a cosine classifier, as above, over the teacher's `[T, d]` unit prototypes, against the
+    teacher's soft labels `[B, T]` (Liu et al. 2019, eq. 5)."""
     logits = codes @ ops.transpose(prototypes) / temperature
     return ops.mean(ops.logsumexp(logits, axis=-1) - ops.sum(soft * logits, axis=-1))
 

@@ -14,12 +14,8 @@ from tf_ssgn.training import replicas
 
 
 class WarmUpCosine(keras.optimizers.schedules.LearningRateSchedule):
-    """Rises in a line from 0 to `peak`, then falls to 0 along half a cosine (Loshchilov and Hutter 2017).
-
-    Args:
-        steps: optimiser steps of the whole training; the learning rate stays 0 after them.
-        warm_up: share of the steps in which it rises.
-    """
+    """Rises in a line from 0 to `peak` within the share `warm_up` of all optimiser steps, then falls to 0 along half a
+    cosine (Loshchilov and Hutter 2017), and stays there."""
 
     def __init__(self, peak: float, steps: int, warm_up: float):
         super().__init__()
@@ -36,12 +32,9 @@ class WarmUpCosine(keras.optimizers.schedules.LearningRateSchedule):
 
 
 class AdamW(keras.optimizers.Adam):
-    """Adam with decoupled weight decay (Loshchilov and Hutter 2019) of every variable.
-
-    Args:
-        decay: share of a variable that a learning rate of 1 would take off it in a step.
-        clip: gradients whose norm over all variables is above this are scaled down to it; 0 never.
-    """
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019) of every variable: `decay` is the share that a
+    learning rate of 1 would take off in a step. Gradients whose norm over all variables is above `clip` are scaled down
+    to it; 0 never."""
 
     def __init__(self, learning_rate, decay: float, clip: float):
         # Keras adds up the replicas' clipped gradients: a mean on each, clipped at its share, is the sum clipped.

@@ -20,11 +20,9 @@ def count() -> int:
 
 
 def gather(values: dict[str, Any]) -> dict[str, Any]:
-    """The rows `[B, ...]` of all replicas in order, on each; gradients flow back to the replica of each row.
-
-    Each adds its rows to zeros where those of the others belong: `all_gather` wants to know the device of a tensor,
-    which a replica of several workers does not tell (TensorFlow 2.20).
-    """
+    """The rows `[B, ...]` of all replicas in order, on each; gradients flow back to the replica of each row. Each adds
+    its rows to zeros where the others' belong: `all_gather` wants to know the device of a tensor, which a replica of
+    several workers does not tell (TensorFlow 2.20)."""
     among = context()
     if not among:
         return values
@@ -42,11 +40,8 @@ def gather(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def normal(shape: Any, seed: keras.random.SeedGenerator, parts: int) -> Any:
-    """Standard normal draws float32 `[B, L]` for this replica's rows: those that one device would draw for them.
-
-    Args:
-        parts: how many equal parts the rows consist of, each of them shared out over the replicas.
-    """
+    """Standard normal draws float32 `[B, L]` for this replica's rows, those that one device would draw for them; each
+    of the equal `parts` that the rows consist of is shared out over the replicas."""
     among = context()
     if not among:
         return ssgn.normal(shape, seed, parts)

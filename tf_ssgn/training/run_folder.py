@@ -33,12 +33,8 @@ STATE = {"epoch": int, "step": int, "best_epoch": int, "best": float, "weights":
 
 @dataclass(frozen=True)
 class ClassVectors:
-    """Class vectors as the model sees them: centred on the seen classes' mean and of unit length.
-
-    Attributes:
-        names: classes whose vector is known, seen and unseen.
-        vectors: float32 `[len(names), s]`, unit rows.
-    """
+    """Class vectors as the model sees them, centred on the seen classes' mean, unit rows float32 `[len(names), s]`, of
+    all classes, seen and unseen, whose vector is known."""
 
     names: tuple[str, ...]
     vectors: np.ndarray
@@ -203,10 +199,8 @@ def load_state(run: Run, with_arrays: bool = False) -> tuple[dict[str, Any], lis
 
 
 def save_weights(run: Run, trainer, chief: bool = True) -> str:
-    """Writes `best.weights.h5`; returns its sha256, which belongs into the state.
-
-    A worker that is not the chief reads the variables just the same (`devices.Devices`) and writes nothing: "".
-    """
+    """Writes `best.weights.h5`; returns its sha256, which belongs into the state. A worker that is not the chief reads
+    the variables just the same (`devices.Devices`) and writes nothing: ""."""
     if not chief:
         with tempfile.TemporaryDirectory() as folder:
             trainer.save_weights(Path(folder) / run.weights_file.name)

@@ -14,13 +14,8 @@ from tf_ssgn.settings import TEACHER_BYTES
 
 
 class Teacher:
-    """The classifier that belongs to a frozen backbone's last tap; no part of the model that is saved.
-
-    Args:
-        taps: width of all taps of a photo; the last of them is the classifier's input.
-
-    Raises UserError: no such file, or arrays that do not fit.
-    """
+    """The classifier that belongs to a frozen backbone's last tap, among taps of that width; no part of the model that
+    is saved. UserError: no such file, or arrays that do not fit."""
 
     def __init__(self, config: Config, taps: int):
         if config.training.finetune_from:

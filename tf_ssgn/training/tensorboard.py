@@ -44,11 +44,8 @@ class Scalars(keras.callbacks.Callback):
 
 
 def show_retrieval(run: Run, state: dict[str, Any], codes: Sequence[np.ndarray], images: Sequence[Images]) -> None:
-    """A picture of the first answers to some validation queries: a query a row, right answers framed in green.
-
-    Args:
-        codes, images: of the queries and of the gallery.
-    """
+    """A picture of the first answers to some validation queries: a query a row, right answers framed in green; `codes`
+    and `images` are of the queries and of the gallery."""
     import tensorflow as tf
 
     (queries, gallery), (query_codes, gallery_codes) = images, codes

@@ -21,13 +21,11 @@ CENTRE_MOMENTUM = 0.9  # of the running class means; a class comes by about once
 
 
 class Trainer(keras.Model):
-    """Computes the weighted sum of all losses of the config.
+    """Computes the weighted sum of all losses of the config, for the seen classes' unit vectors `semantics` float32
+    `[C, s]`.
 
     A batch is a dict: `sketch` and `photo`, taps `[B, D]` and `[B, P]` (`models.ssgn`) of a frozen backbone or images
     `[B, size, size, 3]` in 0..255 for one that is fine-tuned, and `label` int32 `[B]`, the pair's seen class.
-
-    Attributes:
-        semantics: float32 `[C, s]`, unit vectors of the seen classes.
     """
 
     def __init__(self, config: Config, backbone: keras.Model, semantics: np.ndarray):
@@ -86,11 +84,8 @@ class Trainer(keras.Model):
         return self.train_function
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """The weighted sum; every term is tracked under its own name.
-
-        Over several devices it is that of the whole batch, on each of them, divided by their number, since the
-        optimiser adds up what they have.
-        """
+        """The weighted sum; every term is tracked under its own name. Over several devices it is that of the whole
+        batch, on each of them, divided by their number, since the optimiser adds up what they have."""
         y_pred = replicas.gather(y_pred)
         if training:
             self._update_centres(y_pred["target"], y_pred["label"])
@@ -146,12 +141,9 @@ class Trainer(keras.Model):
 
 
 def build_trainer(config: Config, semantics: np.ndarray, weights: str | None = None) -> Trainer:
-    """Backbone, SSGN and losses under the config's dtype policy and seed; not compiled.
-
-    Args:
-        semantics: unit vectors of the classes to train on, float32 `[C, s]`.
-        weights: backbone weights in place of `config.model.weights`, "none" where a checkpoint is loaded next.
-    """
+    """Backbone, SSGN and losses under the config's dtype policy and seed, for the seen classes' unit vectors float32
+    `[C, s]`; not compiled. `weights` take the place of `config.model.weights`: "none" where a checkpoint is loaded
+    next."""
     keras.utils.set_random_seed(config.training.seed)
     keras.config.set_dtype_policy(config.training.precision)
     try:

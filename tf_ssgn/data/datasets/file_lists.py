@@ -22,10 +22,8 @@ class Lists:
 
 
 def parse_line(line: bytes) -> tuple[str, int] | None:
-    """`b"png_ready/hot air balloon/1.png 7"` -> (path, 7): the label is the last token. None for a blank line.
-
-    Raises ValueError: no path, no label, or a label that is not a whole number of 0 or more.
-    """
+    """`b"png_ready/hot air balloon/1.png 7"` -> (path, 7): the label is the last token. None for a blank line;
+    ValueError without a path, or a label that is a whole number of 0 or more."""
     if not line.strip():
         return None
     path, label = line.rstrip().rsplit(None, 1)

@@ -39,11 +39,8 @@ _LISTED = {"256x256": "sketchy", "png": "tuberlin", "png_ready": "tuberlin"} | d
 
 @dataclass
 class FolderFiles:
-    """What lies in a recognised folder, before the spellings of both modalities are joined.
-
-    Attributes:
-        problems: what makes the folder unfit for training.
-    """
+    """What lies in a recognised folder, before the spellings of both modalities are joined; `problems` make it unfit
+    for training."""
 
     name: str
     layout: str
@@ -54,10 +51,8 @@ class FolderFiles:
 
 
 class DatasetFolder:
-    """The folder that is given, and what below it is looked at: nothing that a glob of `exclude` names.
-
-    Raises UserError: a glob that is none.
-    """
+    """The folder that is given, and what below it is looked at: nothing that a glob of `exclude` names. UserError for a
+    glob that is none."""
 
     def __init__(self, root: str, duplicates: bool = False, exclude: Sequence[str] = ()):
         self.root, self.duplicates, self.exclude = root, duplicates, exclude

@@ -7,13 +7,10 @@ from tf_ssgn.data.datasets.splits import published as published_splits
 
 @dataclass(frozen=True)
 class Published:
-    """Counts as published.
+    """Counts as published; they may differ by the share `slack`, where they are published rounded.
 
-    Attributes:
-        slack: share by which counts may differ, for figures published rounded.
-        sketches_per_class: where every class has equally many, else 0.
-        photos_twice: photos when Sketchy's originals are listed twice, as in the published file lists.
-        sketch_place, photo_place: what to get, and the folder it belongs in.
+    `sketches_per_class` is 0 where classes differ, `photos_twice` the photos where Sketchy's originals are listed
+    twice, as in the published file lists; `..._place` is what to get and the folder it belongs in.
     """
 
     sketches: int

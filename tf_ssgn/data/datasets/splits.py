@@ -44,10 +44,8 @@ class Split:
 
 
 def checksum(seen: Iterable[str], unseen: Iterable[str]) -> str:
-    """SHA-256 (hex) of the sorted normalised names, seen (with validation) and unseen apart.
-
-    Order and spelling do not matter; one class more, less or moved does.
-    """
+    """SHA-256 (hex) of the sorted normalised names, seen (with validation) and unseen apart: order and spelling do not
+    matter; one class more, less or moved does."""
     parts = ["seen", *sorted(map(normalise, seen)), "unseen", *sorted(map(normalise, unseen))]
     return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
@@ -55,9 +53,7 @@ def checksum(seen: Iterable[str], unseen: Iterable[str]) -> str:
 @lru_cache(maxsize=1)
 def published() -> dict[str, dict[str, Any]]:
     """The published splits by name: `dataset`, `seen`, `unseen`, `validation` (part of neither), `checksum`, `note`.
-
-    Raises RuntimeError: a list does not match its checksum, so the installation is damaged.
-    """
+    RuntimeError where a list does not match its checksum, so the installation is damaged."""
     splits = json.loads(PUBLISHED_FILE.read_text(encoding="utf-8"))
     for name, split in splits.items():
         if checksum(split["seen"] + split["validation"], split["unseen"]) != split["checksum"]:
@@ -171,12 +167,10 @@ def _twice(names: Sequence[str]) -> list[str]:
 
 
 def carve_validation(split: Split, count: int, seed: int) -> Split:
-    """Moves `count` seen classes to `validation`, chosen by seed.
+    """Moves `count` seen classes to `validation`; a split that was published with its own keeps those.
 
-    The choice depends on names and seed only, not on spelling, order or a library's random generator. A split that
-    was published with its own validation classes keeps them.
-
-    Raises UserError: fewer than two seen classes would be left to train on.
+    The choice depends on names and seed only, not on spelling, order or a library's random generator. UserError where
+    fewer than two seen classes would be left to train on.
     """
     if split.validation or count == 0:
         return split

@@ -38,12 +38,9 @@ BLACK: Paint = (0.08, 0.08, 0.09)
 class Part:
     """One piece of a figure.
 
-    Attributes:
-        name: what it is; the class attributes are stated in these names.
-        outline: float [N, 2], filled if `closed`, else a line of thickness `width`.
-        group: neighbours of one group are one surface, without a line between them.
-        minor: a hurried sketcher may leave it out.
-        strokes: the lines a sketcher draws for it, where that is not simply the outline (a ring has two).
+    The class attributes are stated in its `name`s. The outline float [N, 2] is filled if `closed`, else a line of
+    thickness `width`; neighbours of one `group` are one surface, without a line between them. A hurried sketcher may
+    leave out a `minor` one, and draws `strokes` where these are not simply the outline (a ring has two).
     """
 
     name: str

@@ -18,11 +18,7 @@ SHAPES = ANIMALS | PLANTS | THINGS | VEHICLES
 
 @dataclass(frozen=True)
 class Instance:
-    """One object: its parts from back to front, with their proportions and colours, and how it stands.
-
-    Attributes:
-        tilt: how far it leans, in degrees.
-    """
+    """One object: its parts from back to front, with their proportions and colours, and how many degrees it leans."""
 
     label: str
     parts: tuple[Part, ...]
@@ -47,11 +43,8 @@ def new_instance(label: str, rng: np.random.Generator) -> Instance:
 def placed(
     parts: tuple[Part, ...], side: int, tilt: float, fill: float, shift: Point, stretch: float = 1
 ) -> tuple[list[Part], float]:
-    """Parts in pixels of a square of `side`: widened, turned, `fill` of it large, off the middle by `shift`.
-
-    `shift` is a share of the room that is left (-1..1 in x and y). Returns the parts and the pixels that one unit of
-    the figure's frame became.
-    """
+    """Parts in pixels of a square of `side`: widened, turned, `fill` of it large, off the middle by `shift`, a share
+    (-1..1 in x and y) of the room that is left; and the pixels that one unit of the figure's frame became."""
     matrix = turned(np.diag([stretch, 1.0]), tilt)
     points = np.concatenate([part.outline for part in parts]) @ matrix
     low, high = points.min(axis=0), points.max(axis=0)

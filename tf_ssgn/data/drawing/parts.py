@@ -216,9 +216,8 @@ def quadruped(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Body, four legs, neck and head of an animal looking to the right.
 
-    Args: `body` half axes; `neck` (length, angle above the horizontal in degrees, width); `head` half axes; `tilt` of
-    the head in degrees.
-    Returns: the body's outline [N, 2], the neck's path [M, 2] from the shoulder up, the head's centre [2].
+    `body` and `head` are half axes, `neck` (length, angle above the horizontal, width), angles and `tilt` in degrees.
+    Returns the body's outline [N, 2], the neck's path [M, 2] from the shoulder up, the head's centre [2].
     """
     rx, ry = body
     foot, stride = ry + legs, f.u(-0.07, 0.07)

@@ -22,11 +22,9 @@ FIRST_CHUNK = 33  # behind the signature and IHDR
 class Parts(NamedTuple):
     """What a PNG is made of, as far as it matters here; scalars.
 
-    Attributes:
-        pixels: the file with IHDR, PLTE, tRNS, the first run of IDAT and IEND alone.
-        transparent: whether it has tRNS.
-        exif, xmp: the content of these chunks, empty where there is none; a compressed packet says nothing.
-        other: whether an older program's profile says what Exif would; only Pillow reads it.
+    `pixels` is the file with IHDR, PLTE, tRNS, the first run of IDAT and IEND alone; `transparent` whether it has tRNS;
+    `exif` and `xmp` are empty where there is none, as a compressed packet says nothing; `other` tells whether an older
+    program's profile says what Exif would, which only Pillow reads.
     """
 
     pixels: tf.Tensor

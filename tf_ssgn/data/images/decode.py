@@ -32,15 +32,10 @@ Decoded = tuple[tf.Tensor, tf.Tensor]
 
 
 def decode(image_bytes: tf.Tensor, limits: Limits) -> Decoded:
-    """Decode one image; never raises.
+    """Decodes the content of an image file, scalar string; never raises.
 
-    Args:
-        image_bytes: scalar string, the content of an image file.
-        limits: bounds; static.
-
-    Returns:
-        uint8 [H, W, 3], composited on white and turned upright by its Exif or XMP, and its `Status` as an int32
-        scalar. A faulty image gives one white pixel.
+    Returns uint8 [H, W, 3], composited on white and turned upright by its Exif or XMP, and its `Status` as an int32
+    scalar. A faulty image gives one white pixel.
     """
     return _decoder(limits)(image_bytes)
 
@@ -60,15 +55,10 @@ def _decoder(limits: Limits) -> Callable[[tf.Tensor], Decoded]:
 
 @tf.autograph.experimental.do_not_convert
 def decode_batch(image_bytes: tf.Tensor, limits: Limits, prepare: Callable[[tf.Tensor], tf.Tensor]) -> Decoded:
-    """Decode and prepare a batch, one image after the other so that memory stays that of one.
+    """Decodes and prepares a batch, string [B >= 0], one image after the other so that memory stays that of one.
 
-    Args:
-        image_bytes: string [B]; B may be 0.
-        limits: as for `decode`.
-        prepare: uint8 [H, W, 3] to float32 [1 + views, size, size, 3], such as a partial `views.sketch_views`.
-
-    Returns:
-        float32 [B, 1 + views, size, size, 3] and status int32 [B]. A faulty row is prepared from a white placeholder.
+    `prepare` makes float32 [1 + views, size, size, 3] of uint8 [H, W, 3], such as a partial `views.sketch_views`.
+    Returns these as [B, ...], and status int32 [B]; a faulty row is prepared from a white placeholder.
     """
 
     def row(data: tf.Tensor) -> Decoded:
@@ -107,11 +97,8 @@ def _size_status(limits: Limits, sides: tf.Tensor) -> tf.Tensor:
 
 
 def _attempt(decoder: Callable[[tf.Tensor], Decoded], data: tf.Tensor, otherwise: Decoded) -> Decoded:
-    """What the decoder makes of the data, or `otherwise` where it raises; the module's docstring tells how.
-
-    Only what may raise belongs in the decoder: it is set up anew for every image, which takes the longer the more ops
-    it has.
-    """
+    """What the decoder makes of the data, or `otherwise` where it raises; the module's docstring tells how. Only what
+    may raise belongs in it: it is set up anew for every image, which takes the longer the more ops it has."""
     attempt = tf.data.Dataset.from_tensors(data).map(tf.autograph.experimental.do_not_convert(decoder)).ignore_errors()
     return attempt.concatenate(tf.data.Dataset.from_tensors(otherwise)).take(1).get_single_element()
 

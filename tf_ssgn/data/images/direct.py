@@ -26,10 +26,8 @@ Short = Callable[[bytes], np.ndarray | None]
 
 
 def short_way(decode: Callable[[tf.Tensor], Any], limits: Limits) -> Short:
-    """`photo_pixels` for a model with that `decode_photo`, where it gives the same bits; else all photos are left.
-
-    It does not for more views than one, without SciPy, and where either was compiled to round in another way.
-    """
+    """`photo_pixels` for a model with that `decode_photo`, where it gives the same bits: not for more views than one,
+    without SciPy, or where either was compiled to round in another way. Then all photos are left."""
     if importlib.util.find_spec("scipy") is not None:
         photos = [_noise(*sides) for sides in TEST_SIDES]
         views = decode(tf.constant(photos))[0].numpy()  # [B, 1 + views, size, size, 3]
@@ -52,10 +50,8 @@ def _noise(height: int, width: int) -> bytes:
 
 
 def photo_pixels(image_bytes: bytes, size: int, limits: Limits) -> np.ndarray | None:
-    """The plain view float32 `[size, size, 3]` of a JPEG, equal to that of `photo_views` after `images.decode`.
-
-    None for all that is not a sound JPEG within the limits, and for one that has to be turned or may be blank.
-    """
+    """The plain view float32 `[size, size, 3]` of a JPEG, equal to that of `photo_views` after `images.decode`; None
+    for all that is not sound and within the limits, has to be turned, or may be blank."""
     fine = image_bytes.startswith(b"\xff\xd8\xff") and len(image_bytes) <= limits.bytes
     if not fine or image_bytes.count(SCAN) > JPEG_SCANS:
         return None

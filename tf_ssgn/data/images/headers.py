@@ -39,11 +39,8 @@ def equals(octets: tf.Tensor, text: bytes) -> tf.Tensor:
 
 
 def kind(data: tf.Tensor) -> tf.Tensor:
-    """Format by magic bytes, int32 scalar: PNG or JPEG, else UNKNOWN.
-
-    Four bytes make a PNG: one whose line ends a text transfer has mangled is then called corrupt, which says more than
-    unknown.
-    """
+    """Format by magic bytes, int32 scalar: PNG or JPEG, else UNKNOWN. Four bytes make a PNG: one whose line ends a text
+    transfer has mangled is then called corrupt, which says more."""
     head = read(data, 0, 4)
     return tf.cast(equals(head, b"\x89PNG"), tf.int32) * PNG + tf.cast(equals(head, b"\xff\xd8\xff"), tf.int32) * JPEG
 
@@ -55,8 +52,6 @@ def png_sides(data: tf.Tensor) -> tf.Tensor:
 
 
 def jpeg_sides(data: tf.Tensor) -> tf.Tensor:
-    """As libjpeg itself finds them, so that no file shows other sides here than when it is decoded.
-
-    Raises InvalidArgumentError where it finds none.
-    """
+    """As libjpeg finds them, so that no file shows other sides here than when it is decoded; InvalidArgumentError where
+    it finds none."""
     return tf.cast(tf.image.extract_jpeg_shape(data)[:2], tf.int64)

@@ -23,11 +23,8 @@ if TYPE_CHECKING:
 class PairSampler:
     """Draws batches of sketch-photo pairs in which every class weighs the same.
 
+    `labels` int32 `[N]` are the classes of the training sketches, `candidates` the photos that each may be paired with.
     Everything about epoch e follows from `(seed, e)`, so a resumed run draws what an uninterrupted one would.
-
-    Attributes:
-        labels: int32 `[N]`, class of each training sketch.
-        candidates: for each sketch the photos (indices) it may be paired with.
     """
 
     labels: np.ndarray
@@ -89,12 +86,8 @@ def pair_sampler(
     pairs: str,
     training: configuration.Training,
 ) -> PairSampler:
-    """A sampler over training items of `classes`.
-
-    Args:
-        pairs: "instance" pairs a sketch with the photo it was drawn from where that is known and present, else, like
-            "class", with any photo of its class.
-    """
+    """A sampler over training items of `classes`. "instance" pairs a sketch with the photo it was drawn from where that
+    is known and present, else, like "class", with any photo of its class."""
     number = {name: index for index, name in enumerate(classes)}
     of_class: dict[str, list[int]] = {name: [] for name in classes}
     of_instance: dict[tuple[str, str], list[int]] = {}
@@ -126,10 +119,8 @@ def pair_batches(
     first_epoch: int = 0,
     first_step: int = 0,
 ) -> tf.data.Dataset:
-    """An endless dataset of (sketch indices `[B]`, sketch and photo images `[B, size, size, 3]`), for fine-tuning.
-
-    A file that cannot be used any more fails the iteration; `lost_files` names it.
-    """
+    """An endless dataset of (sketch indices `[B]`, sketch and photo images `[B, size, size, 3]`), for fine-tuning. A
+    file that cannot be used any more fails the iteration; `lost_files` names it."""
     import tensorflow as tf
 
     sketch_paths = tf.constant([path_bytes(item.path) for item in sketches], tf.string)

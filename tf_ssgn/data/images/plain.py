@@ -15,10 +15,8 @@ TURNED = rb"(?s)\C*(?:Exif\x00\x00|tiff:Orientation)\C*"  # \C is any byte
 
 
 def plain_jpeg(image_bytes: tf.Tensor, limits: Limits) -> tf.Tensor:
-    """The image uint8 [H, W, 3] that `images.decode` gives for the same scalar string.
-
-    Raises InvalidArgumentError for all that is not a sound JPEG, and for one that may have to be turned upright.
-    """
+    """The image uint8 [H, W, 3] that `images.decode` gives for the same scalar string; InvalidArgumentError for all
+    that is not a sound JPEG, and for one that may have to be turned upright."""
     # libjpeg prints a line on what is no JPEG at all.
     file = _sure(image_bytes, tf.equal(tf.strings.substr(image_bytes, 0, 3), b"\xff\xd8\xff"))
     fine = (headers.size(file) <= limits.bytes) & allowed(headers.jpeg_sides(file), limits)

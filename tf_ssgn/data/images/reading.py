@@ -98,9 +98,7 @@ def _joined(pieces: list[PixelBatch]) -> PixelBatch:
 
 def decoded_images(paths: Sequence[str], modality: str, image_size: int) -> np.ndarray:
     """All images at once, plain view: float32 `[N, size, size, 3]`; the caller knows that they fit into memory.
-
-    Raises UserError: a file that was good when the taps were read no longer is.
-    """
+    UserError where a file that was good when the taps were read no longer is."""
     decoded = np.empty((len(paths), image_size, image_size, 3), np.float32)
     done = 0
     with lost_files(paths):

@@ -115,9 +115,7 @@ def _squash(image: tf.Tensor, size: int) -> tf.Tensor:
 
 def _square(image: tf.Tensor, corner: tf.Tensor, side: tf.Tensor, size: int) -> tf.Tensor:
     """The square of the image at `corner` (y, x) with that side, in pixels, resized; white where it leaves the image.
-
-    One op pads, crops and resizes: a 8192 x 976 drawing is never padded to 8192 x 8192.
-    """
+    One op pads, crops and resizes: an 8192 x 976 drawing is never padded to 8192 x 8192."""
     scale = tf.cast(size, tf.float32) / side
     # The op fills with 0 outside the image, so the drawing is handed over as ink, white being 0.
     ink = tf.raw_ops.ScaleAndTranslate(

@@ -108,11 +108,8 @@ def _checked(vectors: np.ndarray, classes: Sequence[str], source: str) -> np.nda
 
 
 def neighbours(vectors: np.ndarray, names: Sequence[str], k: int) -> list[list[tuple[str, float]]]:
-    """The k nearest other names of each name, by cosine, nearest first; equal ones by name.
-
-    Args:
-        vectors: float `[C, s]`, none of them zero.
-    """
+    """The k nearest other names of each name, by cosine, nearest first; equal ones by name. `vectors` are float `[C,
+    s]`, none of them zero."""
     units = unit(np.asarray(vectors, np.float64))
     cosines = units @ units.T
     answers = []

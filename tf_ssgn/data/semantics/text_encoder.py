@@ -16,11 +16,9 @@ OUTPUTS = ("pooled_output", "default", "sentence_embedding", "embedding", "outpu
 def encode(texts: Sequence[str], handles: str) -> np.ndarray:
     """Vectors float32 `[N, s]` of the texts.
 
-    Args:
-        handles: a TF-Hub handle or a SavedModel's folder that takes string `[N]`; or two of them with a comma between,
-            a preprocessing model and the encoder that takes its output (as BERT-like encoders are published).
-
-    Raises UserError: a model that cannot be had, or does not turn strings into one vector each.
+    `handles` is a TF-Hub handle or a SavedModel's folder that takes string `[N]`; or two with a comma between, a
+    preprocessing model and the encoder that takes its output (as BERT-like encoders are published). UserError where one
+    cannot be had, or does not turn strings into one vector each.
     """
     import tensorflow as tf
     import tensorflow_hub as hub

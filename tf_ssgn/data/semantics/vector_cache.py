@@ -22,10 +22,8 @@ def cached_vectors(classes: Sequence[str], source: str, folder: Path) -> np.ndar
     """`semantics.class_vectors`, from `folder/semantics` where the same source was asked for the same classes before.
 
     An entry is named by a hash of the source's fingerprint (its content, not its path) and of the class names. A
-    damaged entry is made again; a folder that cannot be written only costs time. A `.npz` is read as quickly as an
-    entry and gets none.
-
-    Raises UserError: as `class_vectors`.
+    damaged entry is made again; a folder that cannot be written only costs time. A `.npz` is read as quickly and gets
+    none.
     """
     if source.lower().endswith(".npz"):
         return class_vectors(classes, source)

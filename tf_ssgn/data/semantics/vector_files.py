@@ -33,11 +33,9 @@ class _Malformed(ValueError):
 def read_words(path: str, wanted: Collection[str]) -> dict[str, np.ndarray]:
     """`{lower-case word: float32 [s]}` of the wanted words that a `.bin`, `.txt` or `.vec` file has, in its order.
 
-    Args:
-        wanted: words in `compact` form, in which the file's words are compared. Where several differ in case alone, the
-            one in lower case counts, else the first, which is the most frequent one.
-
-    Raises UserError: no such file, unknown format, a damaged or implausible file.
+    `wanted` are in `compact` form, in which the file's words are compared; where several differ in case alone, the one
+    in lower case counts, else the first, which is the most frequent one. UserError: no such file, an unknown format, a
+    damaged or implausible file.
     """
     suffix = os.path.splitext(path.lower().removesuffix(".gz"))[1]
     if suffix not in (".bin", ".txt", ".vec"):
@@ -164,10 +162,8 @@ def _compact(word: bytes) -> bytes:
 
 
 def _read_text(handle: IO[bytes], wanted: Collection[str]) -> Iterator[tuple[bytes, np.ndarray]]:
-    """One word a line: `<word> <s numbers>`. word2vec and fastText start with a header line, GloVe does not.
-
-    GloVe has words with spaces in them; the last `s` tokens are the numbers.
-    """
+    """One word a line: `<word> <s numbers>`. word2vec and fastText start with a header line, GloVe does not, and has
+    words with spaces in them; the last `s` tokens are the numbers."""
     keys = _bytes(wanted)
     beginnings = {key[:length] for key in keys for length in range(1, len(key) + 1)}
     longest_word = VECTOR_LIMITS.word_bytes

@@ -49,10 +49,8 @@ def fold(word: str) -> str:
 class Vocabulary:
     """Names that can be told.
 
-    Attributes:
-        names: as they are shown.
-        rows: every accepted form, folded, to the row of its name. Where two names share a form, the name that is
-            spelled so has it, else the first one.
+    `rows` has for every accepted form, folded, the row of its name; where two names share a form, the name that is
+    spelled so has it, else the first one.
     """
 
     def __init__(self, names: Sequence[str]):
@@ -69,10 +67,8 @@ class Vocabulary:
         return self.rows.get(fold(word)) if len(word) <= WORD_CHARACTERS else None
 
     def find(self, word: str) -> int:
-        """The row of the name that a word means.
-
-        Raises UserError: not a text, too long, or not known; the message has the nearest names.
-        """
+        """The row of the name that a word means; UserError where it is no text, too long, or not known: then with the
+        nearest names."""
         if not isinstance(word, str):
             raise UserError(f"word: received a {type(word).__name__}, expected text such as giraffe")
         if len(word) > WORD_CHARACTERS:

@@ -34,13 +34,8 @@ class DrawingSource(NamedTuple):
 
 @dataclass
 class Written:
-    """What `write_rasters` did.
-
-    Attributes:
-        counts: drawings written, by class.
-        faults: a line for each drawing that could not be used.
-        unrecognized: drawings left out because the game's classifier did not know them.
-    """
+    """What `write_rasters` did: `counts` by class, a line of `faults` for each drawing that could not be used, and how
+    many drawings were left out because the game's classifier did not know them."""
 
     counts: Counter[str] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
@@ -51,13 +46,10 @@ def find_drawings(
     source: str | os.PathLike[str], written: Written, recognized: bool = False
 ) -> Iterator[DrawingSource]:
     """The drawings of `*.ndjson`, `*.ndjson.gz` and `<class>/*.svg` files, or of one such file; files in order.
+    `recognized` leaves out, and counts, what the game's classifier did not recognise.
 
-    The class of a QuickDraw drawing is the `word` of its line, and the file's name where the line has none.
-
-    Args:
-        recognized: leaves out, and counts, what the game's classifier did not recognise.
-
-    Raises UserError: nothing of the kind there.
+    The class of a QuickDraw drawing is the `word` of its line, else the file's name. UserError where nothing of the
+    kind is there.
     """
     root = Path(source)
     files = [root] if root.is_file() else sorted(_below(root))
@@ -96,13 +88,9 @@ def write_rasters(
     per_class: int = 0,
     recognized: bool = False,
 ) -> Written:
-    """Writes `folder/<class>/<key>.png` for each drawing; a file is whole or absent, a bad drawing is named.
-
-    Drawings of a class that have one key are kept apart: `7`, `7_2`, `7_3` (`7-2` would name a drawing of photo 7).
-
-    Args:
-        per_class: writes this many drawings of each class at most; 0 writes all.
-    """
+    """Writes `folder/<class>/<key>.png` for each drawing, or for the first `per_class`; a file is whole or absent, a
+    bad drawing is named. Drawings of a class that have one key are kept apart: `7`, `7_2`, `7_3` (`7-2` would name a
+    drawing of photo 7)."""
     check_raster(raster)
     written = Written()
     taken: dict[str, dict[str, int]] = {}
@@ -122,10 +110,8 @@ def write_rasters(
 
 
 def _free(key: str, taken: dict[str, int]) -> str:
-    """The key, or the first free `<key>_<n>`; upper and lower case are one, as some disks have it.
-
-    `taken` has the last n of each name, so that a file of one key only is not searched through for every drawing.
-    """
+    """The key, or the first free `<key>_<n>`; upper and lower case are one, as some disks have it. `taken` has the last
+    n of each name, so that a file of one key only is not searched through for every drawing."""
     name, number = key, taken.get(key.lower(), 1)
     while name.lower() in taken:
         number += 1

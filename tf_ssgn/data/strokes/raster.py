@@ -22,10 +22,8 @@ SUPERSAMPLING = 4  # Pillow's lines are hard-edged; drawn this much larger and a
 class Drawing:
     """One drawing: each stroke float64 `[N, 2]`, x to the right, y down, in any unit.
 
-    Attributes:
-        key: names the file it becomes: QuickDraw's `key_id`.
-        word: the class as the source names it, "" where it does not.
-        recognized: whether the game's classifier knew what it was; True where the source does not say.
+    `key` names the file it becomes (QuickDraw's `key_id`), `word` its class, "" where the source has none; `recognized`
+    tells whether the game's classifier knew it, and is True where the source does not say.
     """
 
     key: str
@@ -45,12 +43,8 @@ def check_raster(raster: Raster) -> None:
 
 
 def render(drawing: Drawing, raster: Raster = RASTER) -> Image.Image:
-    """Black strokes on white, mode L, `[size, size]`.
-
-    The longer side of the drawing fills the size less the padding, the shorter one is centred.
-
-    Raises UserError: no points, or as `check_raster`.
-    """
+    """Black strokes on white, mode L, `[size, size]`: the longer side of the drawing fills the size less the padding,
+    the shorter one is centred. UserError: no points, or as `check_raster`."""
     check_raster(raster)
     inner = raster.size - 2 * raster.padding
     if not drawing.strokes:
@@ -80,14 +74,9 @@ def _draw(pen: ImageDraw.ImageDraw, points: np.ndarray, width: float) -> None:
 
 
 def read_ndjson(path: str | os.PathLike[str], fault: Callable[[str], None]) -> Iterator[Drawing]:
-    """Yields the drawings of a QuickDraw file, simplified (`[[x...], [y...]]`) or raw (`[[x...], [y...], [t...]]`).
-
-    Args:
-        path: `.ndjson`, or the same packed as `.ndjson.gz`.
-        fault: is told of each line that is not a drawing, and of an archive that breaks off; the rest goes on.
-
-    Raises UserError: no such file.
-    """
+    """Yields the drawings of a QuickDraw file, simplified (`[[x...], [y...]]`) or raw (`[[x...], [y...], [t...]]`),
+    perhaps packed as `.ndjson.gz`. `fault` is told of each line that is not a drawing, and of an archive that breaks
+    off; the rest goes on. UserError: no such file."""
     where = printable(os.fspath(path))
     packed = os.fspath(path).lower().endswith(".gz")
     number = unpacked = 0

@@ -62,9 +62,7 @@ def write_report(
     points: dict[str, Any] | None = None,
 ) -> None:
     """Writes one HTML file that needs no network and no other file; in `metrics` None and NaN are both "not defined".
-
-    `grids` are best, median and worst queries with their photos, `points` a map of codes (`inspection.code_map`).
-    """
+    `grids` are best, median and worst queries with their photos, `points` a map of codes (`inspection.code_map`)."""
     drawn = figures(metrics, points)
     body = [
         f"<h1>{escaped(title)}</h1>",

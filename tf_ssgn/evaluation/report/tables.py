@@ -61,11 +61,9 @@ def told(metrics: Mapping[str, Any], family: str) -> str:
 def variants(
     metrics: Mapping[str, Any], family: str, parts: Sequence[str] = ("stages", "generalized", "binary", "transductive")
 ) -> str:
-    """Stages, generalized protocol, binary codes, transductive figures by one family, then fine-grained accuracy.
-
-    Shows mAP over everything, and mAP and precision at the first cut-off that the gallery has photos for. Empty where
-    there is none of them.
-    """
+    """Stages, generalized protocol, binary codes, transductive figures by one family, then fine-grained accuracy: mAP
+    over everything, and mAP and precision at the first cut-off that the gallery has photos for. Empty where there is
+    none."""
     photos = metrics["counts"]["gallery"]
     cuts = (name.removeprefix("map_at_") for name in metrics["families"][family] if name.startswith("map_at_"))
     cut = next((cut for cut in cuts if int(cut) <= photos), "")

@@ -123,11 +123,8 @@ class FolderChange(Change):
 
 
 class FolderWriter(Writer):
-    """A gallery's folder.
-
-    Args:
-        opened: a gallery there that somebody has open; while it is current a change need not open it again.
-    """
+    """A gallery's folder; while a gallery there that somebody has `opened` is current, a change need not open it
+    again."""
 
     def __init__(self, where: str | os.PathLike, opened: Gallery | None = None):
         super().__init__(where)

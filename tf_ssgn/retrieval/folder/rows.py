@@ -17,11 +17,7 @@ from tf_ssgn.settings import ROWS_TOGETHER
 
 
 class Rows:
-    """Rows are counted over all segments, deleted ones included.
-
-    Args:
-        dead: int64, ascending: the deleted rows.
-    """
+    """Rows are counted over all segments, deleted ones, int64 ascending in `dead`, included."""
 
     def __init__(self, segments: list[Segment], dead: np.ndarray, dimension: int):
         self.dimension = dimension

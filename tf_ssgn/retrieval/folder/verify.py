@@ -75,9 +75,7 @@ def _segment(segment: Segment) -> list[str]:
 
 def self_recall(gallery: Gallery) -> float | None:
     """Recall@10 of the gallery's own search against exact search, for 32 of its items as queries; None when empty.
-
-    Counted by score and not by id, so that one of two equal photos is as good as the other.
-    """
+    Counted by score and not by id, so that one of two equal photos is as good as the other."""
     if not len(gallery):
         return None
     chosen = np.unique(np.linspace(0, len(gallery) - 1, SELF_QUERIES).astype(np.int64))

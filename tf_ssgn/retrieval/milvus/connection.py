@@ -80,10 +80,8 @@ def _is_news(record: logging.LogRecord) -> bool:
 
 
 class MilvusConnection:
-    """Calls of pymilvus's client with a time limit, and errors in one line. Safe to use from several threads.
-
-    gRPC connects anew by itself once a server is back.
-    """
+    """Calls of pymilvus's client with a time limit, and errors in one line. Safe to use from several threads; gRPC
+    connects anew by itself once a server is back."""
 
     def __init__(self, where: Address):
         if importlib.util.find_spec("pymilvus") is None:

@@ -37,10 +37,8 @@ def below(column: str, prefix: str) -> str:
 
 
 def expression(options: Options, columns: Sequence[str]) -> str:
-    """What `options` let through, "" for all; `columns` are those that users' tables added.
-
-    Raises UserError: a condition that is none, or uses what Milvus does not have.
-    """
+    """What `options` let through, "" for all; `columns` are those that users' tables added. UserError for a condition
+    that is none, or uses what Milvus does not have."""
     parts = []
     if options.labels:
         parts.append(f"label in {listed([form for label in options.labels for form in condition.forms(label)])}")

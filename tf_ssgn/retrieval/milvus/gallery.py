@@ -46,11 +46,8 @@ class MilvusGallery(OpenGallery):
 
     @classmethod
     def open(cls, where: str | Address) -> "MilvusGallery":
-        """Opens a gallery by its address.
-
-        Raises UserError: no such collection, one that tf_ssgn did not make, or a server that refuses or does not
-        answer.
-        """
+        """Opens a gallery by its address; UserError where there is no such collection, tf_ssgn did not make it, or the
+        server refuses or does not answer."""
         place = address(where) if isinstance(where, str) else where
         connection = MilvusConnection(place)
         try:

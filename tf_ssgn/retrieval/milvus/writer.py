@@ -33,10 +33,8 @@ _SEGMENT = 1_000_000  # items; Milvus indexes segments of about that many
 
 
 def create(where: str | Address, model: Embedder, expected: int = 0, **about: Any) -> MilvusGallery:
-    """Makes an empty gallery, with ScaNN's index where a server is behind it and exact search in a file.
-
-    `expected` items set the number of leaves. UserError where the collection is there already.
-    """
+    """Makes an empty gallery, with ScaNN's index where a server is behind it and exact search in a file. `expected`
+    items set the number of leaves. UserError where the collection is there already."""
     place = address(where) if isinstance(where, str) else where
     connection = MilvusConnection(place)
     try:
@@ -118,9 +116,7 @@ def upsert(
     gallery: MilvusGallery, items: Sequence[Item], vectors: np.ndarray, extra: Sequence[Mapping[str, Any]] | None = None
 ) -> None:
     """Writes items with their vectors, unit float32 [n, d], over those of the same id; acknowledged when it returns.
-
-    Raises UserError: a text that is too long for Milvus, or a server that refuses; Unreachable after some tries.
-    """
+    UserError for a text that is too long for Milvus, or a server that refuses; Unreachable after some tries."""
     for low in range(0, len(items), MILVUS.batch):
         high = low + MILVUS.batch
         _upsert(gallery, rows_of(items[low:high], vectors[low:high], extra[low:high] if extra else None))

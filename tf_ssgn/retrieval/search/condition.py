@@ -28,11 +28,9 @@ def forms(text: str) -> list[str]:
 
 
 def check(expression: str) -> str:
-    """The expression, where it can only be one SQL expression over an item; else UserError.
-
-    It is put between parentheses into a statement of ours, so it must not close them, hide what follows in a comment,
-    end the statement, name our parameters, or select rows of its own.
-    """
+    """The expression, where it can only be one SQL expression over an item; else UserError. It is put between
+    parentheses into a statement of ours, so it must not close them, hide what follows in a comment, end the statement,
+    name our parameters, or select rows of its own."""
     bare = _QUOTED.sub(" 0 ", expression)
     wrong = ""
     if not expression.strip():

@@ -13,11 +13,8 @@ MARGIN = 1e-5
 def candidates(
     vectors: Sequence[np.ndarray], queries: np.ndarray, k: int, alive: np.ndarray | None = None
 ) -> list[np.ndarray]:
-    """For each query the rows that may be among its k best, ascending; at least min(k, rows alive) of them.
-
-    `vectors` float32 [n_i, d], whose rows are numbered one array after the other; `queries` float32 [Q, d];
-    `alive` bool [n], False rows are left out.
-    """
+    """For each query float32 [Q, d] the rows that may be among its k best, ascending; at least min(k, rows `alive`) of
+    them. The rows of `vectors` float32 [n_i, d] are numbered one array after the other."""
     result: list[np.ndarray] = []
     for start in range(0, len(queries), _QUERIES):
         result += _few_queries(vectors, queries[start : start + _QUERIES], k, alive)
@@ -90,10 +87,8 @@ def rescored(vectors: np.ndarray, query: np.ndarray) -> np.ndarray:
 def order(
     rows: np.ndarray, scores: np.ndarray, k: int, ids_of: Callable[[np.ndarray], Sequence[str]] | None
 ) -> np.ndarray:
-    """Positions of the k best of `rows`: by score, equal scores by id.
-
-    `ids_of` gives the ids of rows; None says that the rows are already numbered in the order of their ids.
-    """
+    """Positions of the k best of `rows`: by score, equal scores by id. `ids_of` gives the ids of rows; None says that
+    the rows are already numbered in the order of their ids."""
     by_row = np.lexsort((rows, -scores))
     if ids_of is None or len(rows) < 2:
         return by_row[:k]

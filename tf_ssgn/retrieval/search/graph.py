@@ -30,10 +30,8 @@ class ExactNeighbours(tf.Module):
 
 
 class ScannNeighbours(tf.Module):
-    """ScaNN's TensorFlow ops; the searcher is made from its tensors at the first call after loading.
-
-    Whoever loads the SavedModel imports `scann` first, or TensorFlow does not know the ops.
-    """
+    """ScaNN's TensorFlow ops; the searcher is made from its tensors at the first call after loading. Whoever loads the
+    SavedModel imports `scann` first, or TensorFlow does not know the ops."""
 
     def __init__(self, vectors: np.ndarray):
         super().__init__()
@@ -51,14 +49,11 @@ class ScannNeighbours(tf.Module):
 
 
 class IndexedNeighbours(tf.Module):
-    """A gallery's own ScaNN index (`Gallery.index_files`): nothing is built again, the vectors are held once.
+    """A gallery's own ScaNN index (`Gallery.index_files`): nothing is built again, the vectors, float32 [n, d] of unit
+    length in the order of the index, are held once.
 
     The files that ScaNN's Python searcher writes hold what ScaNN's TensorFlow op is made of, so the codes come from
     there and the exact scores from one variable of vectors, as in `Gallery.search`.
-
-    Args:
-        vectors: float32 [n, d], unit length, in the order of the index.
-        folder, parameters: the index's files and how it is searched.
     """
 
     def __init__(self, vectors: np.ndarray, folder: Path, parameters: dict[str, Any]):

@@ -42,10 +42,8 @@ def why_not() -> str:
 
 
 def parameters(items: int, k: int) -> dict[str, Any]:
-    """The configuration for `items` vectors and answers of usually k, valid for any number of items from 1 on.
-
-    Exact scoring for few, quantised scoring for more, for many in a tree of about 2 sqrt(n) leaves.
-    """
+    """The configuration for `items` vectors and answers of usually k, valid for any number of items from 1 on: exact
+    scoring for few, quantised scoring for more, for many in a tree of about 2 sqrt(n) leaves."""
     k = min(k, items)
     if items < GALLERY.exact_below:
         return {"kind": "brute_force", "k": k}
@@ -83,9 +81,8 @@ def configure(builder: Any, chosen: dict[str, Any]) -> Any:
 def build_tf_searcher(vectors: np.ndarray, k: int) -> Any:
     """A searcher of ScaNN's TensorFlow ops over float32 [n, d] unit vectors; `serialize_to_module()` saves it.
 
-    Args: k, the number of answers it gives by default; 1 or more, clamped to n.
-    Pass `reorder(n, k)` as `pre_reorder_num_neighbors` for answers of another k.
-    Raises UserError where there are no vectors or ScaNN does not run on this machine.
+    It gives k answers, clamped to 1..n, by default; pass `reorder(n, k)` as `pre_reorder_num_neighbors` for another k.
+    UserError where there are no vectors or ScaNN does not run on this machine.
     """
     if len(vectors) == 0:
         raise UserError("received an empty gallery; ScaNN needs at least one item: add photos, or export without it")

@@ -52,14 +52,11 @@ class Rate:
 
 
 class Access:
-    """The tokens of a server. Without any, everybody may search and nobody may write.
+    """The tokens of a server, with their scopes; only their hashes are kept. Without any, everybody may search and
+    nobody may write.
 
-    Args:
-        tokens: token -> its scopes. Only their hashes are kept.
-        rate: requests per second that one client may make; 0 for any number.
-        file: where the tokens come from in place of `tokens`, as `read_tokens` reads them; `look` reads it again.
-
-    Raises UserError: as `read_tokens`.
+    `rate` is the requests per second that one client may make, 0 for any number. Tokens of a `file` are as
+    `read_tokens` reads them, with its UserError; `look` reads it again.
     """
 
     def __init__(
@@ -116,10 +113,8 @@ class Access:
 
 def read_tokens(path: str | os.PathLike, fewest: int = 1) -> dict[str, frozenset[str]]:
     """Tokens and their scopes of a file with lines of `TOKEN SCOPE[,SCOPE]`; empty lines and those with # are skipped.
-
-    Raises UserError: not readable, readable for other users, not of that form, or fewer tokens than `fewest`. No
-    message repeats a token.
-    """
+    UserError, in which no token is repeated: not readable, readable for other users, not of that form, or fewer tokens
+    than `fewest`."""
     try:
         if Path(path).stat().st_mode & 0o077:
             raise UserError(f"--tokens: {path} can be read by other users; chmod 600 it")

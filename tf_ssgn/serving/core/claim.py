@@ -31,9 +31,7 @@ class Claim:
 @contextmanager
 def claimed(gallery: str | os.PathLike) -> Iterator[Claim | dict[str, Any]]:
     """A claim on the gallery or, where another process has it, `{"pid", "page"}` of that one as far as it said so.
-
-    Where the user's data folder cannot be written there is nothing to lock: the gallery's own writer lock remains.
-    """
+    Where the user's data folder cannot be written there is nothing to lock: the gallery's own writer lock remains."""
     name = hashlib.sha256(os.fsencode(os.path.realpath(gallery))).hexdigest()[:16]
     try:
         note = data_folder() / "running" / f"{name}.json"

@@ -28,10 +28,8 @@ class Signature:
 
 
 def signatures(dimension: int, semantic_dimension: int, with_gallery: bool, with_words: bool) -> dict[str, Signature]:
-    """The signatures that a model, with or without a gallery, is served with.
-
-    `search` is also `serving_default`; without a gallery there is no default.
-    """
+    """The signatures that a model, with or without a gallery, is served with. `search` is also `serving_default`;
+    without a gallery there is no default."""
     batch, table = (ANY,), (ANY, ANY)
     images = {"image_bytes": Spec("string", batch)}
     status = {"status": Spec("int32", batch)}
@@ -68,12 +66,8 @@ def signatures(dimension: int, semantic_dimension: int, with_gallery: bool, with
 
 
 def check(name: str, signature: Signature, inputs: Mapping[str, Pending], wanted: Sequence[str], batch: int) -> None:
-    """Raises Fault INVALID_ARGUMENT unless names, types, ranks and batch sizes fit.
-
-    Args:
-        wanted: the request's output filter; empty for all outputs.
-        batch: rows that one request may have.
-    """
+    """Raises Fault INVALID_ARGUMENT unless names, types, ranks and batch sizes, of `batch` rows at most, fit. `wanted`
+    is the request's output filter; empty for all outputs."""
     missing = sorted(set(signature.inputs) - set(inputs))
     extra = sorted(set(inputs) - set(signature.inputs))
     if missing or extra:

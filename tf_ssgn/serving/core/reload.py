@@ -24,12 +24,8 @@ from tf_ssgn.settings import CHECKED_ITEMS, CHECKED_K, LOWEST_RECALL, SAME_COSIN
 
 
 class Reloader:
-    """Watches the folders of a model and of its gallery.
-
-    Args:
-        load: the folder of a version to a model.
-        ready: is called with every version after it became the one that answers.
-    """
+    """Watches the folders of a model and of its gallery. `load` makes a model of the folder of a version; `ready` is
+    called with every version after it became the one that answers."""
 
     def __init__(
         self,

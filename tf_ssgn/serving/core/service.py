@@ -149,10 +149,8 @@ class Service:
             raise invalid(f"unrecognized version label {target.label[:64]!r}; this server has no labels")
 
     def find(self, target: Target) -> Served:
-        """The version that a request means.
-
-        Raises Fault: as `check_name`, NOT_FOUND for another version, UNAVAILABLE while the model is being loaded.
-        """
+        """The version that a request means; Fault as `check_name`, NOT_FOUND for another version, UNAVAILABLE while the
+        model is being loaded."""
         self.check_name(target)
         current = self.current
         if current is None:
@@ -176,12 +174,9 @@ class Service:
     def predict(
         self, target: Target, inputs: Mapping[str, Pending], wanted: Sequence[str], call: Call, more: bool = False
     ) -> tuple[Served, str, dict[str, np.ndarray]]:
-        """Answers one request: the version and the signature it was answered with, and the outputs asked for.
-
-        `more` adds to all outputs those that TensorFlow Serving does not have.
-
-        Raises Fault: a malformed request, an overloaded server, or a caller who does not wait any more.
-        """
+        """Answers one request: the version and the signature it was answered with, and the outputs asked for; `more`
+        adds to all outputs those that TensorFlow Serving does not have. Fault: a malformed request, an overloaded
+        server, or a caller who does not wait any more."""
         version = self.find(target)
         name = target.signature or contract.DEFAULT
         signature = self.signature(version, name)
@@ -324,10 +319,8 @@ def _label(gallery: OpenGallery, answer: dict[str, np.ndarray]) -> None:
 
 
 def warm_up(version: Served, settings: Serving = SERVING) -> None:
-    """Calls every signature with one image and with two, so that no client pays for tracing and set-up.
-
-    Some runtimes compute an image alone in another way than several; more than two are computed as two are.
-    """
+    """Calls every signature with one image and with two, so that no client pays for tracing and set-up. Some runtimes
+    compute an image alone in another way than several; more than two are computed as two are."""
     image = warm_up_drawing()
     for rows in (1, 2):
         images = np.full(rows, image, np.object_)

@@ -69,15 +69,12 @@ def pending(proto: Any, largest: int) -> Pending:
 
 
 def decode(proto: Any, largest: int) -> np.ndarray:
-    """The array of a TensorProto: strings as bytes in an object array, all else in its NumPy dtype.
+    """The array of a TensorProto, of at most `largest` bytes, all strings counted: strings as bytes in an object array,
+    all else in its NumPy dtype.
 
     Values come from `tensor_content` or from the `..._val` field. As TensorFlow has it, a `..._val` field that is
-    shorter than the shape repeats its last value, and an empty one is zeros (empty strings).
-
-    Args:
-        largest: bytes that the array may take, all strings counted.
-    Raises TensorFault: unknown dtype or rank, negative or too large shape, more values than the shape has room for, or
-    a content of another size.
+    shorter than the shape repeats its last value, and an empty one is zeros (empty strings). TensorFault: unknown dtype
+    or rank, negative or too large shape, more values than fit in it, or a content of another size.
     """
     kind = _kind(proto)
     shape = _shape(proto, largest)
@@ -181,11 +178,8 @@ def _strings(values: list[bytes]) -> np.ndarray:
 
 
 def encode(array: np.ndarray, proto: Any) -> None:
-    """Fills an empty TensorProto with an array.
-
-    Values go to the `..._val` fields as TensorFlow Serving's own answers do: many clients read `float_val` directly.
-    Text becomes UTF-8.
-    """
+    """Fills an empty TensorProto with an array, text as UTF-8. Values go to the `..._val` fields as TensorFlow
+    Serving's own answers do: many clients read `float_val` directly."""
     kind = kind_of(array)
     proto.dtype = kind.number
     for side in array.shape:

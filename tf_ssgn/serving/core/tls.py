@@ -39,11 +39,8 @@ class Tls:
 
 
 class _Newest(ssl.SSLContext):
-    """Stands for whichever context is the newest when a connection begins.
-
-    A context cannot forget an authority, nor the sessions that it gave to clients of one, so a listening server needs
-    another one for new files, and it keeps the one it was started with.
-    """
+    """Stands for whichever context is the newest when a connection begins: a context cannot forget an authority, nor
+    the sessions that it gave to clients of one, and a listening server keeps the one it was started with."""
 
     newest: Callable[[], ssl.SSLContext]
 

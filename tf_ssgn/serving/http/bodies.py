@@ -20,11 +20,8 @@ def too_large(largest: int) -> HTTPException:
 
 def unpacked(body: bytes, encoding: str, largest: int) -> bytes:
     """A body whose `Content-Encoding` is gzip or deflate as what it was, never more than `largest` bytes.
-
-    Raises:
-        HTTPException: another encoding, or more bytes.
-        Fault: INVALID_ARGUMENT where it is not that, is cut short, or has something behind it.
-    """
+    HTTPException: another encoding, or more bytes; Fault INVALID_ARGUMENT where it is not that, is cut short, or has
+    something behind it."""
     names = [name for part in encoding.lower().split(",") if (name := part.strip()) not in ("", "identity")]
     if not names:
         return body
@@ -56,10 +53,8 @@ def _has_zlib_header(body: bytes) -> bool:
 
 
 def from_base64(text: str, what: str) -> bytes:
-    """Bytes of base64 as clients write it: with line breaks, without padding, in the alphabet of addresses.
-
-    Raises Fault: INVALID_ARGUMENT for anything else; a data URL is called so.
-    """
+    """Bytes of base64 as clients write it: with line breaks, without padding, in the alphabet of addresses; Fault
+    INVALID_ARGUMENT for anything else, where a data URL is called so."""
     if text[:16].lstrip().lower().startswith("data:"):
         raise invalid(f"{what}: received a data URL, expected only the base64 text behind its comma")
     plain = "".join(text.split()).rstrip("=")

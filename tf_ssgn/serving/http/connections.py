@@ -10,11 +10,9 @@ from tf_ssgn.settings import ANSWER_SECONDS, CONNECTIONS, HEAD_SECONDS
 
 
 class HttpConnection(H11Protocol):
-    """Of more connections than `CONNECTIONS` the latest get a 503; those before them are served on.
-
-    One that has sent no whole head of a request for `HEAD_SECONDS`, or has not taken an answer for `ANSWER_SECONDS`, is
-    closed, so that silent clients cannot keep everybody else out.
-    """
+    """Of more connections than `CONNECTIONS` the latest get a 503. One that has sent no whole head of a request for
+    `HEAD_SECONDS`, or has not taken an answer for `ANSWER_SECONDS`, is closed, so that silent clients cannot keep
+    everybody else out."""
 
     _watch: asyncio.TimerHandle | None = None
 

@@ -50,14 +50,12 @@ register_url_convertor("id", _Id())
 
 
 class Gateway:
-    """Listens from its creation on, in a thread of its own; `stop` drains it.
+    """Listens on a numeric address, port 0 for any free one, from its creation on, in a thread of its own; `stop`
+    drains it.
 
-    Args:
-        address: what to listen on, numeric; port 0 is any free one.
-        uploads: what adds and deletes items; None where there is no gallery.
-        changed: is called after a change, and makes it visible.
-        hosts: names that the Host header may have; None for any.
-        root_path: a path such as `/photos` that a proxy leaves before ours; everything is there as well.
+    `uploads` adds and deletes items, where there is a gallery, and `changed` makes that visible. `hosts` are names that
+    the Host header may have, None for any; everything is also below `root_path`, such as `/photos`, which a proxy
+    leaves before ours.
     """
 
     def __init__(

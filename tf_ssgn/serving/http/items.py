@@ -33,10 +33,8 @@ class Thumbnails:
         self._kept = functools.lru_cache(KEPT_THUMBNAILS)(self._make)
 
     def of(self, gallery: OpenGallery, id: str, side: int) -> tuple[bytes, str]:
-        """JPEG and its ETag. Only ids are looked up, so no path of a request is ever opened.
-
-        Raises Fault: NOT_FOUND for an id that the gallery does not have, or whose file is there no more or no photo.
-        """
+        """JPEG and its ETag. Only ids are looked up, so no path of a request is ever opened; Fault NOT_FOUND for an id
+        that the gallery does not have, or whose file is there no more or no photo."""
         if side not in THUMBNAIL_SIDES:
             raise invalid(f"side: received {side}, expected one of {', '.join(map(str, THUMBNAIL_SIDES))}")
         item = gallery.find(id)
@@ -59,12 +57,8 @@ class Thumbnails:
 
 
 class Uploads:
-    """Adds photos to the gallery and deletes items from it, one writer at a time.
-
-    Args:
-        gallery: its folder.
-        folder: where new photos are kept; a source of the gallery like any other, so `index sync` knows it.
-    """
+    """Adds photos to the gallery in a folder and deletes items from it, one writer at a time. New photos are kept in
+    `folder`, a source of the gallery like any other, so `index sync` knows it."""
 
     def __init__(self, gallery: str | Path, folder: str | Path | None):
         self._gallery, self._folder = gallery, None if folder is None else Path(os.path.abspath(folder))
@@ -79,8 +73,7 @@ class Uploads:
         """The id of the photo, which is durable and in the gallery's newest version when this returns.
 
         `opened` is the gallery as it is served: while nobody else has written to it, it need not be opened again.
-
-        Raises Fault: no folder for uploads, a label that makes no folder name, no photo, or another writer at work.
+        Fault: no folder for uploads, a label that makes no folder name, no photo, or another writer at work.
         """
         if self._folder is None:
             raise Fault("FAILED_PRECONDITION", "this server has no folder for new photos; start it with --uploads DIR")

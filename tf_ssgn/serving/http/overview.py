@@ -53,10 +53,8 @@ class Overview:
 
 
 def item(gallery: OpenGallery, id: str) -> dict[str, Any]:
-    """`{"id", "label", "width", "height", "bytes", "columns"}` of a photo; Fault NOT_FOUND where there is none.
-
-    The id is the photo's path below the folder that was indexed. Where that folder is, stays on the server.
-    """
+    """`{"id", "label", "width", "height", "bytes", "columns"}` of a photo; Fault NOT_FOUND where there is none. The id
+    is the path below the folder that was indexed; where that is, stays on the server."""
     photo = gallery.find(id)
     if photo is None:
         raise not_found("there is no photo of that id")
