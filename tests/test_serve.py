@@ -13,7 +13,7 @@ import sys
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -155,34 +155,35 @@ def test_without_the_web_packages_grpc_is_served_alone(monkeypatch, capsys) -> N
 
 def test_allowed_hosts_count_on_every_address(base: Path) -> None:
     """Behind a proxy, on an address that other machines reach, no other site's name may be made to point here."""
-    command = [sys.executable, "-m", "tf_ssgn.serve", "--port", "0", "--http-port", "0", "--host", "0.0.0.0"]
-    command += [
-        "--insecure",
-        "--allow-host",
-        "Photos.example",
-        "--allow-host",
-        "second.example:443",
-        "--allow-host",
-        "b\u00fccher.example",
-    ]
-    command += ["--model", str(tiny.model_folder(base))]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-        try:
-            assert process.stdout is not None
-            port = process.stdout.readline().rpartition(":")[2].strip()
-            for host, code in (
-                ("photos.example", 200), ("PHOTOS.example.:8501", 200), ("second.example", 200), ("localhost", 200),
-                ("xn--bcher-kva.example", 200),
-                ("evil.example", 403), ("photos.example.evil.example", 403), ("192.0.2.7:8501", 403),
-            ):  # fmt: skip
-                asked = urllib.request.Request(f"http://127.0.0.1:{port}/v1/models/ssgn", headers={"Host": host})
-                try:
-                    with urllib.request.urlopen(asked, timeout=20) as response:
-                        assert response.status == code, host
-                except urllib.error.HTTPError as error:
-                    assert error.code == code, host
-        finally:
-            process.kill()
+    words = ["--model", str(tiny.model_folder(base)), "--port", "0", "--http-port", "0", "--host", "0.0.0.0"]
+    words += ["--insecure"]
+    for name in ("Photos.example", "second.example:443", "b\u00fccher.example"):
+        words += ["--allow-host", name]
+    expected = {
+        "photos.example": 200, "PHOTOS.example.:8501": 200, "second.example": 200, "localhost": 200,
+        "xn--bcher-kva.example": 200,
+        "evil.example": 403, "photos.example.evil.example": 403, "192.0.2.7:8501": 403,
+    }  # fmt: skip
+    codes = {}
+
+    def ask(page: str) -> Callable[[], None]:
+        for host in expected:
+            asked = urllib.request.Request(f"{page}v1/models/ssgn", headers={"Host": host})
+            try:
+                with urllib.request.urlopen(asked, timeout=20) as response:
+                    codes[host] = response.status
+            except urllib.error.HTTPError as error:
+                codes[host] = error.code
+        signal.raise_signal(signal.SIGTERM)
+        return lambda: None
+
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        serve.run(serve.parser().parse_args(words), load=lambda folder: tiny.model(base), begin=ask)
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    assert codes == expected
 
 
 @pytest.mark.parametrize(

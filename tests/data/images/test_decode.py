@@ -149,17 +149,27 @@ def test_contrast_is_taken_over_all_rows() -> None:
 
 
 def test_limits_are_those_that_are_given() -> None:
-    data = corpus.encoded(corpus.photo((40, 30)), "PNG")
+    """Each bound alone, at what it allows and one beyond; one decoder, since its graph takes seconds to build."""
+
+    def picture(width: int, height: int, contrast: int = 100) -> bytes:
+        levels = np.full((height, width, 3), 20, np.uint8)
+        levels[3, 4] += contrast
+        return corpus.encoded(Image.fromarray(levels), "PNG")
+
+    limits = Limits(bytes=300, pixels=1200, side=40, smallest_side=29, contrast=100)
+    plain = picture(40, 30)
     cases = {
-        Limits(): Status.OK,
-        Limits(bytes=len(data) - 1): Status.TOO_LARGE,
-        Limits(side=39): Status.TOO_LARGE,
-        Limits(pixels=1199): Status.TOO_LARGE,
-        Limits(side=40, pixels=1200, bytes=len(data), smallest_side=30): Status.OK,
-        Limits(smallest_side=31): Status.TOO_SMALL,
-        Limits(contrast=256): Status.BLANK,
+        picture(40, 29): Status.OK,
+        picture(41, 29): Status.TOO_LARGE,  # side
+        picture(40, 28): Status.TOO_SMALL,
+        plain: Status.OK,
+        picture(35, 35): Status.TOO_LARGE,  # pixels
+        picture(40, 30, 99): Status.BLANK,
+        plain + bytes(300 - len(plain)): Status.OK,
+        plain + bytes(301 - len(plain)): Status.TOO_LARGE,  # bytes
     }
-    found = {limits: int(images.decode(tf.constant(data), limits)[1]) for limits in cases}
+    assert max(map(len, cases)) == 301
+    found = {data: int(images.decode(tf.constant(data), limits)[1]) for data in cases}
     assert found == cases
 
 
