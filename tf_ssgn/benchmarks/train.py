@@ -133,7 +133,7 @@ def _epoch(paths: Sequence[str], rounds: int) -> dict[str, Any]:
     from tf_ssgn.data.images.reading import image_batches
 
     config = configuration.override(configuration.preset("sketchy-mini"), {"model.weights": "none"})
-    trainer = _trainer(config)
+    trainer = made_up_trainer(config)
     batch = config.training.batch_classes * config.training.batch_per_class
     taps = int(trainer.backbone.output_shape[-1])
     batches = _batches((taps,), (taps * (2 if config.model.contours else 1),), batch)
@@ -166,7 +166,7 @@ def _mixed(size: int, batch: int, rounds: int) -> dict[str, Any]:
             "model.weights": "none", "model.contours": 0, "training.finetune_from": "all",
             "training.precision": precision, "data.image_size": size,
         }  # fmt: skip
-        trainer = _trainer(configuration.override(configuration.preset("sketchy"), fields))
+        trainer = made_up_trainer(configuration.override(configuration.preset("sketchy"), fields))
         batches = _batches((size, size, 3), (size, size, 3), batch)
         steps.append(lambda t=trainer, b=batches: t.fit(b(), steps_per_epoch=1, shuffle=False, verbose=0))
     times = _alternate(rounds, *steps)
@@ -252,8 +252,9 @@ def _many_files(folder: Path, photos: int, sketches: int) -> list[str]:
     ]
 
 
-def _trainer(config: Config):
+def made_up_trainer(config: Config):
     """A compiled trainer of the config over made-up class vectors."""
+
     from tf_ssgn.training.trainer import build_trainer, compile_trainer
 
     vectors = np.random.default_rng(0).standard_normal((CLASSES, SEMANTIC)).astype(np.float32)

@@ -162,7 +162,7 @@ class FeatureCache:
         import keras
 
         if keras.backend.backend() == "jax":
-            return _jitted(self.backbone)
+            return jitted(self.backbone)
         if self._frozen and keras.backend.backend() == "tensorflow" and importlib.util.find_spec("openvino"):
             from tf_ssgn.runtime.openvino_model import Taps
 
@@ -182,7 +182,7 @@ class FeatureCache:
 
 
 @functools.lru_cache(maxsize=2)  # a backbone in training comes again after each epoch
-def _jitted(backbone) -> Callable[[np.ndarray], np.ndarray]:
+def jitted(backbone) -> Callable[[np.ndarray], np.ndarray]:
     """For JAX. Keras's own `predict` gives the buffers of all variables away, and DINOv2 has one of them twice."""
     import jax
 
