@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tf_ssgn.errors import UserError
-from tf_ssgn.models.backbones import BACKBONES, Energy, Pool, build_backbone, pooling_of, tap_sizes
+from tf_ssgn.models.backbones import BACKBONES, Energy, Pool, build_backbone, halves, pooling_of, tap_sizes
 
 SIZES = {
     "vgg16": (512, 512, 512),
@@ -89,6 +89,30 @@ def test_finetuning_starts_at_the_named_layer():
     backbone = build_backbone("tiny", 32, finetune_from="conv_4")
     assert {weight.path.split("/")[-2] for weight in backbone.trainable_weights} == {"conv_4", "bn_4"}
     assert len(build_backbone("tiny", 32, finetune_from="all").trainable_weights) == 12
+
+
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [
+        ("tiny", "conv_3"),
+        ("efficientnet_lite0", "blocks_15_expand_conv"),
+        ("efficientnet_lite0", "blocks_14_expand_conv"),  # a residual block's own input
+    ],
+)
+def test_the_halves_of_a_backbone_are_together_the_whole(name, start):
+    whole = build_backbone(name, 32, finetune_from=start, pooling="energy")
+    below, above = halves(whole)
+    images = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype("float32")
+    np.testing.assert_allclose(above(below(images)), whole(images), rtol=1e-5, atol=1e-5)
+    assert not below.trainable_weights
+    assert [id(weight) for weight in above.trainable_weights] == [id(weight) for weight in whole.trainable_weights]
+
+
+@pytest.mark.parametrize(
+    ("name", "start"), [("tiny", "all"), ("tiny", ""), ("efficientnet_lite0", "blocks_14_project_conv")]
+)
+def test_a_backbone_that_cannot_be_cut_stays_whole(name, start):
+    assert halves(build_backbone(name, 32, finetune_from=start)) is None
 
 
 def test_loaded_batch_normalisation_keeps_its_statistics(tmp_path):

@@ -1,6 +1,8 @@
 """Backbones: an image becomes T pooled taps, the intermediate representations that fusion mixes."""
 
 import hashlib
+import itertools
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -56,16 +58,57 @@ def build_backbone(
         features, spec = _application(name, image_size, weights, taps, finetune_from)
         names, parts, start = list(taps or spec.taps), features.layers, finetune_from
         outputs = features(Preprocess(spec.scale, spec.offset, spec.reverse, name="preprocess")(image))
-    outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
-    maps = [output for output in outputs if len(output.shape) == 4]
-    weights_of = [Energy(name="energy")(maps[-1])] if pooling == "energy" and maps else []
-    pooled = [Pool(name=f"{POOL}{tap}")([output, *weights_of]) for tap, output in zip(names, outputs, strict=True)]
-    concatenated = layers.Concatenate(dtype="float32", name="taps")(pooled) if len(pooled) > 1 else pooled[0]
+    concatenated = _pooled(names, _listed(outputs), pooling)
     model = keras.Model(image, concatenated, name="taps" if name.startswith(HUB) else f"{name}_taps")
     _freeze(parts, start, loaded=weights != "none")
     if isinstance(features, HubFeatures):
         features.hold_positions()
     return model
+
+
+def _pooled(names: Sequence[str], outputs: Sequence, pooling: str):
+    """The taps of these names, pooled and concatenated to float32 `[B, D]`."""
+    maps = [output for output in outputs if len(output.shape) == 4]
+    weights_of = [Energy(name="energy")(maps[-1])] if pooling == "energy" and maps else []
+    pooled = [Pool(name=f"{POOL}{tap}")([output, *weights_of]) for tap, output in zip(names, outputs, strict=True)]
+    return layers.Concatenate(dtype="float32", name="taps")(pooled) if len(pooled) > 1 else pooled[0]
+
+
+def halves(backbone: keras.Model) -> tuple[keras.Model, keras.Model] | None:
+    """A backbone that is trained from a layer on, cut there: its frozen half, images to what the other half needs of
+    them, float32 `[B, M]`, and the half that is trained, from these to taps `[B, D]`. Both share its layers.
+
+    None where the trained half needs more than what its first layer and the frozen taps see, as within a residual
+    block, where nothing is frozen, and for a backbone of keras-hub.
+    """
+    network = next((layer for layer in backbone.layers if isinstance(layer, keras.Model)), None)
+    first = next((layer for layer in network.layers if layer.trainable_weights), None) if network else None
+    if network is None or first is None or first.input is network.layers[0].output:
+        return None
+    frozen = set(network.layers[: network.layers.index(first)])
+    below = [tap._keras_history.operation in frozen for tap in network.outputs]
+    needed = [first.input, *itertools.compress(network.outputs, below)]
+    try:
+        above = keras.Model(
+            first.input, [tap for tap in network.outputs if not any(tap is part for part in needed[1:])]
+        )
+    except ValueError:  # the graph between them is disconnected
+        return None
+    maps = keras.Model(network.input, needed)(backbone.get_layer("preprocess").output)
+    lower = keras.Model(backbone.input, layers.Concatenate(dtype="float32")([layers.Flatten()(part) for part in maps]))
+    flat = keras.Input((lower.output_shape[-1],))
+    ends = np.cumsum([0, *(math.prod(part.shape[1:]) for part in needed)]).tolist()
+    parts = [
+        layers.Reshape(part.shape[1:])(flat[:, low:high])
+        for part, (low, high) in zip(needed, itertools.pairwise(ends), strict=True)
+    ]
+    computed, kept = iter(_listed(above(parts[0]))), iter(parts[1:])
+    outputs = [next(kept) if is_below else next(computed) for is_below in below]
+    return lower, keras.Model(flat, _pooled(list(tap_sizes(backbone)), outputs, pooling_of(backbone)))
+
+
+def _listed(outputs) -> Sequence:
+    return outputs if isinstance(outputs, (list, tuple)) else [outputs]
 
 
 def tap_sizes(backbone: keras.Model) -> dict[str, int]:

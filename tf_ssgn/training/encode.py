@@ -30,10 +30,11 @@ def encode_taps(
 
 def taps_now(trainer: Trainer, images: Images) -> Images:
     """The images with the taps of the backbone as it is now; a backbone in training gives those of the plain view."""
-    if not trainer.finetuned:
-        return images
-    model = trainer.config.model
-    cache = FeatureCache(None, trainer.backbone, model.backbone)
-    taps, status = read_taps(cache, images.items, 0, bool(model.contours))
+    return taps_of(trainer.backbone, images, bool(trainer.config.model.contours)) if trainer.finetuned else images
+
+
+def taps_of(backbone: keras.Model, images: Images, contours: bool = False) -> Images:
+    """The images with what a network makes of their plain view, computed now."""
+    taps, status = read_taps(FeatureCache(None, backbone, backbone.name), images.items, 0, contours)
     refuse_lost(images.items, status)
     return Images(images.items, taps)

@@ -12,16 +12,17 @@ from tf_ssgn.common.cli import log
 from tf_ssgn.common.npz import DAMAGED_ARCHIVE
 from tf_ssgn.common.progress import Progress
 from tf_ssgn.config import LEADING_FAMILY
-from tf_ssgn.data.images.pipeline import pair_sampler, require_both
+from tf_ssgn.data.images.pipeline import PairSampler, pair_sampler, require_both
 from tf_ssgn.data.images.reading import lost_files, refuse_lost
 from tf_ssgn.errors import UserError, reason
 from tf_ssgn.evaluation import score_features
-from tf_ssgn.models.backbones import build_backbone, tap_sizes
+from tf_ssgn.models.backbones import build_backbone, halves, tap_sizes
 from tf_ssgn.models.fusion import principal_axes, unit
 from tf_ssgn.runtime.features import FeatureCache
+from tf_ssgn.settings import KEEP_DECODED
 from tf_ssgn.training.callbacks import Checkpoint, EpochEnd, State, StepProgress, ctrl_c
 from tf_ssgn.training.devices import Devices
-from tf_ssgn.training.encode import encode_taps, taps_now
+from tf_ssgn.training.encode import encode_taps, taps_now, taps_of
 from tf_ssgn.training.feed import Feed
 from tf_ssgn.training.guides import Guides, guided, set_guides, solve_guides
 from tf_ssgn.training.images import Images, read_images
@@ -116,7 +117,6 @@ def _phase(
     choosing = state["phase"] == SELECT and bool(run.split.validation)
     trained = (train_sketches, train_photos)
     held_out = (sketches.of(run.split.validation), photos.of(run.split.validation)) if choosing else None
-    feed = Feed(sampler, train_sketches, train_photos, run.config.data.image_size if trainer.finetuned else 0)
     total = (epochs - state["epoch"]) * sampler.steps - state["step"]
     stopped = choosing and training.patience and state["epoch"] - state["best_epoch"] >= training.patience
     if total and not stopped:
@@ -133,7 +133,7 @@ def _phase(
                 Checkpoint(run, state, variables, metrics, sampler.steps, interrupted, devices),
                 StepProgress(bar),
             ]
-            _fit(trainer, feed, state, epochs, callbacks)
+            _fit(trainer, _feed(trainer, sampler, trained), state, epochs, callbacks)
         if held_out and devices.chief:
             codes = _held_out_codes(trainer, classes, trained, held_out)
             show_retrieval(run, state, codes, held_out)
@@ -145,6 +145,19 @@ def _phase(
         if devices.chief:
             # Of a model of this process alone: reading the variables of several workers takes all of them.
             save_encoders(run, trainer if devices.workers == 1 else restore_trainer(run))
+
+
+def _feed(trainer: Trainer, sampler: PairSampler, trained: tuple[Images, Images]) -> Feed:
+    """Taps; for a backbone in training images, or what its frozen half gives where that is little enough to keep."""
+    config = trainer.config
+    cut = halves(trainer.backbone) if trainer.finetuned and not config.model.contours else None
+    if cut is None:
+        return Feed(sampler, *trained, config.data.image_size if trainer.finetuned else 0)
+    below, above = cut
+    if 4 * sum(len(images.items) for images in trained) * below.output_shape[-1] > KEEP_DECODED:
+        return Feed(sampler, *trained, config.data.image_size)
+    trainer.above = lambda maps, training: above(maps, training=training)
+    return Feed(sampler, *(taps_of(below, images) for images in trained), 0)
 
 
 def _fit(trainer: Trainer, feed: Feed, state: State, epochs: int, callbacks: list) -> None:

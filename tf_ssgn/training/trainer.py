@@ -1,5 +1,6 @@
 """The trainer: SSGN, its backbone and the losses, in a Keras model that `fit` can train on any backend."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -33,6 +34,8 @@ class Trainer(keras.Model):
         self.config = config
         self.backbone = backbone
         self.finetuned = bool(config.training.finetune_from)
+        # Of images, or of what a frozen half gave (`backbones.halves`); a function, so that no layer is saved twice.
+        self.above: Callable[..., Any] = lambda pictures, training: self.backbone(pictures, training=training)
         self.ssgn = SSGN(
             config.model,
             int(backbone.output_shape[-1]),
@@ -62,7 +65,7 @@ class Trainer(keras.Model):
             pictures = [taps["sketch"], taps["photo"]]
             if self.config.model.contours:
                 pictures.append(contours(taps["photo"]))
-            parts = ops.split(self.backbone(ops.concatenate(pictures), training=training), len(pictures))
+            parts = ops.split(self.above(ops.concatenate(pictures), training=training), len(pictures))
             taps = {"sketch": parts[0], "photo": ops.concatenate(parts[1:], axis=-1)}
         semantics = ops.take(self.semantics, inputs["label"], axis=0)
         rows = {"label": inputs["label"]}
