@@ -452,7 +452,8 @@ def test_a_run_folder_that_cannot_be_made(drawn, tiny_config, cache, tmp_path):
 def test_a_file_that_vanishes_while_it_is_trained_on(mistakes, tiny_config, tmp_path, monkeypatch):
     """A backbone in training reads images in every epoch; here one goes after the first."""
     data, _ = mistakes
-    monkeypatch.setattr(feed, "KEEP_DECODED", 0)
+    for module in (feed, fit):
+        monkeypatch.setattr(module, "KEEP_DECODED", 0)
     on_epoch_end = callbacks.EpochEnd.on_epoch_end
 
     def losing(self, epoch, logs=None):
