@@ -157,7 +157,7 @@ def _feed(trainer: Trainer, sampler: PairSampler, trained: tuple[Images, Images]
     if 4 * sum(len(images.items) for images in trained) * below.output_shape[-1] > KEEP_DECODED:
         return Feed(sampler, *trained, config.data.image_size)
     trainer.above = lambda maps, training: above(maps, training=training)
-    return Feed(sampler, *(taps_of(below, images) for images in trained), 0)
+    return Feed(sampler, taps_of(below, trained[0]), taps_of(below, trained[1]), 0)
 
 
 def _fit(trainer: Trainer, feed: Feed, state: State, epochs: int, callbacks: list) -> None:
