@@ -102,7 +102,7 @@ def test_a_disk_that_is_not_mounted_takes_nothing_away(store: str, tmp_path: Pat
 
 
 def unmounts_one_of_two(followed: Followed, tmp_path: Path) -> None:
-    """For each store the same; `tests/scale/test_plan.py` has Spark."""
+    """For each store the same; `tests/scale/test_spark.py` has Spark."""
     everything = followed.ids()
     assert len(everything) == 6
     (tmp_path / "two").rename(tmp_path / "away")

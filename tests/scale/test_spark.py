@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from tests.retrieval.embedder import TinyEmbedder, draw, draw_folder
+from tests.retrieval.test_plan import Followed, two_folders, unmounts_one_of_two
 from tests.scale import poison
 from tests.scale.processes import kill_one
 from tf_ssgn.errors import UserError
@@ -99,6 +100,23 @@ def test_follows_a_folder_as_one_machine_does(spark: Any, tmp_path: Path) -> Non
     shutil.rmtree(photos / "class0")
     with pytest.raises(UserError, match="another model"):
         import_dataset(str(out), FolderWriter(tmp_path / "no"), Card("m", "other", 16, 0))
+
+
+class FollowedBySpark(Followed):
+    def __init__(self, folders: list[Path], where: Path, spark: Any):
+        self.folders, self.where, self._spark = folders, where, spark
+        self.sync()
+
+    def sync(self) -> int:
+        folders = [str(folder) for folder in self.folders]
+        return embed(self._spark, folders, CARD, str(self.where), load=poison.load_tiny).removed
+
+    def ids(self) -> set[str]:
+        return set(rows_of(self.where))
+
+
+def test_a_disk_that_is_not_mounted_takes_nothing_away(spark: Any, tmp_path: Path) -> None:
+    unmounts_one_of_two(FollowedBySpark(two_folders(tmp_path), tmp_path / "out", spark), tmp_path)
 
 
 def test_a_model_is_sent_once_for_all_runs_of_a_session(spark: Any, tmp_path: Path) -> None:

@@ -45,8 +45,12 @@ def coloured(number: int, kind: str) -> bytes:
     return corpus.encoded(image, kind)
 
 
-@pytest.mark.parametrize(("modality", "kind"), [("sketch", "PNG"), ("photo", "JPEG"), ("contour", "JPEG")])
-@pytest.mark.parametrize("out_of_the_ordinary", [(), (0,), (3, 4, 9), (12,), (0, 1, 2, 3, 4, 5, 12)])
+SOME = (3, 4, 9)
+GAPS: list[tuple[int, ...]] = [(), (0,), SOME, (12,), (0, 1, 2, 3, 4, 5, 12)]
+CASES = [(modality, kind, gaps) for modality, kind in (("sketch", "PNG"), ("photo", "JPEG")) for gaps in GAPS]
+
+
+@pytest.mark.parametrize(("modality", "kind", "out_of_the_ordinary"), [*CASES, ("contour", "JPEG", SOME)])
 def test_batches_keep_order_over_gaps(
     modality: str, kind: str, out_of_the_ordinary: tuple[int, ...], tmp_path: Path
 ) -> None:
@@ -57,7 +61,7 @@ def test_batches_keep_order_over_gaps(
         contents[row] = other
     paths = written(tmp_path, contents)
     expected, statuses = one_by_one(paths, 16, modality, 2)
-    for batch in (1, 4, 13, 50):
+    for batch in (1, 4, 13, 50) if out_of_the_ordinary == SOME else (4,):
         found = list(image_batches(paths, modality, 16, 2, batch))
         assert [len(status) for _, status in found[:-1]] == [batch] * (len(found) - 1)
         np.testing.assert_array_equal(np.concatenate([status for _, status in found]), statuses)
