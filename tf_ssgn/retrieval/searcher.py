@@ -11,8 +11,8 @@ import numpy as np
 
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.items import Hit, Item, unit
-from tf_ssgn.retrieval.search import asked, grouping
-from tf_ssgn.retrieval.search.options import NO_OPTIONS, Options
+from tf_ssgn.retrieval.search import grouping
+from tf_ssgn.retrieval.search.options import NO_OPTIONS, Options, each_k, whole_k
 from tf_ssgn.settings import GALLERY, WIDEST_ANSWER
 
 METHODS = ("auto", "exact", "scann")
@@ -59,7 +59,7 @@ class Searcher(ABC):
         queries = np.asarray(vectors)
         single = queries.ndim == 1
         queries = unit(queries[None] if single else queries, self.dimension, "query vectors")
-        hits = self._hits(queries, asked.counts(k, len(queries)), method, options)
+        hits = self._hits(queries, each_k(k, len(queries)), method, options)
         return hits[0] if single else hits
 
     def search_batch(
@@ -73,7 +73,7 @@ class Searcher(ABC):
         then empty ids and NaN scores. A row whose vector is zero or not finite, or whose k is below 1, has count 0.
         """
         vectors = np.asarray(vectors, np.float32)
-        wanted = asked.whole(k)
+        wanted = whole_k(k)
         if wanted.ndim == 0:
             wanted = np.full(vectors.shape[:1], wanted)
         if vectors.ndim != 2 or vectors.shape[1] != self.dimension or wanted.shape != vectors.shape[:1]:
@@ -107,7 +107,7 @@ class Searcher(ABC):
             return [self._groups(query[None], k, method, options) for query, k in zip(queries, wanted, strict=True)]
         answers = []
         for near, k in zip(self.nearest(queries, largest, method, options), wanted, strict=True):
-            scores = near.scores[: asked.near(near.scores, k, options)].tolist()
+            scores = near.scores[: options.reached(near.scores, k)].tolist()
             pairs = zip(near.items, scores, strict=False)
             answers.append([Hit(item.id, score, item.path, item.label) for item, score in pairs])
         return answers
@@ -120,7 +120,7 @@ class Searcher(ABC):
             limit = min(ask, self.most or ask)
             ((scores, items, vectors),) = self.nearest(query, limit, method, options, whole=True)
             assert vectors is not None
-            near = asked.near(scores, len(scores), options)
+            near = options.reached(scores, len(scores))
             groups = grouping.groups(vectors[:near], [item.sha256 for item in items[:near]], k, options.group)
             if len(groups) == k or near < limit or limit == self.most:
                 break

@@ -221,7 +221,8 @@ class RowByRow:
     """Images to codes, row by row on all cores; a faulty image is not computed at all."""
 
     def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(cores(), thread_name_prefix="openvino")
+        self._cores = cores()
+        self._pool = ThreadPoolExecutor(self._cores, thread_name_prefix="openvino")
 
     def __call__(
         self, images: list[bytes], decode: Any, encoder: CompiledEncoder, short: Short
@@ -254,7 +255,7 @@ class RowByRow:
         spread = map if len(images) == 1 else self._pool.map
         left = [row for row, done in enumerate(spread(compute, range(len(images)))) if not done]
         # A few together, as calling the decoder costs as much as one image; but enough parts for every core.
-        size = max(1, min(DECODED_TOGETHER, len(left) // cores()))
+        size = max(1, min(DECODED_TOGETHER, len(left) // self._cores))
         for _ in spread(compute_left, [left[start : start + size] for start in range(0, len(left), size)]):
             pass
         return codes, status

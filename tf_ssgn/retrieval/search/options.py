@@ -1,12 +1,16 @@
-"""What a search may ask for beside the nearest items."""
+"""What a search may ask for: how many answers, and which."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.search.condition import check, forms
 from tf_ssgn.settings import GALLERY
+
+_ROUNDING = 1e-6  # of a cosine in float32
 
 
 @dataclass(frozen=True)
@@ -81,5 +85,34 @@ class Options:
             parts.append(f"({check(self.where)}\n)")
         return " AND ".join(parts), values
 
+    def reached(self, scores: np.ndarray, k: int) -> int:
+        """How many of the k best reach the threshold, up to the rounding of float32."""
+        if self.threshold is None:
+            return min(k, len(scores))
+        return int(np.sum(scores[:k] >= self.threshold - _ROUNDING))
+
 
 NO_OPTIONS = Options()
+
+
+def whole_k(k: Any) -> np.ndarray:
+    """int64, as `k` is shaped; what is larger becomes the largest. UserError where it is not of whole numbers."""
+    try:
+        values = np.asarray(k)
+        if values.dtype.kind not in "iuO":
+            raise TypeError
+        # As Python's integers: 2**62 is within the bounds of few of NumPy's.
+        return np.asarray(np.minimum(values.astype(object), 2**62)).astype(np.int64)
+    except (TypeError, ValueError, OverflowError):
+        raise UserError(f"k: received {str(k)[:64]!r}, expected whole numbers, one or one for each vector") from None
+
+
+def each_k(k: Any, queries: int) -> list[int]:
+    """k for each query; UserError unless it is a number of 1 or more, or one such number for each."""
+    each = [k] * queries if np.ndim(k) == 0 else list(k)
+    for value in each or [k]:
+        if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
+            raise UserError(f"k: received {value!r}, expected a whole number of 1 or more")
+    if len(each) != queries:
+        raise UserError(f"k: received {len(each)} numbers for {queries} queries; expected one, or one for each")
+    return [int(value) for value in each]

@@ -28,11 +28,7 @@ class Trace:
 
 
 _trace: ContextVar[Trace | None] = ContextVar("trace", default=None)
-
-
-def current() -> Trace | None:
-    """That of the request that this thread or task works for."""
-    return _trace.get()
+current = _trace.get  # that of the request which this thread or task works for
 
 
 @contextmanager
