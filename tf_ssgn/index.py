@@ -14,7 +14,7 @@ from tf_ssgn.errors import UserError
 from tf_ssgn.settings import MODEL, RUNTIMES
 
 if TYPE_CHECKING:
-    from tf_ssgn.retrieval.embedding import Embedder
+    from tf_ssgn.retrieval.photos import Embedder
     from tf_ssgn.retrieval.writer import Report, Writer
 
 EXAMPLES = {

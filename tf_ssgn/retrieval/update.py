@@ -16,11 +16,10 @@ import numpy as np
 from tf_ssgn.common.progress import Progress
 from tf_ssgn.data.folders import READ
 from tf_ssgn.errors import UserError
-from tf_ssgn.retrieval.embedding import Embedder, PhotoBatch, embed_ahead, item_of, read_ahead
 from tf_ssgn.retrieval.files import PhotoFile, Walk, to_text, walk
 from tf_ssgn.retrieval.items import Item
 from tf_ssgn.retrieval.metadata import Metadata, Table, read
-from tf_ssgn.retrieval.photos import Photo, Skipped
+from tf_ssgn.retrieval.photos import Embedder, Photo, PhotoBatch, Skipped, embed_ahead, item_of, read_ahead
 from tf_ssgn.retrieval.plan import Scope, plan
 from tf_ssgn.retrieval.writer import Change, Report, Writer
 from tf_ssgn.settings import GALLERY, SECOND_STEP_SECONDS, SERVING

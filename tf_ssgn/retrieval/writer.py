@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from tf_ssgn.retrieval.columns import export_parquet, items_of, read_columns
-from tf_ssgn.retrieval.embedding import Embedder
 from tf_ssgn.retrieval.files import PhotoFile, Source, Walk, to_text
 from tf_ssgn.retrieval.items import Item
+from tf_ssgn.retrieval.photos import Embedder
 from tf_ssgn.retrieval.searcher import OpenGallery
 
 Sources = Sequence[dict[str, str]]  # as a manifest has them: `{"folder": ..., "prefix": ...}`

@@ -86,14 +86,14 @@ def openvino_functions(
 
     import tensorflow as tf
 
-    from tf_ssgn.data.images.direct import leave, short_way
+    from tf_ssgn.data.images.direct import short_way
 
     try:
         with ThreadPoolExecutor(1) as worker:  # while it waits and compiles, the decoders are built and set up
             compiled = worker.submit(compile_encoders)
             for kind in KINDS:
                 getattr(module, f"decode_{kind}")(tf.constant([warm_up_drawing()]))
-            short = {"sketch": leave, "photo": short_way(module.decode_photo, QUERY_LIMITS)}
+            short: dict[str, Short | None] = {"sketch": None, "photo": short_way(module.decode_photo, QUERY_LIMITS)}
             encoders = compiled.result()
     except RuntimeError as error:
         raise UserError(f"OpenVINO cannot compute this model ({error}); use the TensorFlow runtime") from None
@@ -108,7 +108,7 @@ def openvino_functions(
         return call
 
     def explain(images: list[bytes]) -> dict[str, np.ndarray]:
-        codes, status = rows(images, module.decode_sketch, encoders["sketch"], leave)
+        codes, status = rows(images, module.decode_sketch, encoders["sketch"])
         return {
             **{name: codes[name] for name in ("coarse", "fine", "semantics")},
             "class_names": np.tile(names[None], [len(images), 1]),
@@ -225,7 +225,7 @@ class RowByRow:
         self._pool = ThreadPoolExecutor(self._cores, thread_name_prefix="openvino")
 
     def __call__(
-        self, images: list[bytes], decode: Any, encoder: CompiledEncoder, short: Short
+        self, images: list[bytes], decode: Any, encoder: CompiledEncoder, short: Short | None = None
     ) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Codes float32 `[B, d]` by name, and status int32 `[B]`; a faulty row is zero.
 
@@ -241,7 +241,7 @@ class RowByRow:
                 codes[name][row] = code
 
         def compute(row: int) -> bool:
-            pixels = short(images[row])
+            pixels = None if short is None else short(images[row])
             if pixels is not None:
                 encode(row, pixels[np.newaxis, np.newaxis])
             return pixels is not None

@@ -21,9 +21,8 @@ import numpy as np
 from tf_ssgn.common.status import MEANING, Status
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval import photos
-from tf_ssgn.retrieval.embedding import embed_images, read_ahead
 from tf_ssgn.retrieval.files import PhotoFile, to_file
-from tf_ssgn.retrieval.photos import Photo, Skipped
+from tf_ssgn.retrieval.photos import Photo, Skipped, embed_images, read_ahead
 from tf_ssgn.scale import places
 from tf_ssgn.scale.dataset import BAD, DATA, RUNS, EmbeddedDataset, schemas
 from tf_ssgn.settings import CAREFUL_FROM, DEATHS, SERVING

@@ -25,9 +25,9 @@ TEST_SIDES = ((211, 500), (640, 97))  # of the photos that a model's decoder is 
 Short = Callable[[bytes], np.ndarray | None]
 
 
-def short_way(decode: Callable[[tf.Tensor], Any], limits: Limits) -> Short:
+def short_way(decode: Callable[[tf.Tensor], Any], limits: Limits) -> Short | None:
     """`photo_pixels` for a model with that `decode_photo`, where it gives the same bits: not for more views than one,
-    without SciPy, or where either was compiled to round in another way. Then all photos are left."""
+    without SciPy, or where either was compiled to round in another way. Then there is none."""
     if importlib.util.find_spec("scipy") is not None:
         photos = [_noise(*sides) for sides in TEST_SIDES]
         views = decode(tf.constant(photos))[0].numpy()  # [B, 1 + views, size, size, 3]
@@ -35,11 +35,7 @@ def short_way(decode: Callable[[tf.Tensor], Any], limits: Limits) -> Short:
         pixels: list[Any] = [short(photo) for photo in photos]
         if views.shape[1] == 1 and np.array_equal(pixels, views[:, 0]):
             return short
-    return leave
-
-
-def leave(image_bytes: bytes) -> None:
-    """The short way where there is none."""
+    return None
 
 
 def _noise(height: int, width: int) -> bytes:

@@ -10,7 +10,6 @@ import numpy as np
 
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval import update
-from tf_ssgn.retrieval.embedding import Embedder
 from tf_ssgn.retrieval.files import PhotoFile, Walk, as_manifest, sources_of, to_text, walk_one
 from tf_ssgn.retrieval.folder import changes, verify
 from tf_ssgn.retrieval.folder.compaction import add_part, advice, compact, merge, tidied
@@ -18,6 +17,7 @@ from tf_ssgn.retrieval.folder.gallery import Gallery
 from tf_ssgn.retrieval.folder.segment import SegmentWriter
 from tf_ssgn.retrieval.folder.store import Store
 from tf_ssgn.retrieval.items import Item
+from tf_ssgn.retrieval.photos import Embedder
 from tf_ssgn.retrieval.update import File, Folders
 from tf_ssgn.retrieval.writer import Change, Report, Sources, Writer, first_manifest
 

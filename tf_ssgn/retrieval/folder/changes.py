@@ -14,13 +14,13 @@ import numpy as np
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.columns import export_parquet as export_parquet
 from tf_ssgn.retrieval.columns import items_of, read_columns
-from tf_ssgn.retrieval.embedding import Embedder
 from tf_ssgn.retrieval.files import to_text
 from tf_ssgn.retrieval.folder.compaction import add_part, tidied
 from tf_ssgn.retrieval.folder.gallery import Gallery
 from tf_ssgn.retrieval.folder.segment import SegmentWriter
 from tf_ssgn.retrieval.folder.store import Store
 from tf_ssgn.retrieval.items import Item, unit
+from tf_ssgn.retrieval.photos import Embedder
 from tf_ssgn.retrieval.search.condition import forms
 from tf_ssgn.retrieval.writer import Report, Sources, first_manifest
 from tf_ssgn.settings import ROWS_TOGETHER

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from tf_ssgn.common.cli import log
 from tf_ssgn.retrieval import update
-from tf_ssgn.retrieval.embedding import Embedder
 from tf_ssgn.retrieval.files import Walk, walk
 from tf_ssgn.retrieval.folder.builder import FolderWriter
+from tf_ssgn.retrieval.photos import Embedder
 from tf_ssgn.retrieval.update import Folders
 from tf_ssgn.retrieval.writer import Report
 from tf_ssgn.settings import GALLERY, TELL_SECONDS
