@@ -267,9 +267,9 @@ def _grids(plain: protocol.ZeroShotResult, test: Encoded) -> list[Grid]:
         photos, _, hits = inspection.nearest(test.codes[rows], labels, test.photo_codes, test.gallery.labels, SHOWN)
         grid = Grid(f"{kind.capitalize()} queries (average precision beside each)", [])
         for item, row, photo_rows, right in zip(shown, rows, photos, hits, strict=True):
-            found = [(test.gallery.items[p], bool(hit)) for p, hit in zip(photo_rows, right, strict=True)]
+            near = [(test.gallery.items[p], bool(hit)) for p, hit in zip(photo_rows, right, strict=True)]
             query = Picture(item.path, f"{item.label} {values[row]:.2f}")
-            grid.rows.append((query, [Picture(photo.path, photo.label, hit) for photo, hit in found]))
+            grid.rows.append((query, [Picture(photo.path, photo.label, hit) for photo, hit in near]))
         grids.append(grid)
     return grids
 

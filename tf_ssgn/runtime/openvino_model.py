@@ -78,11 +78,11 @@ def openvino_functions(
     UserError where OpenVINO cannot convert it, or answers differently from TensorFlow."""
 
     def compile_encoders() -> dict[str, CompiledEncoder]:
-        found = {}
+        encoders = {}
         for kind in KINDS:
             converted(kind)
-            found[kind] = encoder(module, kind, fingerprint)
-        return found
+            encoders[kind] = encoder(module, kind, fingerprint)
+        return encoders
 
     import tensorflow as tf
 

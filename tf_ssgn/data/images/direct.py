@@ -84,18 +84,18 @@ def _squashed(image: np.ndarray, size: int) -> np.ndarray:
     height, width, _ = image.shape
     flat, across = image.reshape(height, -1), _weights(width, size)
     squashed = np.empty((size, size * 3), np.float32)
-    for made, used, down in _blocks(height, size):
-        rows = down @ flat[used].astype(np.float32)
+    for small, large, down in _blocks(height, size):
+        rows = down @ flat[large].astype(np.float32)
         columns = across @ np.ascontiguousarray(rows.T).reshape(width, -1)  # [size, channels and rows]
-        squashed[made] = columns.reshape(size * 3, -1).T
+        squashed[small] = columns.reshape(size * 3, -1).T
     return squashed.reshape(size, size, 3)
 
 
 class _Block(NamedTuple):
     """Rows of the small image, the rows of the large one that they are made of, and the weights of these."""
 
-    made: slice
-    used: slice
+    small: slice
+    large: slice
     weights: Any
 
 
@@ -104,8 +104,8 @@ def _blocks(side: int, size: int) -> list[_Block]:
     weights, blocks = _weights(side, size), []
     for first in range(0, size, ROWS_IN_CACHE):
         some = weights[first : first + ROWS_IN_CACHE]
-        used = slice(int(some.indices.min()), int(some.indices.max()) + 1)
-        blocks.append(_Block(slice(first, first + ROWS_IN_CACHE), used, some[:, used]))
+        large = slice(int(some.indices.min()), int(some.indices.max()) + 1)
+        blocks.append(_Block(slice(first, first + ROWS_IN_CACHE), large, some[:, large]))
     return blocks
 
 

@@ -56,10 +56,10 @@ def _content(picture: Any) -> bytes:
     )
 
 
-def is_picture(given: Any) -> bool:
+def is_picture(value: Any) -> bool:
     """Whether it is one picture, and no list or generator of them."""
     kinds = (bytes, bytearray, memoryview, str, os.PathLike, np.ndarray)
-    return isinstance(given, kinds) or hasattr(given, "save") or hasattr(given, "read")
+    return isinstance(value, kinds) or hasattr(value, "save") or hasattr(value, "read")
 
 
 def describe(picture: Any) -> str:

@@ -55,8 +55,8 @@ def delete(folder: str | os.PathLike, *, ids: Sequence[str] = (), paths: Sequenc
 
 def _first(gallery: Gallery, condition: str, values: Sequence[tuple[str, ...]]) -> set[int]:
     """Rows of the first values that match any: a name as it was given, and only then as another disk would write it."""
-    found = ({row for row, _ in gallery.where(condition, one)} for one in values)
-    return next(filter(None, found), set())
+    rows = ({row for row, _ in gallery.where(condition, one)} for one in values)
+    return next(filter(None, rows), set())
 
 
 def import_vectors(file: str | os.PathLike, folder: str | os.PathLike, model: Embedder) -> Report:

@@ -129,9 +129,9 @@ class Gateway:
         if self._root_path:
             below = Router(routes[:], redirect_slashes=False)
             routes += [Route(self._root_path, self._into), Mount(self._root_path, below)]
-        made = Starlette(routes=routes, exception_handlers={HTTPException: replies.no_route})
-        made.router.redirect_slashes = False  # it goes to an address with whatever the Host header says
-        return made
+        app = Starlette(routes=routes, exception_handlers={HTTPException: replies.no_route})
+        app.router.redirect_slashes = False  # it goes to an address with whatever the Host header says
+        return app
 
     def _route(self, method: str, path: str, name: str, work: Handler, scope: str = "search") -> Route:
         """A route whose work runs in a thread, with the guards before it and faults as JSON behind it."""
