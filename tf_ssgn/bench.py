@@ -5,7 +5,6 @@ python -m tf_ssgn.bench evaluate --full --out evaluate.json
 python -m tf_ssgn.bench quality --full --data MATERIAL        # the folder that holds sketchy_mini
 """
 
-import argparse
 import importlib
 import inspect
 import os
@@ -24,9 +23,7 @@ LONG_TESTS = ("crash", "fuzz", "page", "reload", "resume", "soak")  # once subje
 def main(argv: list[str] | None = None) -> int | None:
     names = (module.name for module in pkgutil.iter_modules(benchmarks.__path__))
     subjects = sorted(names)
-    parser = cli.Parser(
-        prog="python -m tf_ssgn.bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = cli.Parser(prog="python -m tf_ssgn.bench", description=__doc__)
     flag = parser.add_argument
     flag("subject", metavar="SUBJECT", help=", ".join(subjects))
     flag("--full", action="store_true", help="the full counts; without it a small part with a fixed seed")

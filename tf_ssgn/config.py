@@ -173,10 +173,8 @@ def _sketchy_mini() -> Config:
 
 
 def _everyday() -> Config:
-    """The shipped model: several kinds of drawings and photos, a code that keeps what the backbone knew.
-
-    A soft temperature and few steps: what is learnt by heart is paid for on other people's drawings and photos.
-    """
+    """The shipped model: several kinds of drawings and photos, a code that keeps what the backbone knew. A soft
+    temperature and few steps: what is learnt by heart is paid for on other people's drawings and photos."""
     return Config(
         preset="everyday",
         data=Data(validation_classes=0, pairs="class"),

@@ -8,7 +8,6 @@ First the shipped model searches, which saw no drawn picture; then a model is tr
 Needs no data and no network. Every step is the command that it names, so each can be repeated by hand.
 """
 
-import argparse
 import os
 import queue
 import re
@@ -34,9 +33,7 @@ CELL = 88  # pixels of one picture there
 
 
 def main(argv: list[str] | None = None) -> int | None:
-    parser = cli.Parser(
-        prog="python -m tf_ssgn.demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = cli.Parser(prog="python -m tf_ssgn.demo", description=__doc__)
     parser.add_argument("--to", default=DEFAULT, metavar="DIR", help="folder for everything that is made [%(default)s]")
     parser.add_argument("--seed", type=int, default=0, help="of the drawings and of the training [0]")
     parser.add_argument(

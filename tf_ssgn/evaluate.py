@@ -28,9 +28,7 @@ OWN_SPLIT = ("data", "split", "duplicates", "generalized", "hash")  # flags that
 
 
 def parser() -> cli.Parser:
-    command = cli.Parser(
-        prog="python -m tf_ssgn.evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    command = cli.Parser(prog="python -m tf_ssgn.evaluate", description=__doc__)
     flag = command.add_argument
     flag("runs", nargs="*", metavar="RUN", help="run folder; several: also mean and spread over them")
     flag("--features", metavar="FILE", help="evaluate the arrays of an .npz instead of a run")

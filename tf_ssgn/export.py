@@ -6,7 +6,6 @@ python -m tf_ssgn.export runs/s21 --to saved_models/s21 --gallery galleries/s21
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,9 +19,7 @@ if TYPE_CHECKING:
 
 
 def main(argv: list[str] | None = None) -> int | None:
-    parser = cli.Parser(
-        prog="python -m tf_ssgn.export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = cli.Parser(prog="python -m tf_ssgn.export", description=__doc__)
     flag = parser.add_argument
     flag("run", metavar="RUN", help="run folder")
     flag("--to", required=True, metavar="DIR", help="where NAME/embed, NAME/search_... go")

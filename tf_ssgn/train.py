@@ -31,7 +31,6 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m tf_ssgn.train",
         usage="python -m tf_ssgn.train --data DIR --run DIR [--preset NAME] [--split NAME-or-FILE] [--FIELD X ...]",
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     flag = parser.add_argument
     flag("--preset", default="sketchy-mini", help=f"starting point: {', '.join(PRESETS)}")

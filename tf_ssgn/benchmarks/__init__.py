@@ -1,6 +1,7 @@
 """What `bench` measures, a file a subject; here, what several subjects share."""
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,18 @@ def said(values: dict[str, Any]) -> str:
         return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
 
     return ", ".join(f"{key} {shown(value)}" for key, value in values.items())
+
+
+def seconds(work: Callable[..., Any], *arguments: Any, **named: Any) -> float:
+    """How long a call takes."""
+    start = time.perf_counter()
+    work(*arguments, **named)
+    return time.perf_counter() - start
+
+
+def jpegs(folder: str) -> list[str]:
+    """JPEG photos below a folder."""
+    return sorted(str(path) for kind in ("*.jpg", "*.JPEG") for path in Path(folder).rglob(kind))
 
 
 def apart(work: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:

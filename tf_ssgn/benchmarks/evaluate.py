@@ -6,13 +6,12 @@ is the figure to watch. `run(True)` takes the published sizes; `run(False)` the 
 
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
-from tf_ssgn.benchmarks import megabytes
+from tf_ssgn.benchmarks import megabytes, seconds
 from tf_ssgn.common.cores import cores
 from tf_ssgn.evaluation.hashing import fit_itq, rank_codes
 from tf_ssgn.evaluation.inputs import encode_labels
@@ -45,19 +44,19 @@ def _size(name: str, queries: int, photos: int, dimension: int, classes: int, ro
     floors, times, halves = [], [], []
     peak = 0.0
     for _ in range(rounds):
-        floors.append(_seconds(lambda: _floor(left, right)))
+        floors.append(seconds(_floor, left, right))
         with PeakMemory() as memory:
-            times.append(_seconds(lambda: per_query_features(left, asked, right, held, CUTS, progress=large)))
+            times.append(seconds(per_query_features, left, asked, right, held, CUTS, progress=large))
         peak = max(peak, memory.megabytes)
         half = queries // 2
-        halves.append(_seconds(lambda: score_features(left[:half], asked[:half], right, held, CUTS)))  # noqa: B023
+        halves.append(seconds(score_features, left[:half], asked[:half], right, held, CUTS))
     start = time.perf_counter()
     itq = fit_itq(right, 64)
     fitted = time.perf_counter() - start
     codes, gallery = itq.encode(left), itq.encode(right)
     labels = encode_labels(asked, held, queries, photos)
     hamming = [
-        _seconds(lambda: measure(rank_codes(codes, gallery, labels), queries, photos, CUTS)) for _ in range(rounds)
+        seconds(lambda: measure(rank_codes(codes, gallery, labels), queries, photos, CUTS)) for _ in range(rounds)
     ]
     result = {
         "queries": queries,
@@ -87,16 +86,8 @@ def _floor(queries: np.ndarray, gallery: np.ndarray) -> None:
         list(pool.map(part, range(0, len(queries), FLOOR_ROWS)))
 
 
-def _seconds(work: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
 class PeakMemory:
-    """`with PeakMemory() as memory: ...`, then `memory.megabytes`: the growth of the resident set at its highest
-    (Linux).
-    """
+    """`with PeakMemory() as memory: ...`, then `memory.megabytes`: how far the resident set grew (Linux)."""
 
     def __enter__(self) -> "PeakMemory":
         self.megabytes = 0.0

@@ -6,7 +6,6 @@ ratio of the medians is the figure to watch. Weights are drawn at random: they d
 
 import shutil
 import tempfile
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from tf_ssgn.benchmarks import seconds
 from tf_ssgn.config import Model
 from tf_ssgn.errors import UserError
 from tf_ssgn.settings import SERVING
@@ -43,13 +43,9 @@ def run(
         for name, model in models.items():
             steps[f"vectors_{name}"] = (photos, partial(_vectors, model, contents))
             steps[f"gallery_{name}"] = (photos, partial(_gallery, model, files, Path(temporary)))
-        seconds: dict[str, list[float]] = {name: [] for name in steps}
-        for _ in range(1 + rounds):
-            for name, (_, step) in steps.items():
-                start = time.perf_counter()
-                step()
-                seconds[name].append(time.perf_counter() - start)
-        rates = {name: steps[name][0] / float(np.median(taken[1:])) for name, taken in seconds.items()}
+        times = [[seconds(step) for _, step in steps.values()] for _ in range(1 + rounds)]
+        medians = np.median(times[1:], axis=0)
+        rates = {name: count / float(taken) for (name, (count, _)), taken in zip(steps.items(), medians, strict=True)}
         vectors = [_vectors(model, contents) for model in models.values()]
     lengths = np.linalg.norm(vectors[0], axis=1) * np.linalg.norm(vectors[-1], axis=1)
     lowest = float((np.einsum("nd,nd->n", vectors[0], vectors[-1]) / lengths).min())
@@ -58,13 +54,8 @@ def run(
     for name, rate in rates.items():
         print("  ".join((name.rjust(WIDTHS[0]), f"{rate:{WIDTHS[1]}.1f}", f"{ratios[name]:{WIDTHS[2]}.2f}")))
     print(f"lowest cosine between the runtimes: {lowest:.7f}")
-    return {
-        "backbone": backbone,
-        "photos": photos,
-        "images_per_second": rates,
-        "ratio": ratios,
-        "lowest_cosine": lowest,
-    }
+    about = {"backbone": backbone, "photos": photos}
+    return {**about, "images_per_second": rates, "ratio": ratios, "lowest_cosine": lowest}
 
 
 def build(backbone: str, weights: str) -> tuple[Any, dict[str, Any]]:

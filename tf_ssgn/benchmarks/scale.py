@@ -222,10 +222,8 @@ def _scaling(executors: int, work: Path, to: Path) -> dict[str, Any]:
 
 
 def _pin(spark: Any, executors: int) -> None:
-    """Gives each executor a core of its own, as a cluster does: alone here, it would read ahead on the other's core.
-
-    What an executor starts from now on inherits its core.
-    """
+    """Gives each executor, and what it starts from now on, a core of its own, as a cluster does: alone here, it would
+    read ahead on the other's core."""
     while len(started := _executors(_java(spark))) < executors:
         time.sleep(0.05)
     for core, pid in zip(sorted(os.sched_getaffinity(0)), started, strict=False):

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from tf_ssgn.benchmarks import chosen
+from tf_ssgn.benchmarks import chosen, jpegs, seconds
 from tf_ssgn.errors import UserError
 from tf_ssgn.settings import MODEL
 
@@ -33,11 +33,9 @@ WAIT_SECONDS = 3600
 
 
 def run(full: bool, data: str | None = None, only: str | None = None) -> dict[str, Any]:
-    """Seconds of a first and a second run, photos/s beside OpenVINO's bare forward pass, peak MB, ms of an answer.
-
-    `data` is a folder with JPEG photos, which are scaled to 500 x 375; without it they are drawn. The small part takes
-    an untrained tiny model. The cache of a first run is empty.
-    """
+    """Seconds of a first run, whose cache is empty, and a second one, photos/s beside OpenVINO's bare forward pass,
+    peak MB, ms of an answer. `data` is a folder with JPEG photos, which are scaled to 500 x 375; without it they are
+    drawn. The small part takes an untrained tiny model."""
     parts = chosen(only, PARTS)
     result: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -88,11 +86,11 @@ def _photos(folder: Path, count: int, data: str | None) -> None:
     """Writes photos of which no two are the same."""
     from PIL import Image, ImageOps
 
-    sources = sorted(path for kind in ("*.jpg", "*.JPEG") for path in Path(data).rglob(kind)) if data else []
+    sources = jpegs(data) if data else []
     if data and 2 * len(sources) < count:
         raise UserError(f"--data: {data} has {len(sources):,} JPEG photos, expected {-(-count // 2):,} or more")
     random = np.random.default_rng(0)
-    random.shuffle(sources)  # type: ignore[arg-type]
+    random.shuffle(sources)
     for number in range(count):
         path = folder / f"{number % 10}" / f"{number:05d}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -133,7 +131,7 @@ def _watch(photos: Path, model: str, environment: dict[str, str], drawings: int 
         page.ask(drawing(0))
         # In turns, so that others' work meets both; the small part's model knows no words.
         ways: dict[str, dict[str, str]] = {"answer": {}} | ({"told_answer": {"word": WORD}} if model == MODEL else {})
-        taken = [[_milliseconds(page.ask, drawing(seed), **way) for way in ways.values()] for seed in range(drawings)]
+        taken = [[1000 * seconds(page.ask, drawing(seed), **way) for way in ways.values()] for seed in range(drawings)]
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(60)
@@ -144,12 +142,6 @@ def _watch(photos: Path, model: str, environment: dict[str, str], drawings: int 
     for name, times in zip(ways, zip(*taken, strict=True), strict=False):
         found |= {f"{name}_p50_ms": float(np.median(times)), f"{name}_p90_ms": float(np.quantile(times, 0.9))}
     return found
-
-
-def _milliseconds(ask: Callable[..., int], drawing: bytes, **way: str) -> float:
-    begun = time.perf_counter()
-    ask(drawing, **way)
-    return 1000 * (time.perf_counter() - begun)
 
 
 class _Page:
@@ -173,10 +165,8 @@ class _Page:
 
 
 class _Memory:
-    """The most memory of a process and all below it, looked at ten times a second.
-
-    They are all the same program: pages of files, which are the libraries' code, count once.
-    """
+    """The most memory of a process and all below it, looked at ten times a second. They are all the same program: pages
+    of files, which are the libraries' code, count once."""
 
     def __init__(self, root: int):
         self._root, self._peak = root, 0
@@ -219,9 +209,7 @@ def _build(photos: Path, model: str) -> float:
     with tempfile.TemporaryDirectory(dir=photos.parent) as folder:
         for file in files:
             os.link(file, Path(folder, file.name))
-        begun = time.perf_counter()
-        build(photos.parent / "built", [folder], embedder)
-        return len(files) / (time.perf_counter() - begun)
+        return len(files) / seconds(build, photos.parent / "built", [folder], embedder)
 
 
 def _bare(model: str) -> Callable[[], float]:
@@ -229,7 +217,7 @@ def _bare(model: str) -> Callable[[], float]:
     decoding."""
     from tf_ssgn.common.cli import prepare_tensorflow
     from tf_ssgn.common.cores import cores
-    from tf_ssgn.runtime.openvino_model import PRECISION, concrete, library
+    from tf_ssgn.runtime.openvino_model import compiled, concrete, library, one_image
     from tf_ssgn.runtime.resolve import is_shipped, resolve
     from tf_ssgn.runtime.saved_model import open_saved_model
     from tf_ssgn.runtime.shipped import open_shipped
@@ -238,11 +226,8 @@ def _bare(model: str) -> Callable[[], float]:
     openvino, folder = library(), resolve(model)
     module, _ = open_shipped(folder) if is_shipped(folder) else open_saved_model(folder)
     network = openvino.convert_model(concrete(module.encode_photo))
-    shape = [1, *(side.get_length() for side in list(network.inputs[0].partial_shape)[1:])]
-    network.reshape(shape)
-    streams = {"NUM_STREAMS": cores(), "INFERENCE_NUM_THREADS": cores()}
-    compiled = openvino.Core().compile_model(network, "CPU", PRECISION | streams)
-    queue = openvino.AsyncInferQueue(compiled, cores())
+    shape = one_image(network)
+    queue = openvino.AsyncInferQueue(compiled(network, cores()), cores())
     pixels = np.random.default_rng(0).uniform(0, 255, shape).astype(np.float32)
 
     def measure() -> float:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from tf_ssgn import config as configuration
-from tf_ssgn.benchmarks import chosen, said
+from tf_ssgn.benchmarks import chosen, jpegs, said, seconds
 from tf_ssgn.common.cli import prepare_tensorflow
 from tf_ssgn.common.progress import track
 from tf_ssgn.config import Config
@@ -53,7 +53,7 @@ def run(full: bool, data: str | None = None, only: str | None = None) -> dict[st
         if only == "runs":
             paths = []
         elif data:
-            paths = sorted(str(path) for kind in ("*.jpg", "*.JPEG") for path in Path(data).rglob(kind))[:512]
+            paths = jpegs(data)[:512]
         else:
             paths = _photos(folder / "photos", 512 if full else 64)
         measures: dict[str, Callable[[], dict[str, Any]]] = {
@@ -76,7 +76,7 @@ def _pipeline(paths: Sequence[str], rounds: int) -> dict[str, Any]:
 
     floor = _bare(paths)
     times = _alternate(rounds, lambda: _exhaust(floor), lambda: _exhaust(image_batches(paths, "photo", SIZE, 0, BATCH)))
-    rates = [len(paths) / seconds for seconds in times]
+    rates = [len(paths) / taken for taken in times]
     return {"images_per_s": rates[1], "bare_images_per_s": rates[0], "ratio": times[0] / times[1], "target": 0.95}
 
 
@@ -112,7 +112,7 @@ def _extraction(paths: Sequence[str], folder: Path, rounds: int) -> dict[str, An
         FeatureCache(folder / f"cache{next(turn)}", backbone, "efficientnet_lite0").taps(items, 0)
 
     times = _alternate(rounds, forward, extract)
-    rates = [len(paths) / seconds for seconds in times]
+    rates = [len(paths) / taken for taken in times]
     few = items[:BATCH]
     slow = FeatureCache(None, backbone, "efficientnet_lite0").taps(few, 0)[0]
     fast = FeatureCache(folder / "few", backbone, "efficientnet_lite0").taps(few, 0)[0]
@@ -126,10 +126,8 @@ def _extraction(paths: Sequence[str], folder: Path, rounds: int) -> dict[str, An
 
 
 def _epoch(paths: Sequence[str], rounds: int) -> dict[str, Any]:
-    """A step on taps from the cache, against one whose pairs go through the frozen backbone first.
-
-    An epoch is as many such steps on either side; the default config, but for the weights.
-    """
+    """A step on taps from the cache, against one whose pairs go through the frozen backbone first. An epoch is as many
+    such steps on either side; the default config, but for the weights."""
     from tf_ssgn.data.images.reading import image_batches
 
     config = configuration.override(configuration.preset("sketchy-mini"), {"model.weights": "none"})
@@ -145,10 +143,10 @@ def _epoch(paths: Sequence[str], rounds: int) -> dict[str, Any]:
         for images, _ in image_batches(paths, "photo", SIZE, 0, BATCH):
             trainer.backbone.predict_on_batch(images[:, 0])
 
-    seconds = _alternate(rounds, cached, uncached)
-    step = seconds[0] / 10
+    times = _alternate(rounds, cached, uncached)
+    step = times[0] / 10
     pictures = batch * (3 if config.model.contours else 2)
-    without = seconds[1] * pictures / len(paths) + step
+    without = times[1] * pictures / len(paths) + step
     return {
         "step_s": step,
         "uncached_step_s": without,
@@ -298,14 +296,7 @@ def _exhaust(dataset) -> None:
 
 
 def _alternate(rounds: int, *sides: Callable[[], Any]) -> list[float]:
-    """Best seconds of each side; the first round of all is not counted, as graphs are traced in it.
-
-    Not the median: whatever else the machine does only ever adds, and a borrowed core halves the speed for seconds.
-    """
-    times: list[list[float]] = [[] for _ in sides]
-    for _ in range(1 + rounds):
-        for side, seconds in zip(sides, times, strict=True):
-            start = time.perf_counter()
-            side()
-            seconds.append(time.perf_counter() - start)
-    return [min(seconds[1:]) for seconds in times]
+    """Best seconds of each side; the first round of all is not counted, as graphs are traced in it. Not the median:
+    whatever else the machine does only ever adds, and a borrowed core halves the speed for seconds."""
+    times = [[seconds(side) for side in sides] for _ in range(1 + rounds)]
+    return [min(taken) for taken in zip(*times[1:], strict=True)]

@@ -22,12 +22,9 @@ class Package:
 
 @dataclass(frozen=True)
 class Backbone:
-    """How one network is built and where it is tapped.
-
-    `scale` and `offset` bring pixels of 0..255 to what the weights expect: `x / scale - offset`, per channel;
-    `reverse` is for weights that take blue first. `package` brings its weights, where one does; `scaling` is the width
-    and depth of an EfficientNet-Lite.
-    """
+    """How one network is built and where it is tapped. `scale` and `offset` bring pixels of 0..255 to what the weights
+    expect: `x / scale - offset`, per channel; `reverse` is for weights that take blue first. `package` brings its
+    weights, where one does; `scaling` is the width and depth of an EfficientNet-Lite."""
 
     application: str
     taps: tuple[str, ...]

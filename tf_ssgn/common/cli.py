@@ -72,25 +72,21 @@ def jsonable(value: Any) -> Any:
 
 
 class _Help(argparse.HelpFormatter):
-    """Keeps the lines of examples as they are."""
+    """Keeps the lines of a text with examples as they are."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
-        if text.startswith(EXAMPLES):
+        if "\npython -m " in text or text.startswith(EXAMPLES):
             return "".join(indent + line for line in text.splitlines(keepends=True))
         return super()._fill_text(text, width, indent)
 
 
 class Parser(argparse.ArgumentParser):
-    """An argparse parser whose errors are one line, like all others; it takes no argument that holds a NUL.
-
-    `examples` are command lines, without `python -m`, that the end of `--help` shows.
-    """
+    """An argparse parser whose errors are one line, like all others; it takes no argument that holds a NUL. `examples`
+    are command lines, without `python -m`, that the end of `--help` shows."""
 
     def __init__(self, *positional: Any, examples: Sequence[str] = (), **named: Any):
-        if examples:
-            lines = "".join(f"\n  python -m tf_ssgn.{example}" for example in examples)
-            named = {"formatter_class": _Help, **named, "epilog": EXAMPLES + lines}
-        super().__init__(*positional, **named)
+        lines = "".join(f"\n  python -m tf_ssgn.{example}" for example in examples)
+        super().__init__(*positional, **{"formatter_class": _Help, **named, "epilog": lines and EXAMPLES + lines})
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         for word in sys.argv[1:] if args is None else args:

@@ -30,11 +30,9 @@ ALIASES: tuple[tuple[str, ...], ...] = (
 
 
 def words(name: str) -> tuple[str, ...]:
-    """Lower-case words of a class name: `"hot-air_balloon"` -> `("hot", "air", "balloon")`.
-
-    Everything but letters, digits and the marks that belong to letters separates words. A name without any of
-    these is its own single word, so no two classes become the same nothing.
-    """
+    """Lower-case words of a class name: `"hot-air_balloon"` -> `("hot", "air", "balloon")`. All but letters, digits and
+    the marks that belong to letters separates words; a name without any of these is its own single word, so no two
+    become the same nothing."""
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
     kept = " "
     for c in text:  # a mark that follows no letter belongs to none: it would join the word before it later on
@@ -54,10 +52,8 @@ _GROUP = {_spelling(name): group for group in ALIASES for name in group}
 
 @lru_cache(maxsize=65536)
 def normalise(name: str) -> str:
-    """The key of a class: two names are the same class exactly if their keys are equal.
-
-    `car_(sedan)`, `car (sedan)` and `car` give `car`; `hot air balloon` and `hot-air_balloon` give `hotairballoon`.
-    """
+    """The key of a class, by which names are the same class: `car_(sedan)`, `car (sedan)` and `car` give `car`; `hot
+    air balloon` and `hot-air_balloon` give `hotairballoon`."""
     key = _spelling(name)
     return _spelling(_GROUP[key][0]) if key in _GROUP else key
 
@@ -69,9 +65,8 @@ def spellings(name: str) -> tuple[str, ...]:
 
 def match(wanted: Iterable[str], available: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     """Finds each wanted class among the available ones: `{wanted: available}`, and the wanted names that are not there.
-
-    The very same name counts first, else the same key; one that several classes share (`A` and `a`) fits none of them.
-    """
+    The very same name counts first, else the same key; one that several classes share (`A` and `a`) fits none of
+    them."""
     exact = set(available)
     by_key: dict[str, list[str]] = {}
     for name in dict.fromkeys(available):
@@ -101,10 +96,8 @@ def listed(names: Sequence[str], limit: int = 12) -> str:
 
 
 def printable(name: str) -> str:
-    """The name for a terminal, JSON or a label: bytes that are not UTF-8 are percent-escaped (`%FF`).
-
-    A lone surrogate that stands for no byte of a file name, as JSON can spell it, is escaped as its own three bytes.
-    """
+    """The name for a terminal, JSON or a label: bytes that are not UTF-8 are percent-escaped (`%FF`); a lone surrogate
+    that stands for no byte of a file name, as JSON can spell it, as its own three bytes."""
     return "".join(_escaped(c) if 0xD800 <= ord(c) <= 0xDFFF else c for c in name)
 
 

@@ -6,10 +6,8 @@ from collections.abc import Iterable, Iterator
 
 
 class Progress:
-    """Counts work on stderr: `with Progress(1000, "photos") as bar: bar.advance(32)`.
-
-    On a terminal it redraws one line; elsewhere it prints a plain line at most every `every` seconds.
-    """
+    """Counts work on stderr: `with Progress(1000, "photos") as bar: bar.advance(32)`. On a terminal it redraws one
+    line; elsewhere it prints a plain line at most every `every` seconds."""
 
     def __init__(self, total: int, what: str, *, every: float = 10.0):
         self.total, self.what, self.done = total, what, 0

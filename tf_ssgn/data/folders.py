@@ -33,10 +33,8 @@ SYSTEM_FILES = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"})
 
 
 def is_system(name: str) -> bool:
-    """Whether a file or folder below the one that was given is none of its owner's making: hidden, or a system's.
-
-    `.thumbnails`, `.Trash-1000`, `.git` and `._photo.jpg` are hidden; `@eaDir` and `__MACOSX` hold copies of photos.
-    """
+    """Whether a file or folder below the one that was given is none of its owner's making: hidden (`.thumbnails`,
+    `.Trash-1000`, `.git`, `._photo.jpg`), or a system's (`@eaDir` and `__MACOSX` hold copies of photos)."""
     return name.startswith(".") or name.lower() in SYSTEM_FOLDERS or name.lower() in SYSTEM_FILES
 
 

@@ -37,11 +37,9 @@ def _array(values: Any, name: str) -> np.ndarray:
 
 
 def unit_rows(features: Any, name: str, dtype: Any = np.float32) -> np.ndarray:
-    """Features [M, d] scaled to length 1, a new C-contiguous array of `dtype`; huge and tiny rows do not overflow.
-
-    A zero row stays zero: its cosine to everything is defined as 0. UserError where these are no [M, d] numbers with M,
-    d >= 1, or a row has NaN or infinity.
-    """
+    """Features [M, d] scaled to length 1, a new C-contiguous array of `dtype`; huge and tiny rows do not overflow, a
+    zero row stays zero: its cosine to everything is 0. UserError: no [M, d] numbers with M, d >= 1, or a row with NaN
+    or infinity."""
     array = _array(features, name)
     if array.ndim != 2 or array.dtype.kind not in "fiub":
         raise UserError(f"{name}: received {array.dtype} {list(array.shape)}, expected numbers [items, dimension]")

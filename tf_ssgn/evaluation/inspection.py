@@ -64,11 +64,9 @@ def confusion(
 def code_map(
     queries: Any, query_labels: Any, gallery: Any, gallery_labels: Any, *, points: int = 1000, seed: int = 0
 ) -> dict[str, Any]:
-    """A flat map of the codes: the first two principal components of a seeded sample of unit sketch and photo codes.
-
-    Returns `x`, `y`, `label`, `modality` ("sketch" or "photo"), one entry per point, and the share `explained` of the
-    variance.
-    """
+    """A flat map of the codes, the first two principal components of a seeded sample of unit sketch and photo codes:
+    `x`, `y`, `label`, `modality` ("sketch" or "photo"), one entry per point, and the share `explained` of the
+    variance."""
     queries, gallery = feature_pair(queries, gallery)
     labels = encode_labels(query_labels, gallery_labels, len(queries), len(gallery))
     random = np.random.default_rng(seed)

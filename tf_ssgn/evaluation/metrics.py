@@ -1,22 +1,8 @@
 """mAP, precision and recall by the five definitions in use, computed from the ranks of the hits.
 
-For one query: N items in the gallery, R of them relevant, H(i) hits in the first i ranks, P(i) = H(i) / i, r_i = 1 if
-the item at rank i is relevant. The families differ, and so do their numbers on one and the same ranking:
-
-| family | AP over everything | AP at k | precision at k |
-|---|---|---|---|
-| `sake` | (1/R) sum over hits of max_{j>=i} P(j) | the same on the first k, over min(k, R) | H(k) / min(k, N) |
-| `zse` | as `sake` | as `sake` | H(m) / m, m = min(k, R) |
-| `sem_pcyc` | (1/R) sum over hits of P(i) | sum over hits in the first k of P(i), over H(k) | H(k) / min(k, N) |
-| `cvae` | not reported | (1/k) sum over the first k of r_i P(i) | H(k) / k |
-| `torchmetrics` | as `sem_pcyc` | as `sem_pcyc` | H(k) / k |
-
-Recall at k is H(k) / R in all of them. k may exceed N: then the first k ranks are all N.
-
-A query with R = 0, a class without a photo in the gallery: `zse` skips it, `sake` skips it in AP and recall and counts
-a precision of 0, the others count 0 throughout. Skipped queries are NaN and left out of the mean, as the `nanmean` of
-SAKE's and ZSE-SBIR's code does; scikit-learn and torchmetrics (`empty_target_action="neg"`) return 0. A mean over
-nothing is NaN.
+For one query: N items in the gallery, R of them relevant, H(i) hits in the first i ranks, P(i) = H(i) / i. `FAMILIES`
+has the formulas, docs/metrics.md all corners: k may exceed N, then the first k ranks are all N; a family that skips
+queries with R = 0 has NaN for them, left out of the mean as in the code it comes from; a mean over nothing is NaN.
 
 Sources: the published code of SAKE, ZSE-SBIR and SEM-PCYC (scikit-learn's average precision), the protocol of
 Yelamarthi et al. 2018, and torchmetrics' `RetrievalMAP`, `RetrievalPrecision` and `RetrievalRecall`.
@@ -110,8 +96,7 @@ def score_features(
         queries: [Q, d] numbers, of any length but 0 (a zero vector has cosine 0 to everything).
         query_labels: [Q], all int or all str.
         gallery: [N, d].
-        gallery_labels: [N], of the type of `query_labels`. A query whose label is not among them has R = 0: see the
-        module.
+        gallery_labels: [N], of the type of `query_labels`. A query whose label is not among them has R = 0.
         k: the cut-offs.
 
     Returns:

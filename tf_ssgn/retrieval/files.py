@@ -89,10 +89,8 @@ def resolve(
     folders: Sequence[str | os.PathLike], known: Sequence[Source]
 ) -> tuple[list[Source], list[tuple[Source, str]]]:
     """Matches folders to sources: (all sources, new ones included; for each folder its source and the path to walk).
-
-    A folder inside a known source belongs to that source, so a file has the same id by whichever folder it is reached;
-    but one inside a system folder, where a walk of that source does not come, is a source of its own.
-    """
+    One inside a known source belongs to it, so a file has the same id by whichever folder it is reached; but one inside
+    a system folder, where a walk of that source does not come, is a source of its own."""
     sources = list(known)
     scopes: list[tuple[Source, str]] = []
     for name in folders:

@@ -105,10 +105,8 @@ class Writer(ABC):
 
     @abstractmethod
     def delete(self, *, ids: Sequence[str] = (), paths: Sequence[str] = (), where: str = "") -> Report:
-        """Deletes the items of these ids, of these photo files or folders, or of which the SQL condition is true.
-
-        Durable when it returns. Ids and paths that match nothing are no error: `removed` tells.
-        """
+        """Deletes the items of these ids, of these photo files or folders, or of which the SQL condition is true,
+        durably; ids and paths that match nothing are no error: `removed` tells."""
 
     @abstractmethod
     def import_blocks(
@@ -149,11 +147,7 @@ class Writer(ABC):
 
     @abstractmethod
     def verify(self) -> dict[str, Any]:
-        """Checks everything: `{"count", "damage": [...], "leftovers": [...], "unfinished", "self_recall"}`.
-
-        `damage` empty means sound. `leftovers` and an unfinished write are harmless: a crash left them, the next writer
-        removes or resumes them.
-        """
+        """Checks everything, as `folder.verify.verify` says."""
 
     @abstractmethod
     def stats(self) -> dict[str, Any]:

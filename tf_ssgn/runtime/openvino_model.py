@@ -90,11 +90,11 @@ def openvino_functions(
 
     try:
         with ThreadPoolExecutor(1) as worker:  # while it waits and compiles, the decoders are built and set up
-            compiled = worker.submit(compile_encoders)
+            encoders_there = worker.submit(compile_encoders)
             for kind in KINDS:
                 getattr(module, f"decode_{kind}")(tf.constant([warm_up_drawing()]))
             short: dict[str, Short | None] = {"sketch": None, "photo": short_way(module.decode_photo, QUERY_LIMITS)}
-            encoders = compiled.result()
+            encoders = encoders_there.result()
     except RuntimeError as error:
         raise UserError(f"OpenVINO cannot compute this model ({error}); use the TensorFlow runtime") from None
     rows = RowByRow()
@@ -124,22 +124,22 @@ class CompiledEncoder:
     compiled twice: all cores on one image, for a single query, and one core for each image, for many."""
 
     def __init__(self, model: Any):
-        openvino = library()
-        _one_image(model)
+        one_image(model)
         self.sizes = {name: int(port.shape[1]) for port in model.outputs for name in port.names}
-        threads = cores()
-        core = openvino.Core()
-        together = {"NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": threads}
-        apart = {"NUM_STREAMS": threads, "INFERENCE_NUM_THREADS": threads}
-        self._alone = _Requests(core.compile_model(model, "CPU", PRECISION | together), 1)
-        self._among_others = _Requests(core.compile_model(model, "CPU", PRECISION | apart), threads)
+        self._alone, self._among_others = _Requests(model, 1), _Requests(model, cores())
 
     def __call__(self, pixels: np.ndarray, alone: bool) -> dict[str, np.ndarray]:
         """Codes float32 `[d]` by name; `alone` says that no other image is under way."""
         return (self._alone if alone else self._among_others)(pixels)
 
 
-def _one_image(model: Any) -> list[int]:
+def compiled(model: Any, images: int) -> Any:
+    """For so many images at a time, on all cores together."""
+    how = PRECISION | {"NUM_STREAMS": images, "INFERENCE_NUM_THREADS": cores()}
+    return library().Core().compile_model(model, "CPU", how)
+
+
+def one_image(model: Any) -> list[int]:
     """Fixes the shape of a model's input to that of one image, and gives it."""
     shape = [1, *(side.get_length() for side in list(model.inputs[0].partial_shape)[1:])]
     model.reshape(shape)
@@ -152,10 +152,7 @@ class Taps:
 
     def __init__(self, backbone: Any, name: str):
         """`name` tells apart all backbones that are not equal in weights, taps and all else."""
-        openvino = library()
         self._size = int(backbone.output_shape[-1])
-        threads = cores()
-        apart = {"NUM_STREAMS": threads, "INFERENCE_NUM_THREADS": threads}
         folder = _folder(name, versions_sha256())
         model = _kept(folder)
         fresh = None
@@ -163,10 +160,9 @@ class Taps:
             fresh = _taps_function(backbone)
             model = _convert(fresh.get_concrete_function())
         try:
-            compiled = openvino.Core().compile_model(model, "CPU", PRECISION | apart)
+            self._queue = library().AsyncInferQueue(compiled(model, cores()), cores())
         except RuntimeError as error:
             raise UserError(f"OpenVINO cannot compute this backbone ({error})") from None
-        self._queue = openvino.AsyncInferQueue(compiled, threads)
         self._queue.set_callback(self._store)
         self._found = np.zeros((0, self._size), np.float32)
         if fresh:
@@ -197,14 +193,15 @@ def _taps_function(backbone: Any) -> Any:
 
 
 class _Requests:
-    """The infer requests of one compiled model, lent to whoever computes."""
+    """A model compiled for so many images at a time: its infer requests, lent to whoever computes."""
 
-    def __init__(self, compiled: Any, count: int):
+    def __init__(self, model: Any, images: int):
+        network = compiled(model, images)
         self._tensor = library().Tensor
-        self._ports = {name: port for port in compiled.outputs for name in port.names}
+        self._ports = {name: port for port in network.outputs for name in port.names}
         self._free: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        for _ in range(count):
-            self._free.put(compiled.create_infer_request())
+        for _ in range(images):
+            self._free.put(network.create_infer_request())
 
     def __call__(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
         request = self._free.get()
@@ -227,10 +224,8 @@ class RowByRow:
     def __call__(
         self, images: list[bytes], decode: Any, encoder: CompiledEncoder, short: Short | None = None
     ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """Codes float32 `[B, d]` by name, and status int32 `[B]`; a faulty row is zero.
-
-        `short` gives the pixels float32 `[S, S, 3]` of an image with one view, or leaves it to `decode`.
-        """
+        """Codes float32 `[B, d]` by name, and status int32 `[B]`; a faulty row is zero. `short` gives the pixels
+        float32 `[S, S, 3]` of an image with one view, or leaves it to `decode`."""
         import tensorflow as tf
 
         codes = {name: np.zeros((len(images), size), np.float32) for name, size in encoder.sizes.items()}
@@ -265,9 +260,9 @@ def _check(model: Any, encode: Any) -> None:
     """Raises UserError unless the codes of some picture are TensorFlow's: a conversion is not taken on trust."""
     import tensorflow as tf
 
-    pixels = np.random.default_rng(0).uniform(0, 255, _one_image(model)).astype(np.float32)
+    pixels = np.random.default_rng(0).uniform(0, 255, one_image(model)).astype(np.float32)
     expected = encode(tf.constant(pixels))["code"].numpy()[0]
-    code = _Requests(library().Core().compile_model(model, "CPU", PRECISION), 1)(pixels)["code"]
+    code = _Requests(model, 1)(pixels)["code"]
     cosine = float(code @ expected) / float(np.linalg.norm(code) * np.linalg.norm(expected))
     if not cosine >= LOWEST_COSINE:
         raise UserError(

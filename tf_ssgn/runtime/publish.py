@@ -95,20 +95,14 @@ def warm_up_requests(signatures: list[str], with_k: bool) -> list[bytes]:
             request = wire.PredictRequest()
             request.model_spec.name = SERVING.name
             request.model_spec.signature_name = signature
-            images = request.inputs["image_bytes"]
-            images.dtype = tf.string.as_datatype_enum
-            images.tensor_shape.dim.add(size=rows)
-            images.string_val.extend([image] * rows)
-            if signature.endswith("_word"):
-                tensors_of_words = request.inputs["word"]
-                tensors_of_words.dtype = tf.string.as_datatype_enum
-                tensors_of_words.tensor_shape.dim.add(size=rows)
-                tensors_of_words.string_val.extend([b""] * rows)
-            if with_k:
-                k = request.inputs["k"]
-                k.dtype = tf.int32.as_datatype_enum
-                k.tensor_shape.dim.add(size=rows)
-                k.int_val.extend([SERVING.default_k] * rows)
+            inputs: list[tuple[str, Any, str, Any]] = [("image_bytes", tf.string, "string_val", image)]
+            inputs += [("word", tf.string, "string_val", b"")] if signature.endswith("_word") else []
+            inputs += [("k", tf.int32, "int_val", SERVING.default_k)] if with_k else []
+            for name, dtype, field, value in inputs:
+                tensor = request.inputs[name]
+                tensor.dtype = dtype.as_datatype_enum
+                tensor.tensor_shape.dim.add(size=rows)
+                getattr(tensor, field).extend([value] * rows)
             logs.append(_field(6, _field(1, request.SerializeToString())))
     return logs
 

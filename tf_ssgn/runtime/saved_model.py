@@ -66,11 +66,8 @@ class EmbeddingModel:
         return Words(*self._words())
 
     def call(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Runs a signature on `image_bytes` object or bytes `[B]`, and for `embed_word` on `word` `[B]` too.
-
-        Returns:
-            The signature's outputs as arrays; see the table in docs/serving.md.
-        """
+        """Runs a signature on `image_bytes` object or bytes `[B]`, and for `embed_word` on `word` `[B]` too; its
+        outputs as arrays are in the table of docs/serving.md."""
         values = [bytes(value) for value in np.asarray(inputs["image_bytes"], dtype=object).reshape(-1)]
         if signature != EMBED_WORD:
             return self._functions[signature](values)

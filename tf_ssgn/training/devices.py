@@ -40,11 +40,9 @@ class Devices:
 
 
 def open_devices(name: str | None) -> Devices:
-    """The devices behind `--strategy`; called before TensorFlow computes anything, as several workers need it.
-
-    "mirrored" takes all GPUs of this machine, or its CPU devices where it has none; "multiworker" all workers that
-    TF_CONFIG lists, each of which runs the same command.
-    """
+    """The devices behind `--strategy`, before TensorFlow computes anything, as several workers need it: "mirrored"
+    takes all GPUs of this machine, or its CPU devices where it has none; "multiworker" all workers that TF_CONFIG
+    lists, each of which runs the same command."""
     if name is None:
         return Devices()
     import keras

@@ -39,10 +39,8 @@ class Feed:
         return [item.path for images in (self.sketches, self.photos) for item in images.items if self.image_size]
 
     def batches(self, epoch: int, step: int) -> tf.data.Dataset:
-        """A dataset without end of what `fit` takes, from `step` of `epoch` on: a dict in a tuple of one.
-
-        It is no generator, since `fit` looks at its first batch and then wants to begin again.
-        """
+        """A dataset without end of what `fit` takes, from `step` of `epoch` on: a dict in a tuple of one. It is no
+        generator, since `fit` looks at its first batch and then wants to begin again."""
         import tensorflow as tf
 
         count = len(self.sketches.items) + len(self.photos.items)

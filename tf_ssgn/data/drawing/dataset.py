@@ -157,11 +157,9 @@ def _is_there(target: Path, readme: str, photos: int, sketches: int) -> bool:
 
 @contextmanager
 def _making(target: Path) -> Iterator[Path]:
-    """Yields a new folder beside `target` that becomes `target` on success and is removed on failure or Ctrl-C.
-
-    Only a hard kill can leave it behind. It is locked while its writer lives, so the next writer knows it by its
-    free lock and removes it.
-    """
+    """Yields a new folder beside `target` that becomes `target` on success and is removed on failure or Ctrl-C. Only a
+    hard kill leaves it behind; it is locked while its writer lives, so the next one knows it by its free lock and
+    removes it."""
     target.parent.mkdir(parents=True, exist_ok=True)
     for stale in target.parent.glob(f".{glob.escape(target.name)}.*.tmp"):
         with suppress(OSError):

@@ -21,13 +21,11 @@ class ImageError(UserError):
 
 
 def image_bytes(picture: Any) -> bytes:
-    """The bytes of a file (a path, or one that is open for reading bytes), of its content, of a PIL image or an array.
+    """The bytes of a file (a path, or one that is open for reading bytes), of its content, of a PIL image or a uint8
+    array [H, W], [H, W, 1], [H, W, 3] or [H, W, 4] (RGBA), losslessly as PNG.
 
-    Arrays are uint8 [H, W], [H, W, 1], [H, W, 3] or [H, W, 4] (RGBA). Images and arrays become PNG, losslessly.
-
-    Raises:
-        ImageError: more bytes than a picture of a request may have, or a PIL image that does not decode.
-        UserError: no such file, or not a picture at all.
+    ImageError: more bytes than a picture of a request may have, or a PIL image that does not decode; UserError: no such
+    file, or not a picture at all.
     """
     content = _content(picture)
     if len(content) > QUERY_LIMITS.bytes:

@@ -76,10 +76,8 @@ def _choose(pairs: Iterator[tuple[bytes, np.ndarray]]) -> dict[str, np.ndarray]:
 
 
 def read_npz(path: str) -> dict[str, np.ndarray]:
-    """`{name: float32 [s]}` of a file with `names` [N] and `vectors` [N, s]; errors as `read_words`.
-
-    `sim` [N, s], as tables of taxonomy similarities call it, is read where there are no `vectors`.
-    """
+    """`{name: float32 [s]}` of a file with `names` [N] and `vectors` [N, s], or `sim` as tables of taxonomy
+    similarities call it; errors as `read_words`."""
     try:
         arrays = npz.read_npz(path, ("names", "vectors", "sim"), VECTOR_LIMITS.npz_bytes)
         vectors = arrays.get("vectors", arrays.get("sim"))

@@ -47,11 +47,8 @@ def fold(word: str) -> str:
 
 
 class Vocabulary:
-    """Names that can be told.
-
-    `rows` has for every accepted form, folded, the row of its name; where two names share a form, the name that is
-    spelled so has it, else the first one.
-    """
+    """Names that can be told, and the row of each by every accepted form, folded; where two names share a form, the
+    name that is spelled so has it, else the first one."""
 
     def __init__(self, names: Sequence[str]):
         self.names = list(names)

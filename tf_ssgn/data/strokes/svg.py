@@ -18,11 +18,9 @@ _POINTS_AT = re.compile(r"url\(\s*['\"]?#([^'\")]*)")
 
 
 def render_svg(path: str | os.PathLike[str], raster: Raster) -> Image.Image:
-    """The drawing on white, mode L, `[size, size]`, with lines as wide as the file says.
-
-    Its canvas fills the raster, the shorter side centred; where a file names none, its ink fills the raster less its
-    padding. UserError: no such file, no SVG, nothing drawn in it, or one that takes too much to draw.
-    """
+    """The drawing on white, mode L, `[size, size]`, with lines as wide as the file says. Its canvas fills the raster,
+    the shorter side centred; where a file names none, its ink fills the raster less its padding. UserError: no such
+    file, no SVG, nothing drawn in it, or one that takes too much to draw."""
     check_raster(raster)
     where = printable(os.fspath(path))
     try:

@@ -18,12 +18,11 @@ from tf_ssgn.settings import GALLERY, TELL_SECONDS
 def grow(
     folder: str | os.PathLike, folders: Folders, model: Embedder, expect: Callable[[int], None] = lambda photos: None
 ) -> Iterator[Report]:
-    """Brings a gallery in step with `folders`, and makes it where there is none; yields after each version.
+    """Brings a gallery in step with `folders`, and makes it where there is none; yields after each version, the first
+    of a few photos, before all folders were looked through.
 
-    The first version has a few photos and does not wait until all folders were looked through. `expect` is called with
-    the number of photos below the folders where there are new ones. Where it is stopped, the next call goes on.
-
-    Raises UserError as `update.build` and `update.sync` do.
+    `expect` is called with the number of photos below the folders where there are new ones. Where it is stopped, the
+    next call goes on. UserError as `update.build` and `update.sync`.
     """
     writer = FolderWriter(folder)
     if not writer.exists():

@@ -70,11 +70,9 @@ class Uploads:
         return self._folder is not None
 
     def add(self, model: Any, content: bytes, label: str, opened: Any = None) -> str:
-        """The id of the photo, which is durable and in the gallery's newest version when this returns.
-
-        `opened` is the gallery as it is served: while nobody else has written to it, it need not be opened again.
-        Fault: no folder for uploads, a label that makes no folder name, no photo, or another writer at work.
-        """
+        """The id of the photo, which is durable and in the gallery's newest version when this returns; `opened` is the
+        gallery as it is served, and need not be opened again while nobody else writes. Fault: no folder for uploads, a
+        label that makes no folder name, no photo, or another writer at work."""
         if self._folder is None:
             raise Fault("FAILED_PRECONDITION", "this server has no folder for new photos; start it with --uploads DIR")
         label = composed(label).strip()

@@ -49,12 +49,25 @@ export function drawStroke(context, stroke, from = 0, width = null, ink = "#111"
   }
 }
 
+/** The context of a new canvas, white all over. */
+export function paper(width, height = width, options = {}) {
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [width, height];
+  const context = canvas.getContext("2d", options);
+  whiten(context);
+  return context;
+}
+
+function whiten(context) {
+  context.setTransform(1, 0, 0, 1, 0, 0);
+  context.fillStyle = "#fff";
+  context.fillRect(0, 0, context.canvas.width, context.canvas.height);
+}
+
 /** Draws everything on white; the context's canvas is square. */
 export function render(context, items) {
-  context.setTransform(1, 0, 0, 1, 0, 0);
+  whiten(context);
   const side = context.canvas.width;
-  context.fillStyle = "#fff";
-  context.fillRect(0, 0, side, side);
   context.setTransform(side / SIDE, 0, 0, side / SIDE, 0, 0);
   for (const item of items) {
     if (item.image) context.drawImage(item.image, 0, 0, SIDE, SIDE);
@@ -63,26 +76,21 @@ export function render(context, items) {
 }
 
 export function toCanvas(items, side) {
-  const canvas = document.createElement("canvas");
-  canvas.width = canvas.height = side;
-  render(canvas.getContext("2d"), items);
-  return canvas;
+  const context = paper(side);
+  render(context, items);
+  return context.canvas;
 }
 
 /** Strokes as the model likes them best, whatever they look like on the screen: thin black lines without pressure that
  * fill `{size, line_width, padding}` in pixels; the same as `render` in tf_ssgn/data/strokes/raster.py. What was rubbed out
  * does not count for the size. */
 export function asQuery(strokes, raster) {
-  const canvas = document.createElement("canvas");
-  canvas.width = canvas.height = raster.size;
-  const context = canvas.getContext("2d");
-  context.fillStyle = "#fff";
-  context.fillRect(0, 0, raster.size, raster.size);
+  const context = paper(raster.size);
   const [left, top, right, bottom] = extent(strokes);
   const scale = (raster.size - 2 * raster.padding) / (Math.max(right - left, bottom - top) || 1);
   context.setTransform(scale, 0, 0, scale, raster.size / 2 - scale * (left + right) / 2, raster.size / 2 - scale * (top + bottom) / 2);
   for (const stroke of strokes) drawStroke(context, stroke, 0, stroke.erase ? null : raster.line_width / scale, "#000");
-  return canvas;
+  return context.canvas;
 }
 
 /** Left, top, right and bottom of the lines that are left. */

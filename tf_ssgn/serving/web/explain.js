@@ -1,6 +1,6 @@
 // What the method does with the drawing: the classes it was read as, and both stages' answers side by side.
 import { call } from "./api.js";
-import { element, shown } from "./hits.js";
+import { choice, element, shown } from "./hits.js";
 import { show } from "./thumbs.js";
 
 const CLASSES = 8;
@@ -50,15 +50,10 @@ export class Explanation {
 
   #answers(stage, hits) {
     this.root.querySelector(`#${stage}`).replaceChildren(...hits.map((hit, place) => {
-      const row = element("li");
-      const button = element("button");
-      const img = element("img");
-      button.type = "button";
-      button.addEventListener("click", () => this.chosen(hits, place));
+      const [img, label] = [element("img"), element("span", hit.label || hit.id)];
       img.alt = `${hit.label || hit.id}, ${shown(hit.score)}`;
-      button.append(img, element("span", hit.label || hit.id));
-      button.lastChild.setAttribute("aria-hidden", "true"); // the picture's text says it
-      row.append(button);
+      label.setAttribute("aria-hidden", "true"); // the picture's text says it
+      const row = choice(() => this.chosen(hits, place), img, label);
       show(img, hit.photo, 128);
       return row;
     }));

@@ -9,6 +9,16 @@ export function element(name, text = "", className = "") {
   return made;
 }
 
+/** A row of a list that is a button of these parts. */
+export function choice(clicked, ...parts) {
+  const [row, button] = [element("li"), element("button")];
+  button.type = "button";
+  button.append(...parts);
+  button.addEventListener("click", clicked);
+  row.append(button);
+  return row;
+}
+
 const GLANCE = 6;
 
 export const shown = (score) => score.toFixed(3);
@@ -48,14 +58,9 @@ export class Hits {
     while (this.peek.children.length > hits.length) this.peek.lastChild.remove();
     hits.forEach((hit, place) => {
       if (!this.peek.children[place]) {
-        const button = element("button");
-        button.type = "button";
-        button.tabIndex = -1; // the grid has them for keyboard and screen reader
-        button.append(element("img"));
-        button.firstChild.alt = "";
-        button.addEventListener("click", () => this.chosen(place));
-        const row = element("li");
-        row.append(button);
+        const row = choice(() => this.chosen(place), element("img"));
+        row.firstChild.tabIndex = -1; // the grid has them for keyboard and screen reader
+        row.firstChild.firstChild.alt = "";
         this.peek.append(row);
       }
       show(this.peek.children[place].querySelector("img"), hit.photo, 128);
@@ -63,16 +68,11 @@ export class Hits {
   }
 
   #make(hit) {
-    const tile = element("li");
-    const button = element("button");
-    button.type = "button";
-    const frame = element("span", "", "frame");
-    const img = element("img");
+    const [frame, img] = [element("span", "", "frame"), element("img")];
     img.alt = "";
     frame.append(img);
-    button.append(frame, element("span", "", "label"), element("span", "", "score"));
-    button.addEventListener("click", () => this.chosen(Number(tile.dataset.place)));
-    tile.append(button);
+    const parts = [frame, element("span", "", "label"), element("span", "", "score")];
+    const tile = choice(() => this.chosen(Number(tile.dataset.place)), ...parts);
     show(img, hit.photo, 256);
     return tile;
   }

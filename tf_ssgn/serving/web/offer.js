@@ -1,7 +1,7 @@
 // Drawings to start from. A chosen one is drawn before one's eyes, stroke by stroke, and can be drawn on.
 import { toCanvas } from "./drawing.js";
 import { EXAMPLES } from "./examples.js";
-import { element } from "./hits.js";
+import { choice } from "./hits.js";
 
 const DURATION = 700; // ms
 const WIDTH = 14;
@@ -19,15 +19,9 @@ export function offerExamples(root, draw) {
   let playing = 0;
   for (const [name, rows] of EXAMPLES) {
     const strokes = strokesOf(rows);
-    const item = element("li");
-    const button = element("button");
-    button.type = "button";
-    button.setAttribute("aria-label", `Example: ${name}`);
-    button.title = name;
     const small = toCanvas(strokes.map((stroke) => ({ ...stroke, width: 30 })), 112);
     small.setAttribute("aria-hidden", "true");
-    button.append(small);
-    button.addEventListener("click", () => {
+    const row = choice(() => {
       const turn = ++playing;
       if (matchMedia("(prefers-reduced-motion: reduce)").matches) return draw(strokes, false);
       const total = strokes.reduce((sum, stroke) => sum + stroke.points.length, 0);
@@ -42,9 +36,10 @@ export function offerExamples(root, draw) {
         }
       };
       return requestAnimationFrame(frame);
-    });
-    item.append(button);
-    root.append(item);
+    }, small);
+    row.firstChild.setAttribute("aria-label", `Example: ${name}`);
+    row.firstChild.title = name;
+    root.append(row);
   }
 }
 

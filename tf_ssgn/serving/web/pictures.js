@@ -1,4 +1,6 @@
 // Pictures from outside: dropped, pasted or chosen. A drawing goes onto the paper, a photo is asked for as it is.
+import { paper } from "./drawing.js";
+
 const PAPER = 1024; // pixels of a picture on the paper
 const LARGEST = 1024; // side of a photo that is sent
 const COLOUR = 0.35; // saturation of a strong colour; paper in warm light has 0.25
@@ -17,25 +19,22 @@ export async function decode(file) {
 
 /** The picture in the middle of white paper; as `ink`, where its own paper is not white, its lines alone. */
 export function onPaper(bitmap, ink) {
-  const canvas = square(PAPER);
-  const context = canvas.getContext("2d", { willReadFrequently: true });
-  context.fillStyle = "#fff";
-  context.fillRect(0, 0, PAPER, PAPER);
+  const context = paper(PAPER, PAPER, { willReadFrequently: true });
   const scale = PAPER / Math.max(bitmap.width, bitmap.height);
   const [width, height] = [bitmap.width * scale, bitmap.height * scale];
   const [left, top] = [Math.floor((PAPER - width) / 2), Math.floor((PAPER - height) / 2)];
   context.drawImage(bitmap, left, top, width, height);
   const box = [left, top, Math.ceil(width), Math.ceil(height)];
-  if (!ink) return canvas;
+  if (!ink) return context.canvas;
   const pixels = context.getImageData(...box);
   if (!isClean(pixels)) context.putImageData(inked(pixels), left, top);
-  return canvas;
+  return context.canvas;
 }
 
 /** Whether a picture has strong colours in a good part of it: a photo of the thing rather than of a drawing. */
 export function isColourful(bitmap) {
-  const canvas = square(64);
-  const context = canvas.getContext("2d", { willReadFrequently: true });
+  const context = paper(64, 64, { willReadFrequently: true });
+  context.clearRect(0, 0, 64, 64); // transparent parts have no colour
   context.drawImage(bitmap, 0, 0, 64, 64);
   const { data } = context.getImageData(0, 0, 64, 64);
   let strong = 0;
@@ -48,20 +47,10 @@ export function isColourful(bitmap) {
 
 export function asPhoto(bitmap) {
   const scale = Math.min(1, LARGEST / Math.max(bitmap.width, bitmap.height));
-  const canvas = document.createElement("canvas");
-  canvas.width = Math.max(1, Math.round(bitmap.width * scale));
-  canvas.height = Math.max(1, Math.round(bitmap.height * scale));
-  const context = canvas.getContext("2d");
-  context.fillStyle = "#fff";
-  context.fillRect(0, 0, canvas.width, canvas.height);
-  context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
-  return canvas;
-}
-
-function square(side) {
-  const canvas = document.createElement("canvas");
-  canvas.width = canvas.height = side;
-  return canvas;
+  const [width, height] = [bitmap.width, bitmap.height].map((side) => Math.max(1, Math.round(side * scale)));
+  const context = paper(width, height);
+  context.drawImage(bitmap, 0, 0, width, height);
+  return context.canvas;
 }
 
 const grey = (data, i) => 0.3 * data[i] + 0.59 * data[i + 1] + 0.11 * data[i + 2];

@@ -1,6 +1,6 @@
 // The word beside the drawing: a field with completions, and what the drawing may be as buttons that fill it in.
 import { call } from "./api.js";
-import { element } from "./hits.js";
+import { choice } from "./hits.js";
 
 const TYPING = 150; // ms of rest after which completions are asked for
 const LONGEST = 64;
@@ -36,14 +36,8 @@ export class Word {
   /** Shows what the drawing may be; nothing beside a word that was told. */
   guess(names) {
     this.buttons.hidden = !names.length || Boolean(this.value);
-    this.buttons.replaceChildren(...(this.value ? [] : names).map((name) => {
-      const row = element("li");
-      const button = element("button", `${name}?`);
-      button.type = "button";
-      button.addEventListener("click", () => { this.#tell(name); this.field.focus(); });
-      row.append(button);
-      return row;
-    }));
+    this.buttons.replaceChildren(...(this.value ? [] : names).map((name) =>
+      choice(() => { this.#tell(name); this.field.focus(); }, `${name}?`)));
   }
 
   #tell(value) {
