@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import importlib
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +24,12 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 hypothesis.settings.register_profile("tf_ssgn", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("tf_ssgn")
 
-# Minutes each: begun last, one of them would run alone at the end, beside an idle core.
-LONG = ("notebooks", "scale", "test_train.py", "training/test_devices.py", "end_to_end", "serving")
+# The longest first: begun last, one of them would run alone at the end, beside an idle core. `test_train.py` makes the
+# `chain` that others wait for, while the notebooks need none.
+LONG = (
+    "test_train.py", "notebooks", "scale", "training", "end_to_end", "serving", "test_search.py", "hostile", "runtime",
+    "test_quality.py", "test_serve.py", "models", "retrieval",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -48,11 +54,34 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Named())
 
 
+@pytest.fixture(scope="session")
+def common(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that all workers of a test run share."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def once(common: Path) -> Callable[[str, Callable[[Path], object]], Path]:
+    """Calls what makes a folder, by name, in one of the workers; gives all of them the folder."""
+
+    def of(name: str, make: Callable[[Path], object]) -> Path:
+        with open(common / f"{name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (common / f"{name}.made").exists():
+                (common / name).mkdir(exist_ok=True)
+                make(common / name)
+                (common / f"{name}.made").touch()
+        return common / name
+
+    return of
+
+
 @pytest.fixture(scope="session", autouse=True)
-def own_cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def own_cache_folder(common: Path) -> Iterator[None]:
     """Nothing of a test run, or of the commands it starts, is left in the user's cache folder."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("user-cache")))
+        patch.setenv("XDG_CACHE_HOME", str(common / "user-cache"))
         yield
 
 
@@ -87,13 +116,14 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def drawn(once) -> Path:
     """A small drawn dataset: 32 classes, 6 photos and 6 sketches each."""
     from tf_ssgn.data.drawing.dataset import write_dataset
 
-    folder = tmp_path_factory.mktemp("drawn") / "data"
-    write_dataset(folder, photos_per_class=6, sketches_per_class=6, size=48)
-    return folder
+    def draw(folder: Path) -> None:
+        write_dataset(folder / "data", photos_per_class=6, sketches_per_class=6, size=48)
+
+    return once("drawn", draw) / "data"
 
 
 @pytest.fixture(scope="session")
@@ -113,9 +143,9 @@ def tiny_config():
 
 
 @pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """One feature cache for the whole test session."""
-    return str(tmp_path_factory.mktemp("cache"))
+def cache(common: Path) -> str:
+    """One feature cache for the whole test run."""
+    return str(common / "cache")
 
 
 @dataclass(frozen=True)
@@ -129,20 +159,23 @@ class Chain:
 
 
 @pytest.fixture(scope="session")
-def chain(drawn: Path, tiny_config, cache: str, tmp_path_factory: pytest.TempPathFactory) -> Chain:
-    """A run, its SavedModels and its gallery, by the same functions that the commands call."""
-    import tf_ssgn
-    from tf_ssgn.export import export
-    from tf_ssgn.retrieval.folder import builder
-    from tf_ssgn.train import train
+def chain(drawn: Path, tiny_config, cache: str, once, tmp_path_factory: pytest.TempPathFactory) -> Chain:
+    """A run, its SavedModels and its gallery, by the same functions that the commands call; a copy for each worker."""
 
-    folder = tmp_path_factory.mktemp("chain")
-    made = Chain(drawn, folder / "run", folder / "models", folder / "gallery")
-    train(tiny_config, str(drawn), None, str(made.run), cache)
-    export(made.run, made.models)
-    builder.build(made.gallery, [drawn / "photo"], tf_ssgn.load(made.models))
-    export(made.run, made.models, made.gallery)
-    return made
+    def make(folder: Path) -> None:
+        import tf_ssgn
+        from tf_ssgn.export import export
+        from tf_ssgn.retrieval.folder import builder
+        from tf_ssgn.train import train
+
+        run, models, gallery = folder / "run", folder / "models", folder / "gallery"
+        train(tiny_config, str(drawn), None, str(run), cache)
+        export(run, models)
+        builder.build(gallery, [drawn / "photo"], tf_ssgn.load(models))
+        export(run, models, gallery)
+
+    folder = Path(shutil.copytree(once("chain", make), tmp_path_factory.mktemp("chain") / "own"))
+    return Chain(drawn, folder / "run", folder / "models", folder / "gallery")
 
 
 def run_command(*words: object, **options) -> subprocess.CompletedProcess[str]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,6 +26,19 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("notebooks")
 
 
+@pytest.fixture(scope="module")
+def kernel(workplace: Path) -> Iterator[Any]:
+    """One process for all books, so that TensorFlow is imported once; each book begins with an empty namespace."""
+    from jupyter_client.manager import KernelManager
+
+    manager = KernelManager(kernel_name="python3")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)  # set for the tests; a reader has it not
+        manager.start_kernel(cwd=str(workplace))
+    yield manager
+    manager.shutdown_kernel(now=True)
+
+
 def test_there_are_five() -> None:
     assert [book.name[0] for book in BOOKS] == list("12345")
 
@@ -38,16 +53,15 @@ def smaller(source: str) -> str:
 
 
 @pytest.mark.parametrize("book", BOOKS, ids=[book.stem for book in BOOKS])
-def test_it_runs(book: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)  # set for the tests; a reader has it not
+def test_it_runs(book: Path, kernel: Any) -> None:
     notebook = nbformat.read(book, as_version=4)
     for cell in notebook.cells:
         if "parameters" in cell.metadata.get("tags", ()):
             cell.source = smaller(cell.source)
-    client = nbclient.NotebookClient(
-        notebook, timeout=280, kernel_name="python3", resources={"metadata": {"path": str(workplace)}}
-    )
+    notebook.cells.insert(0, nbformat.v4.new_code_cell("%reset -f"))
+    client = nbclient.NotebookClient(notebook, km=kernel, timeout=280)
     client.execute()
+    client.kc.stop_channels()
     printed = "".join(
         output.get("text", "") for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs
     )
