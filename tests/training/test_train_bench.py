@@ -30,7 +30,7 @@ def test_a_part_gives_a_ratio_of_two_sides_measured_in_turn(part: str, capsys) -
 
 def test_the_memory_of_a_run_is_that_of_its_process() -> None:
     figures = train.run(False, only="memory")["memory"]
-    assert (figures["photos"], figures["sketches"]) == (400, 400)
+    assert (figures["photos"], figures["sketches"]) == (120, 120)
     assert 0.2 < figures["peak_gib"] < 8
 
 
