@@ -202,7 +202,7 @@ def _semantics(args: argparse.Namespace) -> int:
     from tf_ssgn.common.folders import cache_folder
     from tf_ssgn.common.names import printable
     from tf_ssgn.data.datasets.splits import read_split
-    from tf_ssgn.data.semantics.class_vectors import fingerprint, neighbours
+    from tf_ssgn.data.semantics.class_vectors import neighbours, source_digest
     from tf_ssgn.data.semantics.vector_cache import cached_vectors
 
     if bool(args.names) == bool(args.split):
@@ -216,7 +216,7 @@ def _semantics(args: argparse.Namespace) -> int:
     vectors = cached_vectors(names, args.vectors, Path(args.cache) if args.cache else cache_folder())
     for name, near in zip(names, neighbours(vectors, names, args.k), strict=True):
         print(f"{printable(name):22}" + "  ".join(f"{printable(other)} {cosine:.2f}" for other, cosine in near))
-    cli.log(f"{len(names)} vectors of {vectors.shape[1]} dimensions; source sha256 {fingerprint(args.vectors)}")
+    cli.log(f"{len(names)} vectors of {vectors.shape[1]} dimensions; source sha256 {source_digest(args.vectors)}")
     return 0
 
 

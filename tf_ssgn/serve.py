@@ -190,9 +190,9 @@ def _gateway(args: argparse.Namespace, service: Any, access: Any, certificates: 
 
     from tf_ssgn.serving.http.gateway import Gateway
     from tf_ssgn.serving.http.items import Uploads
-    from tf_ssgn.serving.rpc.server import resolve
+    from tf_ssgn.serving.rpc.server import resolve_host
 
-    address = resolve(args.host, insecure=True)  # `Server` has refused what is not allowed
+    address = resolve_host(args.host, insecure=True)  # `Server` has refused what is not allowed
     hosts = None
     if args.allow_host or ipaddress.ip_address(address.split("%")[0]).is_loopback:
         hosts = frozenset((*LOCAL_NAMES, args.host, *args.allow_host))

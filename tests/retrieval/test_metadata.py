@@ -59,10 +59,10 @@ def test_columns_are_typed_and_found_by_conditions(photo: Path, tmp_path: Path) 
 @pytest.mark.parametrize("start", ["", "\ufeff"])
 def test_cells_are_parted_as_spreadsheets_do(tmp_path: Path, mark: str, start: str) -> None:
     lines = [["path", "licence"], ['"photo/cat/a, b; c.jpg"', "cc"], ['"line\nbreak\t.jpg"', "own"]]
-    table = metadata.read(write(tmp_path / "t.csv", start + "\n".join(mark.join(line) for line in lines) + "\n"))
+    table = metadata.read_table(write(tmp_path / "t.csv", start + "\n".join(mark.join(line) for line in lines) + "\n"))
     assert table.key == "path"
     assert table.rows == {"photo/cat/a, b; c.jpg": {"licence": "cc"}, "line\nbreak\t.jpg": {"licence": "own"}}
-    spaced = metadata.read(write(tmp_path / "s.csv", f"id{mark} label{mark} n\na{mark} cat{mark} 7\n"))
+    spaced = metadata.read_table(write(tmp_path / "s.csv", f"id{mark} label{mark} n\na{mark} cat{mark} 7\n"))
     assert spaced.rows == {"a": {"label": "cat", "n": 7}}
 
 
@@ -119,7 +119,7 @@ def test_parquet_or_one_line(photo: Path, tmp_path: Path) -> None:
     except ImportError:
         (tmp_path / "t.parquet").write_bytes(b"PAR1")
         with pytest.raises(UserError, match="needs the package pyarrow"):
-            metadata.read(tmp_path / "t.parquet")
+            metadata.read_table(tmp_path / "t.parquet")
         return
     import datetime
 
@@ -132,10 +132,10 @@ def test_parquet_or_one_line(photo: Path, tmp_path: Path) -> None:
     assert extra(Gallery.open(tmp_path / "g"), "photo/class0/0.png") == {"day": "2020-02-03", "ok": 1, "n": 2**40}
     pyarrow.parquet.write_table(pyarrow.table({"id": ["a"], "v": [[1, 2]]}), tmp_path / "l.parquet")
     with pytest.raises(UserError, match="column 'v' has a value of type list"):
-        metadata.read(tmp_path / "l.parquet")
+        metadata.read_table(tmp_path / "l.parquet")
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(UserError, match="cannot be read as parquet"):
-        metadata.read(tmp_path / "bad.parquet")
+        metadata.read_table(tmp_path / "bad.parquet")
 
 
 @pytest.mark.parametrize(
@@ -167,10 +167,10 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_bytes(b"id,n\n\xff,1\n")
     for name, words in (("t.csv", "CSV in UTF-8"), ("none.csv", "no file"), ("t.txt", "no file")):
         with pytest.raises(UserError, match=words):
-            metadata.read(tmp_path / name)
+            metadata.read_table(tmp_path / name)
     write(tmp_path / "t.txt", "id\n")
     with pytest.raises(UserError, match=r"expected metadata as \.csv or \.parquet"):
-        metadata.read(tmp_path / "t.txt")
+        metadata.read_table(tmp_path / "t.txt")
 
 
 def test_a_column_with_an_odd_name(photo: Path, tmp_path: Path) -> None:

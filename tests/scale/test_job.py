@@ -13,7 +13,7 @@ from tf_ssgn.common import cli
 from tf_ssgn.errors import UserError
 from tf_ssgn.scale import places, spark
 from tf_ssgn.scale.card import read_card
-from tf_ssgn.scale.dataset import EmbeddedDataset, is_dataset, open_dataset
+from tf_ssgn.scale.dataset import EmbeddedDataset, is_dataset, open_embedded
 
 
 def call(capsys: pytest.CaptureFixture, *arguments: str) -> tuple[int, str]:
@@ -56,7 +56,7 @@ def test_what_is_no_model_and_no_dataset(tmp_path: Path) -> None:
         read_card(tmp_path)
     assert not is_dataset(str(tmp_path)) and not is_dataset(str(tmp_path / "nothing"))
     with pytest.raises(UserError, match="holds no embedded photos"):
-        open_dataset(str(tmp_path))
+        open_embedded(str(tmp_path))
     (tmp_path / "manifests").mkdir()
     (tmp_path / "manifests" / "000001.json").write_text('{"version": 1')
     with pytest.raises(UserError, match="is damaged"):

@@ -25,7 +25,7 @@ from tf_ssgn.retrieval.folder.builder import FolderWriter
 from tf_ssgn.retrieval.folder.gallery import Gallery
 from tf_ssgn.retrieval.folder.verify import verify
 from tf_ssgn.scale.card import Card
-from tf_ssgn.scale.dataset import BAD, open_dataset
+from tf_ssgn.scale.dataset import BAD, open_embedded
 from tf_ssgn.scale.gallery import import_dataset
 from tf_ssgn.scale.spark import _sent, embed, session
 from tf_ssgn.scale.worker import load_model
@@ -39,7 +39,7 @@ def run(spark: Any, source: Path | str, to: Path, load: Any = poison.load_tiny, 
 
 def rows_of(to: Path, *kind: str) -> dict[str, dict[str, Any]]:
     """The rows of a dataset by id; fails where an id comes twice."""
-    dataset, manifest = open_dataset(str(to))
+    dataset, manifest = open_embedded(str(to))
     rows = [row for table in dataset.tables(manifest, *kind) for row in table.to_pylist()]
     assert len({row["id"] for row in rows}) == len(rows) == manifest["rows_bad" if kind else "count"]
     return {row["id"]: row for row in rows}
@@ -82,7 +82,7 @@ def test_follows_a_folder_as_one_machine_does(spark: Any, tmp_path: Path) -> Non
     assert (synced.unchanged, synced.embedded, synced.removed) == (61, 0, 0)
 
     # One new, one changed, one gone, one mended.
-    before = {entry["file"] for entry in open_dataset(str(out))[1]["data"]}
+    before = {entry["file"] for entry in open_embedded(str(out))[1]["data"]}
     draw(photos / "class2" / "new.png", 77)
     draw(photos / "class3" / "1.png", 78, (30, 30))
     (photos / "class4" / "2.png").unlink()
@@ -91,7 +91,7 @@ def test_follows_a_folder_as_one_machine_does(spark: Any, tmp_path: Path) -> Non
     assert (report.embedded, report.removed, report.count, report.bad, report.version) == (3, 1, 62, 0, 2)
     builder.sync(tmp_path / "g", [], TinyEmbedder())
     assert_same(out, tmp_path / "g")
-    assert before & {entry["file"] for entry in open_dataset(str(out))[1]["data"]}, "other files stay as they are"
+    assert before & {entry["file"] for entry in open_embedded(str(out))[1]["data"]}, "other files stay as they are"
 
     with pytest.raises(UserError, match="another model"):
         run(spark, photos, out, poison.load_other, Card("m", "other", 16, 0))
@@ -147,7 +147,7 @@ def test_executors_that_are_killed_change_nothing(spark: Any, tmp_path: Path) ->
     builder.build(tmp_path / "g", [photos], TinyEmbedder())
     assert_same(out, tmp_path / "g")
     assert not list(out.glob("runs/*")), "nothing is left of the run"
-    named = {entry["file"] for entry in open_dataset(str(out))[1]["data"]}
+    named = {entry["file"] for entry in open_embedded(str(out))[1]["data"]}
     assert {str(path.relative_to(out)) for path in out.glob("data/*/*.parquet")} == named
 
 
@@ -165,7 +165,7 @@ def test_a_run_that_was_cut_off_is_finished(spark: Any, tmp_path: Path) -> None:
         run(spark, photos, out, poison.load_slow)
     thread.join(5)
     with pytest.raises(UserError, match="begun and not finished"):
-        open_dataset(str(out))
+        open_embedded(str(out))
     (half,) = out.glob("data/*")
     (half / "part-000000-deadbeef.parquet").write_bytes(b"PAR1 half")
     report = run(spark, photos, out)

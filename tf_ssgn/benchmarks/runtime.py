@@ -63,7 +63,7 @@ def build(backbone: str, weights: str) -> tuple[Any, dict[str, Any]]:
     from tf_ssgn.models.backbones import build_backbone
     from tf_ssgn.models.ssgn import SSGN
     from tf_ssgn.runtime import openvino_model
-    from tf_ssgn.runtime.publish import fingerprint
+    from tf_ssgn.runtime.publish import model_fingerprint
     from tf_ssgn.runtime.saved_model import EmbeddingModel, tensorflow_functions
     from tf_ssgn.runtime.signatures import EmbeddingGraph
 
@@ -72,7 +72,7 @@ def build(backbone: str, weights: str) -> tuple[Any, dict[str, Any]]:
     ssgn = SSGN(Model(backbone=backbone), int(network.output_shape[-1]), SEMANTIC, CLASSES)
     vectors = np.eye(CLASSES, SEMANTIC, dtype=np.float32)
     module = EmbeddingGraph(network, ssgn, 0, 0, [f"class {index}" for index in range(CLASSES)], vectors)
-    mark = fingerprint(network, ssgn, side, 0, 0, 0)
+    mark = model_fingerprint(network, ssgn, side, 0, 0, 0)
     card = {"fingerprint": mark, "dimension": ssgn.config.code, "views": 0, "photo_views": 0}
     functions = {"tensorflow": tensorflow_functions(module)}
     if not openvino_model.why_not(module):

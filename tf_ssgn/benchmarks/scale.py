@@ -241,13 +241,13 @@ def _warm(spark: Any, card: Any, work: Path, to: Path) -> None:
 def _equal(work: Path) -> bool:
     """Whether Spark's rows are those of the gallery that one machine made, vector for vector."""
     from tf_ssgn.retrieval.folder.gallery import Gallery
-    from tf_ssgn.scale.dataset import open_dataset
+    from tf_ssgn.scale.dataset import open_embedded
     from tf_ssgn.scale.gallery import blocks
 
     gallery = Gallery.open(work / "g")
     expected = {item.id: (item, vector) for item, vector in zip(gallery.items(), gallery.vectors, strict=True)}
     seen = 0
-    for items, vectors in blocks(*open_dataset(str(work / "out"))):
+    for items, vectors in blocks(*open_embedded(str(work / "out"))):
         for item, vector in zip(items, vectors, strict=True):
             theirs, other = expected.pop(item.id)
             if item != theirs or not np.array_equal(vector, other):
@@ -258,7 +258,7 @@ def _equal(work: Path) -> bool:
 
 def _killed(spark: Any, size: ScaleSize, card: Any, work: Path) -> dict[str, Any]:
     """`kill -9` of executors, spread over a run; the result against the undisturbed one."""
-    from tf_ssgn.scale.dataset import open_dataset
+    from tf_ssgn.scale.dataset import open_embedded
     from tf_ssgn.scale.spark import embed
 
     out, killed = work / "killed", []
@@ -280,7 +280,7 @@ def _killed(spark: Any, size: ScaleSize, card: Any, work: Path) -> dict[str, Any
     start = time.perf_counter()
     report = embed(spark, [str(work / "photo")], card, str(out))
     seconds = time.perf_counter() - start
-    dataset, manifest = open_dataset(str(out))
+    dataset, manifest = open_embedded(str(out))
     ids = [id for table in dataset.tables(manifest) for id in table.column("id").to_pylist()]
     expected = sum(1 for path in (work / "photo").rglob("*.*") if path.is_file())
     return {

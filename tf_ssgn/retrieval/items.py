@@ -45,7 +45,7 @@ def spelled(name: str, columns: Sequence[str]) -> str:
     return next((column for column in columns if composed(column).lower() == folded), name)
 
 
-def unit(
+def unit_vectors(
     vectors: Any, dimension: int, what: str = "vectors", numbers: Sequence[int] | np.ndarray | None = None
 ) -> np.ndarray:
     """`vectors` as float32 [B, d] of length 1; UserError where one is zero, not finite or of another size. `numbers`

@@ -64,7 +64,7 @@ class Table:
                 yield to_text(os.path.relpath(file.path, folder))
 
 
-def read(file: str | os.PathLike) -> Table:
+def read_table(file: str | os.PathLike) -> Table:
     """Reads a table; UserError where it is none, has no `id` or `path`, or a key comes twice.
 
     CSV is UTF-8 with a header, its cells parted by commas, semicolons or tabs; an empty cell is null; a column of

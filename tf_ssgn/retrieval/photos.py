@@ -17,7 +17,7 @@ import numpy as np
 from tf_ssgn.common.status import MEANING, Status
 from tf_ssgn.data.images import picture
 from tf_ssgn.retrieval.files import PhotoFile, to_text
-from tf_ssgn.retrieval.items import Item, unit
+from tf_ssgn.retrieval.items import Item, unit_vectors
 from tf_ssgn.settings import GALLERY, PHOTO_LIMITS, SERVING
 
 T = TypeVar("T")
@@ -159,7 +159,7 @@ def embed_images(model: Embedder, images: dict[str, bytes]) -> Embedded:
         else:
             good.append(i)
     digests = list(images)
-    units = unit(vectors[good], model.dimension, "the model's embeddings")
+    units = unit_vectors(vectors[good], model.dimension, "the model's embeddings")
     return {digests[i]: units[n] for n, i in enumerate(good)}, faults
 
 

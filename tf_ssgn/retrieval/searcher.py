@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from tf_ssgn.errors import UserError
-from tf_ssgn.retrieval.items import Hit, Item, unit
+from tf_ssgn.retrieval.items import Hit, Item, unit_vectors
 from tf_ssgn.retrieval.search import grouping
 from tf_ssgn.retrieval.search.options import NO_OPTIONS, Options, each_k, whole_k
 from tf_ssgn.settings import GALLERY, WIDEST_ANSWER
@@ -58,7 +58,7 @@ class Searcher(ABC):
         """
         queries = np.asarray(vectors)
         single = queries.ndim == 1
-        queries = unit(queries[None] if single else queries, self.dimension, "query vectors")
+        queries = unit_vectors(queries[None] if single else queries, self.dimension, "query vectors")
         hits = self._hits(queries, each_k(k, len(queries)), method, options)
         return hits[0] if single else hits
 
@@ -86,7 +86,9 @@ class Searcher(ABC):
         count = np.zeros(len(vectors), np.int32)
         usable = np.flatnonzero(np.isfinite(vectors).all(axis=1) & vectors.any(axis=1) & (wanted >= 1))
         if usable.size:
-            answers = self._hits(unit(vectors[usable], self.dimension), wanted[usable].tolist(), method, options)
+            answers = self._hits(
+                unit_vectors(vectors[usable], self.dimension), wanted[usable].tolist(), method, options
+            )
             for place, hits in zip(usable, answers, strict=True):
                 count[place] = here = len(hits)
                 ids[place, :here] = [hit.id for hit in hits]

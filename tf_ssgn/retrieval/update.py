@@ -18,7 +18,7 @@ from tf_ssgn.data.folders import READ
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.files import PhotoFile, Walk, to_text, walk
 from tf_ssgn.retrieval.items import Item
-from tf_ssgn.retrieval.metadata import Metadata, Table, read
+from tf_ssgn.retrieval.metadata import Metadata, Table, read_table
 from tf_ssgn.retrieval.photos import Embedder, Photo, PhotoBatch, Skipped, embed_ahead, item_of, read_ahead
 from tf_ssgn.retrieval.plan import Scope, plan
 from tf_ssgn.retrieval.writer import Change, Report, Writer
@@ -42,12 +42,12 @@ def build(
 ) -> Report:
     """Makes a gallery of every photo below `folders`; the same call after a kill resumes it.
 
-    `metadata` is a table of labels and further columns (`metadata.read`); `found` a walk that was done already.
+    `metadata` is a table of labels and further columns (`metadata.read_table`); `walked` a walk that was done already.
 
     Raises UserError where a gallery is already there, another build is unfinished, or no photo could be embedded.
     """
     writer.check_new()
-    table = read(metadata) if metadata else None
+    table = read_table(metadata) if metadata else None
     walked = walked or walk(folders, exclude=exclude)
     if not walked.files:
         raise UserError(f"no photos ({READ}) below {', '.join(to_text(str(f)) for f in folders)}")
@@ -70,7 +70,7 @@ def add(
     A file of which `metadata` says something new gets a new row with the vector it had. The globs of `exclude` are
     kept: later calls follow them as well. With `remove` what vanished goes; without folders, all that were ever added.
     """
-    table = read(metadata) if metadata else None
+    table = read_table(metadata) if metadata else None
     with writer.change(model, table.digest if table else "") as change:
         exclude = sorted({*change.exclude, *exclude})
         walked = walk(folders or [source.folder for source in change.sources], change.sources, exclude)

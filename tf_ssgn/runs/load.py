@@ -77,7 +77,7 @@ def from_run(
     path: str | os.PathLike, views: int, photo_views: int | None = None, more_words: Sequence[str] = ()
 ) -> tuple[EmbeddingGraph, dict[str, Any]]:
     """A run's graph and its card; views as in `load`. Its words are its classes, and `more_words`."""
-    from tf_ssgn.runtime.publish import fingerprint
+    from tf_ssgn.runtime.publish import model_fingerprint
     from tf_ssgn.runtime.signatures import EmbeddingGraph
     from tf_ssgn.training.fit import restore_trainer
     from tf_ssgn.training.run_folder import open_run
@@ -93,7 +93,7 @@ def from_run(
     names, vectors = list(run.semantics.names), run.semantics.vectors
     words = _words(run, trainer.ssgn, more_words)
     embedder = EmbeddingGraph(trainer.backbone, trainer.ssgn, *both, names, vectors, words)
-    print_ = fingerprint(trainer.backbone, trainer.ssgn, run.config.data.image_size, PREPROCESSING_VERSION, *both)
+    print_ = model_fingerprint(trainer.backbone, trainer.ssgn, run.config.data.image_size, PREPROCESSING_VERSION, *both)
     return embedder, _card(run, views, photo_views, print_)
 
 

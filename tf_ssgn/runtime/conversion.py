@@ -16,13 +16,13 @@ from tf_ssgn.common.cli import log, prepare_tensorflow
 from tf_ssgn.common.folders import cache_folder
 from tf_ssgn.common.hashes import versions_sha256
 from tf_ssgn.runtime import openvino_model
-from tf_ssgn.runtime.shipped import fingerprint, open_shipped, package_of
+from tf_ssgn.runtime.shipped import open_shipped, package_of, shipped_fingerprint
 from tf_ssgn.settings import CONVERSION_LOOK_SECONDS
 
 
 def begin(folder: Path) -> Callable[[str], None]:
     """Begins it where not all is kept; what is returned waits until one encoder is, or nothing more will come."""
-    mark, key, package = fingerprint(folder), versions_sha256(), package_of(folder)
+    mark, key, package = shipped_fingerprint(folder), versions_sha256(), package_of(folder)
     needs = ("openvino", *([package.module] if package else []))
     if not all(map(importlib.util.find_spec, needs)) or not sys.executable or not _can_keep():
         return lambda kind: None

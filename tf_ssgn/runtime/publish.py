@@ -23,7 +23,7 @@ from tf_ssgn.settings import SERVING
 WARM_UP_BATCHES = (1, SERVING.batch)
 
 
-def fingerprint(backbone, ssgn, image_size: int, preprocessing: int, views: int, photo_views: int) -> str:
+def model_fingerprint(backbone, ssgn, image_size: int, preprocessing: int, views: int, photo_views: int) -> str:
     """sha256 of all that an embedding depends on, weights and noise draws, preprocessing, views: equal for every export
     and every runtime of one run with the same numbers of views."""
     from tf_ssgn.models.backbones import architecture_of, pooling_of, weights_hash

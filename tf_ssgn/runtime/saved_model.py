@@ -16,7 +16,7 @@ from tf_ssgn.data.images.picture import encoded
 from tf_ssgn.data.semantics.vocabulary import NONE
 from tf_ssgn.errors import UserError
 from tf_ssgn.runtime.resolve import is_shipped, resolve
-from tf_ssgn.runtime.shipped import fingerprint
+from tf_ssgn.runtime.shipped import shipped_fingerprint
 from tf_ssgn.runtime.words import Words
 from tf_ssgn.settings import QUERY_LIMITS, SERVING
 
@@ -163,7 +163,7 @@ def fingerprint_of(path: str | os.PathLike) -> str:
     """The fingerprint of a shipped model or an exported one, from its files alone; empty for what has to be loaded."""
     try:
         if is_shipped(folder := resolve(path)):
-            return fingerprint(folder)
+            return shipped_fingerprint(folder)
         return str(json.loads((newest_version(path) / CARD).read_text(encoding="utf-8"))["fingerprint"])
     except (OSError, ValueError, LookupError, UserError):
         return ""

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from tf_ssgn.runtime.signatures import Decoder
 
 
-def fingerprint(folder: Path) -> str:
+def shipped_fingerprint(folder: Path) -> str:
     """Of a shipped model, without putting it together: sha256 over its files, the backbone's and the preprocessing."""
     digest = hashlib.sha256()
     for file in FILES:
@@ -70,7 +70,7 @@ def open_shipped(folder: Path) -> tuple[Decoder, dict[str, Any]]:
     extra = (evaluation.views, evaluation.photo_views)
     stored = npz.read_npz(folder / WORDS, ("class_vectors",), HEAD_BYTES)
     classes = (stated["seen"], stored["class_vectors"].astype(np.float32))
-    mark = fingerprint(folder)
+    mark = shipped_fingerprint(folder)
 
     class Joined(Decoder):
         """Decodes at once; what needs the weights is built when it is first asked for."""

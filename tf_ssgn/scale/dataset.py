@@ -171,7 +171,7 @@ def is_dataset(uri: str) -> bool:
     return bool(EmbeddedDataset(uri).versions())
 
 
-def open_dataset(uri: str) -> tuple[EmbeddedDataset, dict[str, Any]]:
+def open_embedded(uri: str) -> tuple[EmbeddedDataset, dict[str, Any]]:
     """The folder and its current manifest; UserError where nothing was committed there."""
     dataset = EmbeddedDataset(uri)
     manifest = dataset.manifest()

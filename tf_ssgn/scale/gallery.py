@@ -10,13 +10,13 @@ from tf_ssgn.retrieval.items import Item
 from tf_ssgn.retrieval.writer import Report, Writer
 from tf_ssgn.scale import places
 from tf_ssgn.scale.card import Card
-from tf_ssgn.scale.dataset import DATA, ITEM, EmbeddedDataset, open_dataset, schemas
+from tf_ssgn.scale.dataset import DATA, ITEM, EmbeddedDataset, open_embedded, schemas
 
 
 def opened(uri: str, card: Card) -> tuple[EmbeddedDataset, dict[str, Any], Card]:
     """The dataset, its manifest, and the model's card with the runtime noted that computed the vectors; UserError: no
     dataset, or one of another model."""
-    dataset, manifest = open_dataset(uri)
+    dataset, manifest = open_embedded(uri)
     model = manifest["model"]
     if (model["fingerprint"], manifest["dimension"]) != (card.fingerprint, card.dimension):
         raise UserError(

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tf_ssgn.data.datasets.splits import published
-from tf_ssgn.data.semantics.class_vectors import class_vectors, fingerprint, neighbours
+from tf_ssgn.data.semantics.class_vectors import class_vectors, neighbours, source_digest
 from tf_ssgn.data.semantics.vector_files import read_words
 from tf_ssgn.errors import UserError
 from tf_ssgn.settings import VECTOR_LIMITS
@@ -245,11 +245,11 @@ def test_neighbours() -> None:
 
 def test_fingerprint_knows_contents(tmp_path: Path) -> None:
     source = Path(text(tmp_path / "v.txt"))
-    before = fingerprint(str(source))
+    before = source_digest(str(source))
     source.write_bytes(source.read_bytes() + b"dog 1 2 3 4 5\n")
-    assert fingerprint(str(source)) != before and len(before) == 64
+    assert source_digest(str(source)) != before and len(before) == 64
     with pytest.raises(UserError):
-        fingerprint(str(tmp_path / "absent"))
+        source_digest(str(tmp_path / "absent"))
 
 
 @pytest.mark.shared
@@ -273,7 +273,7 @@ def test_wordnet_similarities_are_a_table_as_any_other(tmp_path: Path) -> None:
     np.savez(tmp_path / "v.npz", names=np.array(["cat", "palm_tree"]), sim=np.array([[1, 0.5], [0.2, 1]], np.float32))
     expected = np.array([[0.2, 1], [1, 0.5]], np.float32)
     np.testing.assert_array_equal(class_vectors(["palm tree", "cat"], str(tmp_path / "v.npz")), expected)
-    for use in (fingerprint, lambda source: class_vectors(["cat"], source)):
+    for use in (source_digest, lambda source: class_vectors(["cat"], source)):
         with pytest.raises(UserError, match="^wordnet:/x: WordNet itself is no longer read; expected a table"):
             use("wordnet:/x")
 

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_text as text
 
-from tf_ssgn.data.semantics.class_vectors import class_vectors, fingerprint
+from tf_ssgn.data.semantics.class_vectors import class_vectors, source_digest
 from tf_ssgn.errors import UserError
 
 WORDS, SIZE = 997, 16
@@ -108,7 +108,7 @@ def test_models_that_do_not_fit_are_one_line(models: Path, source: str, message:
 
 def test_the_fingerprint_is_that_of_the_models_files(models: Path, tmp_path: Path) -> None:
     tf.saved_model.save(Encoder(shift=1.0), str(tmp_path / "encoder"))
-    assert fingerprint(f"hub:{models}/encoder") != fingerprint(f"hub:{tmp_path}/encoder")
-    assert fingerprint(f"hub:{models}/tokens,{models}/encoder") != fingerprint(f"hub:{models}/encoder")
-    assert fingerprint(f"hub:{models}/whole") == fingerprint(f"hub:{models}/whole")
-    assert fingerprint("hub:https://example.org/a") != fingerprint("hub:https://example.org/b")
+    assert source_digest(f"hub:{models}/encoder") != source_digest(f"hub:{tmp_path}/encoder")
+    assert source_digest(f"hub:{models}/tokens,{models}/encoder") != source_digest(f"hub:{models}/encoder")
+    assert source_digest(f"hub:{models}/whole") == source_digest(f"hub:{models}/whole")
+    assert source_digest("hub:https://example.org/a") != source_digest("hub:https://example.org/b")

@@ -32,7 +32,7 @@ from tf_ssgn.common.status import Status
 from tf_ssgn.errors import UserError
 from tf_ssgn.serving.core.access import Access
 from tf_ssgn.serving.core.service import Service, VersionState, served
-from tf_ssgn.serving.rpc.server import Server, resolve
+from tf_ssgn.serving.rpc.server import Server, resolve_host
 from tf_ssgn.settings import SERVING, Serving
 
 SEARCH_OUTPUTS = {"ids", "scores", "count", "status"}
@@ -520,14 +520,14 @@ def test_a_port_in_use(server) -> None:
 
 
 def test_hosts_that_others_reach_need_a_flag() -> None:
-    assert resolve("localhost", insecure=False) in ("127.0.0.1", "::1")
+    assert resolve_host("localhost", insecure=False) in ("127.0.0.1", "::1")
     for host in ("0.0.0.0", "::", "192.0.2.1"):
         with pytest.raises(UserError, match="--insecure"):
-            resolve(host, insecure=False)
-        assert resolve(host, insecure=True) == host
+            resolve_host(host, insecure=False)
+        assert resolve_host(host, insecure=True) == host
     for host in ("no such host.invalid", "a" * 300 + ".invalid", "host.invalid"):
         with pytest.raises(UserError, match="--host"):
-            resolve(host, insecure=False)
+            resolve_host(host, insecure=False)
 
 
 def test_a_gallery_of_another_model(model, gallery) -> None:

@@ -119,7 +119,7 @@ def neighbours(vectors: np.ndarray, names: Sequence[str], k: int) -> list[list[t
     return answers
 
 
-def fingerprint(source: str) -> str:
+def source_digest(source: str) -> str:
     """SHA-256 (hex) of a vector file; of a local encoder's files; of a remote handle's text."""
     digest = hashlib.sha256()
     refuse_wordnet(source)

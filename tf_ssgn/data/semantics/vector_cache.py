@@ -11,7 +11,7 @@ from tf_ssgn.common.atomic import writing
 from tf_ssgn.common.cli import log
 from tf_ssgn.common.npz import DAMAGED_ARCHIVE
 from tf_ssgn.common.vectors import unit
-from tf_ssgn.data.semantics.class_vectors import class_vectors, fingerprint
+from tf_ssgn.data.semantics.class_vectors import class_vectors, source_digest
 from tf_ssgn.errors import reason
 
 # Raise it when the way from names to vectors changes: vectors of the old way are then not found any more.
@@ -27,7 +27,7 @@ def cached_vectors(classes: Sequence[str], source: str, folder: Path) -> np.ndar
     """
     if source.lower().endswith(".npz"):
         return class_vectors(classes, source)
-    key = hashlib.sha256(json.dumps([VERSION, fingerprint(source), list(classes)]).encode("utf-8", "surrogatepass"))
+    key = hashlib.sha256(json.dumps([VERSION, source_digest(source), list(classes)]).encode("utf-8", "surrogatepass"))
     path = Path(folder) / "semantics" / f"{key.hexdigest()[:32]}.npz"
     vectors = _read(path, len(classes))
     if vectors is None:

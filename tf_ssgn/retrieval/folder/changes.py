@@ -19,7 +19,7 @@ from tf_ssgn.retrieval.folder.compaction import add_part, tidied
 from tf_ssgn.retrieval.folder.gallery import Gallery
 from tf_ssgn.retrieval.folder.segment import SegmentWriter
 from tf_ssgn.retrieval.folder.store import Store
-from tf_ssgn.retrieval.items import Item, unit
+from tf_ssgn.retrieval.items import Item, unit_vectors
 from tf_ssgn.retrieval.photos import Embedder
 from tf_ssgn.retrieval.search.condition import forms
 from tf_ssgn.retrieval.writer import Report, Sources, first_manifest
@@ -172,7 +172,7 @@ def _append(store: Store, journal: dict[str, Any], items: Sequence[Item], vector
     order = np.array(sorted(range(len(items)), key=lambda row: items[row].id), np.int64)
     for low in range(0, len(items), ROWS_TOGETHER):
         rows = order[low : low + ROWS_TOGETHER]
-        writer.append([items[row] for row in rows.tolist()], unit(vectors[rows], writer.dimension, what, rows))
+        writer.append([items[row] for row in rows.tolist()], unit_vectors(vectors[rows], writer.dimension, what, rows))
     writer.finish()
 
 

@@ -18,13 +18,13 @@ _NUMBERS = ("size", "modified", "width", "height")
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n", "\r": r"\r"})
 
 
-def quoted(value: Any) -> str:
+def literal(value: Any) -> str:
     """A value as Milvus writes it. Other control characters stay as they are: a file's Milvus knows few escapes."""
     return f'"{value.translate(_ESCAPES)}"' if isinstance(value, str) else repr(value)
 
 
-def listed(values: Sequence[str]) -> str:
-    return f"[{', '.join(map(quoted, values))}]"
+def literals(values: Sequence[str]) -> str:
+    return f"[{', '.join(map(literal, values))}]"
 
 
 def below(column: str, prefix: str) -> str:
@@ -33,7 +33,7 @@ def below(column: str, prefix: str) -> str:
     if last > 0x10FFFF:
         raise UserError(f"path_prefix: received {prefix[-8:]!a} at its end, which Milvus cannot look for")
     end = prefix[:-1] + chr(0xE000 if 0xD800 <= last <= 0xDFFF else last)
-    return f"({column} >= {quoted(prefix)} and {column} < {quoted(end)})"
+    return f"({column} >= {literal(prefix)} and {column} < {literal(end)})"
 
 
 def expression(options: Options, columns: Sequence[str]) -> str:
@@ -41,13 +41,13 @@ def expression(options: Options, columns: Sequence[str]) -> str:
     that is none, or uses what Milvus does not have."""
     parts = []
     if options.labels:
-        parts.append(f"label in {listed([form for label in options.labels for form in condition.forms(label)])}")
+        parts.append(f"label in {literals([form for label in options.labels for form in condition.forms(label)])}")
     if options.path_prefix:
         parts.append(f"({' or '.join(below('path', form) for form in condition.forms(options.path_prefix))})")
     if options.where:
         parts.append(f"({translated(options.where, columns)})")
     if options.exclude:
-        parts.append(f"id not in {listed(options.unwanted)}")
+        parts.append(f"id not in {literals(options.unwanted)}")
     return " and ".join(parts)
 
 
@@ -123,7 +123,7 @@ class _Translation:
             return known, known
         if known not in self._columns:
             raise _Refused(f"no column {node.name[:64]!a}")
-        return known, f"$meta[{quoted(known)}]"
+        return known, f"$meta[{literal(known)}]"
 
     def _value(self, node: Any) -> Any:
         exp = self._exp
@@ -147,5 +147,5 @@ class _Translation:
             raise _Refused(f"{column} is compared with {value!a}")
         sign = _OPPOSITE[sign] if negated else sign
         if isinstance(value, str) and sign in ("==", "!="):
-            return self._joined([f"{name} {sign} {quoted(form)}" for form in condition.forms(value)], sign == "!=")
-        return f"{name} {sign} {quoted(value)}"
+            return self._joined([f"{name} {sign} {literal(form)}" for form in condition.forms(value)], sign == "!=")
+        return f"{name} {sign} {literal(value)}"

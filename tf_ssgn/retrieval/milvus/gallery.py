@@ -16,7 +16,7 @@ import numpy as np
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.items import Item
 from tf_ssgn.retrieval.milvus.connection import Address, MilvusConnection, address
-from tf_ssgn.retrieval.milvus.filter import expression, listed, quoted
+from tf_ssgn.retrieval.milvus.filter import expression, literal, literals
 from tf_ssgn.retrieval.search.options import Options
 from tf_ssgn.retrieval.searcher import Near, OpenGallery, Unreachable
 from tf_ssgn.settings import MILVUS, ROWS_TOGETHER
@@ -115,7 +115,7 @@ class MilvusGallery(OpenGallery):
             scores = np.array([score for score, _ in pairs], np.float32)
             rows = [row for _, row in pairs]
             vectors = np.array([row[VECTOR] for row in rows], np.float32).reshape(-1, self.dimension) if whole else None
-            answers.append(Near(scores, [item_of(row) for row in rows], vectors))
+            answers.append(Near(scores, [item_of_row(row) for row in rows], vectors))
         return answers
 
     # -- items -------------------------------------------------------------------------------------------------------
@@ -131,12 +131,12 @@ class MilvusGallery(OpenGallery):
     def lookup(self, ids: Sequence[str]) -> dict[str, Item]:
         items: dict[str, Item] = {}
         for low in range(0, len(ids), MILVUS.batch):
-            rows = self._query(f"id in {listed(ids[low : low + MILVUS.batch])}", _FIELDS, MILVUS.batch)
-            items |= {row["id"]: item_of(row) for row in rows}
+            rows = self._query(f"id in {literals(ids[low : low + MILVUS.batch])}", _FIELDS, MILVUS.batch)
+            items |= {row["id"]: item_of_row(row) for row in rows}
         return items
 
     def vector(self, id: str) -> np.ndarray | None:
-        for row in self._query(f"id == {quoted(id)}", [VECTOR], 1):
+        for row in self._query(f"id == {literal(id)}", [VECTOR], 1):
             return np.array(row[VECTOR], np.float32)
         return None
 
@@ -148,7 +148,7 @@ class MilvusGallery(OpenGallery):
         last = None
         while True:
             # pymilvus has an iterator that does the same, but for ids with quotes or backslashes in them (3.0).
-            after = 'id >= ""' if last is None else f"id > {quoted(last)}"
+            after = 'id >= ""' if last is None else f"id > {literal(last)}"
             terms = f"({condition}) and {after}" if condition else after
             batch = self._query(terms, ["id", *fields], MILVUS.batch, iterator="True", reduce_stop_for_best="True")
             ids = [row["id"] for row in batch]
@@ -161,15 +161,15 @@ class MilvusGallery(OpenGallery):
 
     def items(self) -> Iterator[Item]:
         for row in self.rows(fields=_FIELDS):
-            yield item_of(row)
+            yield item_of_row(row)
 
     def blocks(self) -> Iterator[tuple[list[Item], np.ndarray]]:
         rows = self.rows()
         while some := list(itertools.islice(rows, ROWS_TOGETHER)):
-            yield [item_of(row) for row in some], np.array([row[VECTOR] for row in some], np.float32)
+            yield [item_of_row(row) for row in some], np.array([row[VECTOR] for row in some], np.float32)
 
 
-def item_of(row: dict[str, Any]) -> Item:
+def item_of_row(row: dict[str, Any]) -> Item:
     return Item(*(row.get(name) for name in _FIELDS))  # type: ignore[arg-type]
 
 

@@ -17,11 +17,11 @@ import numpy as np
 from tf_ssgn.common.progress import Progress
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.files import PhotoFile, Walk, as_manifest, sources_of, to_text
-from tf_ssgn.retrieval.items import Item, spelled, unit
+from tf_ssgn.retrieval.items import Item, spelled, unit_vectors
 from tf_ssgn.retrieval.milvus import check
 from tf_ssgn.retrieval.milvus.connection import Address, MilvusConnection, address
-from tf_ssgn.retrieval.milvus.filter import below, listed, translated
-from tf_ssgn.retrieval.milvus.gallery import ABOUT, FORMAT, ROW, VECTOR, MilvusGallery, item_of
+from tf_ssgn.retrieval.milvus.filter import below, literals, translated
+from tf_ssgn.retrieval.milvus.gallery import ABOUT, FORMAT, ROW, VECTOR, MilvusGallery, item_of_row
 from tf_ssgn.retrieval.photos import Embedder
 from tf_ssgn.retrieval.search.condition import forms
 from tf_ssgn.retrieval.searcher import Unreachable
@@ -129,7 +129,7 @@ def _upsert(gallery: MilvusGallery, rows: list[dict[str, Any]]) -> None:
 
 def delete_ids(gallery: MilvusGallery, ids: Sequence[str]) -> None:
     for low in range(0, len(ids), MILVUS.batch):
-        terms = f"id in {listed(ids[low : low + MILVUS.batch])}"  # pymilvus puts ids between quotes as they are (3.0)
+        terms = f"id in {literals(ids[low : low + MILVUS.batch])}"  # pymilvus puts ids between quotes as they are (3.0)
         gallery.connection.again(partial(gallery.connection.call, "delete", gallery.address.collection, filter=terms))
 
 
@@ -166,7 +166,7 @@ class MilvusChange(Change):
         fields = [*Item._fields, *self.columns]
         for prefix in prefixes:
             for row in self._gallery.rows(below("id", prefix), fields):
-                items[row["id"]] = item = item_of(row)
+                items[row["id"]] = item = item_of_row(row)
                 extra = {name: row[name] for name in self.columns if row.get(name) is not None}
                 self._extra |= {item.id: extra} if extra else {}
                 self._ids |= {item.sha256: item.id} if item.sha256 else {}
@@ -263,12 +263,12 @@ class MilvusWriter(Writer):
                 return {row["id"] for row in gallery.rows(terms, ["id"])}
 
             # A name as it was given, and only where nothing has it as another disk would write it.
-            gone = matching(f"id in {listed(ids)}") if ids else set()
+            gone = matching(f"id in {literals(ids)}") if ids else set()
             if others := [form for id in ids if id not in gone for form in forms(id)[1:]]:
-                gone |= matching(f"id in {listed(others)}")
+                gone |= matching(f"id in {literals(others)}")
             for path in paths:
                 texts = forms(to_text(os.path.abspath(path)))
-                terms = (f"path in {listed([text])} or {below('path', text.rstrip('/') + '/')}" for text in texts)
+                terms = (f"path in {literals([text])} or {below('path', text.rstrip('/') + '/')}" for text in texts)
                 gone |= next(filter(None, map(matching, terms)), set())
             if where:
                 gone |= matching(translated(where, gallery.columns))
@@ -287,7 +287,7 @@ class MilvusWriter(Writer):
         gallery, _ = open_or_create(self._address, model, count, sources=list(sources))
         with gallery, Progress(count, "items") as bar:
             for items, vectors in blocks:
-                upsert(gallery, items, unit(vectors, gallery.dimension, what))
+                upsert(gallery, items, unit_vectors(vectors, gallery.dimension, what))
                 bar.advance(len(items))
             return Report(gallery.count(), gallery.version)
 

@@ -25,7 +25,7 @@ from tf_ssgn.settings import METADATA_BYTES, SERVING, SPARE_THREADS
 SERVICES = ("tensorflow.serving.PredictionService", "tensorflow.serving.ModelService")
 
 
-def resolve(host: str, insecure: bool) -> str:
+def resolve_host(host: str, insecure: bool) -> str:
     """The numeric address of a host to listen on.
 
     Raises:
@@ -74,7 +74,7 @@ class Server:
         `insecure` allows other machines without TLS.
         """
         settings = service.settings
-        address = join_address(resolve(host, insecure or certificates is not None), port)
+        address = join_address(resolve_host(host, insecure or certificates is not None), port)
         self.service = service
         self.also_drained: list[Callable[[], None]] = []  # while gRPC finishes what is under way
         self._stop = threading.Event()
