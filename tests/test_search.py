@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -28,6 +29,15 @@ from tf_ssgn.serving.core.claim import claimed, gallery_of
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(tiny.model_folder(tmp_path_factory.getbasetemp()))
+
+
+LOAD = functools.cache(search._load)
+
+
+@pytest.fixture(autouse=True)
+def loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loading takes seconds: the commands that run in this process share what the first of them has loaded."""
+    monkeypatch.setattr(search, "_load", LOAD)
 
 
 @pytest.fixture

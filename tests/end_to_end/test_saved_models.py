@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 import subprocess
 import sys
@@ -11,38 +12,43 @@ import numpy as np
 import pytest
 
 import tf_ssgn
+from tf_ssgn import export as export_command
+from tf_ssgn.common import cli
 from tf_ssgn.common.status import Status
 from tf_ssgn.errors import UserError
 from tf_ssgn.export import export
 from tf_ssgn.settings import SERVING
 
-# Neither tf_ssgn nor Keras may be needed to answer.
+# Neither tf_ssgn nor Keras may be needed to answer, nor ScaNN to answer exactly: it comes last.
 FRESH = """
 import sys, json
 sys.modules['tf_ssgn'] = sys.modules['keras'] = None
 import numpy as np, tensorflow as tf
-if sys.argv[1] == 'scann':
-    import scann
-model = tf.saved_model.load(sys.argv[2])
-images = [open(path, 'rb').read() if path else b'' for path in sys.argv[4:]]
-feed = {'image_bytes': tf.constant(images), 'word': tf.constant([''] * len(images))}
-if sys.argv[1] != 'embed':
-    feed['k'] = tf.constant(json.loads(sys.argv[3]), tf.int32)
-def call(f):
-    return {k: v.numpy() for k, v in f(**{key: feed[key] for key in f.structured_input_signature[1]}).items()}
-out = {name: call(f) for name, f in model.signatures.items()}
 def plain(v):
     if isinstance(v, (list, np.ndarray)):
         return [plain(x) for x in v]
     return v.decode() if isinstance(v, bytes) else None if v != v else v.item()
-print(json.dumps({n: {k: plain(v) for k, v in o.items()} for n, o in out.items()}))
+def answer(model, paths, k):
+    images = [open(path, 'rb').read() if path else b'' for path in paths]
+    feed = {'image_bytes': tf.constant(images), 'word': tf.constant([''] * len(images)), 'k': tf.constant(k, tf.int32)}
+    out = {}
+    for name, f in model.signatures.items():
+        out[name] = f(**{key: feed[key] for key in f.structured_input_signature[1]})
+    return {n: {k: plain(v.numpy()) for k, v in o.items()} for n, o in out.items()}
+def answers(folder, requests):
+    if 'search_scann' in folder:
+        import scann
+    model = tf.saved_model.load(folder)
+    return [answer(model, *request) for request in requests]
+print(json.dumps([answers(*asked) for asked in json.loads(sys.argv[1])]))
 """
 
 
-def fresh(kind, folder, images, k=()):
+def fresh(asked, before=""):
+    """The answers of each (folder, [(images, k), ...]) by signature, all computed by one new process."""
+    words = json.dumps([(str(folder), requests) for folder, requests in asked], default=str)
     done = subprocess.run(
-        [sys.executable, "-c", FRESH, kind, str(folder), json.dumps(list(k)), *map(str, images)],
-        capture_output=True, text=True, timeout=300,
+        [sys.executable, "-c", before + FRESH, words], capture_output=True, text=True, timeout=300
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout.splitlines()[-1])
@@ -58,8 +64,24 @@ def in_memory(chain):
     return tf_ssgn.load(chain.run)
 
 
-def test_embed_alone_equals_the_run(chain, sketches, in_memory):
-    out = fresh("embed", chain.models / "embed/1", [*sketches, ""])
+@pytest.fixture(scope="module")
+def exported(chain):
+    return tf_ssgn.load(chain.models)
+
+
+@pytest.fixture(scope="module")
+def alone(chain, sketches):
+    """What each exported model answers to each of its requests in a process that has nothing but TensorFlow."""
+    first = sketches[0]
+    searches = [([*sketches, "", first, first], [3, 5, 4, 0, 999]), ([first], [0]), ([first], [SERVING.k])]
+    requests = {"embed": [([*sketches, ""], [])], "search_exact": searches, "search_scann": searches}
+    return dict(
+        zip(requests, fresh([(chain.models / name / "1", rows) for name, rows in requests.items()]), strict=True)
+    )
+
+
+def test_embed_alone_equals_the_run(chain, sketches, in_memory, alone):
+    (out,) = alone["embed"]
     assert set(out) == {"embed_sketch", "embed_photo", "embed_word", "explain"}
     assert out["embed_word"] == out["embed_sketch"]  # an empty word changes nothing
     embedded = np.array(out["embed_sketch"]["embedding"])
@@ -74,9 +96,8 @@ def test_embed_alone_equals_the_run(chain, sketches, in_memory):
 
 
 @pytest.mark.parametrize("kind", ["exact", "scann"])
-def test_search_alone_equals_the_gallery(kind, chain, sketches, in_memory):
-    folder = chain.models / f"search_{kind}/1"
-    out = fresh(kind, folder, [*sketches, "", sketches[0], sketches[0]], k=[3, 5, 4, 0, 999])
+def test_search_alone_equals_the_gallery(kind, chain, sketches, in_memory, alone):
+    out = alone[f"search_{kind}"][0]
     assert set(out) == {"search", "search_photo", "search_word", "serving_default"}
     assert out["search"] == out["serving_default"] == out["search_word"]
     answer = out["search"]
@@ -93,10 +114,9 @@ def test_search_alone_equals_the_gallery(kind, chain, sketches, in_memory):
 
 
 @pytest.mark.parametrize("kind", ["exact", "scann"])
-def test_every_bad_k_and_more_than_there_is(kind, chain, sketches):
-    answer = fresh(kind, chain.models / f"search_{kind}/1", [sketches[0]], k=[0])["search"]
-    assert answer == {"ids": [[]], "scores": [[]], "count": [0], "status": [Status.BAD_K]}
-    answer = fresh(kind, chain.models / f"search_{kind}/1", [sketches[0]], k=[SERVING.k])["search"]
+def test_every_bad_k_and_more_than_there_is(kind, alone):
+    bad, answer = (out["search"] for out in alone[f"search_{kind}"][1:])
+    assert bad == {"ids": [[]], "scores": [[]], "count": [0], "status": [Status.BAD_K]}
     assert answer["count"] == [192]
     assert len(answer["ids"][0]) == SERVING.k
     assert len(set(answer["ids"][0][:192])) == 192
@@ -109,21 +129,35 @@ def test_a_second_export_changes_nothing(chain):
     assert sorted(path.relative_to(chain.models) for path in chain.models.rglob("*")) == before
 
 
-def test_views_are_another_model(chain, sketches, tmp_path):
-    plain = tf_ssgn.load(chain.models)
-    written = export(chain.run, tmp_path / "m", views=2)
-    model = tf_ssgn.load(tmp_path / "m")
+@pytest.fixture(scope="module")
+def evaluated(chain, tmp_path_factory):
+    """The run after an evaluation with three views."""
+    run = shutil.copytree(chain.run, tmp_path_factory.mktemp("evaluated") / "run")
+    values = {"sake": {"map_all": 0.25}, "sem_pcyc": {"map_all": None}}
+    (run / "metrics.json").write_text(json.dumps({"families": values, "views": 3}))
+    return run
+
+
+@pytest.fixture(scope="module")
+def with_views(evaluated):
+    """It, exported with two further views."""
+    return export(evaluated, evaluated.parent / "m", views=2)["embed"]
+
+
+def test_views_are_another_model(chain, sketches, exported, evaluated, with_views):
+    to = evaluated.parent / "m"
+    model = tf_ssgn.load(to)
     assert model.views == 2
-    assert model.fingerprint != plain.fingerprint
-    assert (written["embed"] / "README.md").read_text().count(": 2 of a sketch, 2 of a photo") == 1
-    cosine = float(model.embed_sketch(sketches[0]) @ plain.embed_sketch(sketches[0]))
+    assert model.fingerprint != exported.fingerprint
+    assert (with_views / "README.md").read_text().count(": 2 of a sketch, 2 of a photo") == 1
+    cosine = float(model.embed_sketch(sketches[0]) @ exported.embed_sketch(sketches[0]))
     assert 0.5 < cosine < 0.99999
     np.testing.assert_allclose(
         model.embed_sketch(sketches[0]), tf_ssgn.load(chain.run, views=2).embed_sketch(sketches[0]), atol=1e-5
     )
     with pytest.raises(UserError, match="another model"):
-        export(chain.run, tmp_path / "m", chain.gallery, views=2)
-    assert not (tmp_path / "m" / "search_exact").exists()
+        export(evaluated, to, chain.gallery, views=2)
+    assert not (to / "search_exact").exists()
 
 
 def test_warm_up_requests_are_what_tf_serving_replays(chain):
@@ -147,9 +181,9 @@ def test_warm_up_requests_are_what_tf_serving_replays(chain):
                 assert not out["status"].numpy().any()
 
 
-def test_the_card_tells_what_the_model_is(chain):
+def test_the_card_tells_what_the_model_is(chain, exported, in_memory):
     card = json.loads((chain.models / "search_exact/1/assets.extra/model.json").read_text())
-    assert card["fingerprint"] == tf_ssgn.load(chain.models).fingerprint == tf_ssgn.load(chain.run).fingerprint
+    assert card["fingerprint"] == exported.fingerprint == in_memory.fingerprint
     assert card["gallery"]["count"] == 192
     text = (chain.models / "search_exact/1/README.md").read_text()
     assert "## Use" in text and "apple" in text and "backbone's weights (none)" in text
@@ -159,16 +193,12 @@ def test_the_card_tells_what_the_model_is(chain):
         assert promised in text, promised
 
 
-def test_the_card_has_the_figures_and_the_views_they_were_measured_with(chain, tmp_path):
-    run = shutil.copytree(chain.run, tmp_path / "run")
-    values = {"sake": {"map_all": 0.25}, "sem_pcyc": {"map_all": None}}
-    (run / "metrics.json").write_text(json.dumps({"families": values, "views": 3}))
-    written = export(run, tmp_path / "models")
-    text = (written["embed"] / "README.md").read_text()
+def test_the_card_has_the_figures_and_the_views_they_were_measured_with(with_views):
+    text = (with_views / "README.md").read_text()
     assert "unseen classes, 3 extra views: mAP@all (sake) 0.2500\n" in text and "not evaluated" not in text
 
 
-def test_mistakes_are_one_line(chain, tmp_path, command):
+def test_mistakes_are_one_line(exported, tmp_path):
     with pytest.raises(UserError, match="does not exist"):
         tf_ssgn.load(tmp_path / "nothing")
     with pytest.raises(UserError, match="holds no exported model"):
@@ -181,22 +211,21 @@ def test_mistakes_are_one_line(chain, tmp_path, command):
     with pytest.raises(UserError, match="not a whole SavedModel"):
         tf_ssgn.load(tmp_path)
     with pytest.raises(UserError, match="expected a PNG or JPEG file"):
-        tf_ssgn.load(chain.models).embed_sketch(tmp_path / "no.png")
+        exported.embed_sketch(tmp_path / "no.png")
     (tmp_path / "no.png").write_bytes(b"no picture")
     with pytest.raises(UserError, match=r"no.png: not a format .* \(status 2\)"):
-        tf_ssgn.load(chain.models).embed_sketch([tmp_path / "no.png"])
+        exported.embed_sketch([tmp_path / "no.png"])
 
 
-def test_a_full_disk_leaves_no_version(chain, tmp_path):
+def test_a_full_disk_leaves_no_version(chain, tmp_path, capsys):
     """`RLIMIT_FSIZE` makes every larger write fail, as a full disk does."""
-    code = (
-        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "from tf_ssgn import export\nfrom tf_ssgn.common import cli\n"
-        "import tensorflow\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
-        f"cli.run(export.main, [{str(chain.run)!r}, '--to', {str(tmp_path / 'm')!r}])\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 2, done.stderr[-2000:]
-    assert done.stderr.strip().splitlines()[-1].startswith("error: ")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        with pytest.raises(SystemExit) as left:
+            cli.run(export_command.main, [str(chain.run), "--to", str(tmp_path / "m")])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert left.value.code == 2
+    assert capsys.readouterr().err.strip().splitlines()[-1].startswith("error: ")
     assert not list((tmp_path / "m" / "embed").glob("*"))

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 
 import tf_ssgn
+from tf_ssgn import query
 from tf_ssgn.client import Client
+from tf_ssgn.common import cli
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -58,6 +60,20 @@ def test_query_prints_a_table_and_writes_a_grid(address, chain, tmp_path, comman
     assert page.count("data:image/") == 6, "the drawing and its five answers"
 
 
+@pytest.fixture
+def refused(address, capsys):
+    """What `query` says, in one line, where it must fail; in this process, since the one above shows the command."""
+
+    def of(*words):
+        with pytest.raises(SystemExit) as left:
+            cli.run(query.main, [*map(str, words), "--server", address])
+        assert left.value.code == 2
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        return line
+
+    return of
+
+
 @pytest.mark.parametrize(
     ("content", "k", "message"),
     [
@@ -68,27 +84,22 @@ def test_query_prints_a_table_and_writes_a_grid(address, chain, tmp_path, comman
         (None, 201, "k"),
     ],
 )
-def test_bad_queries_are_one_line(content, k, message, address, chain, tmp_path, command):
+def test_bad_queries_are_one_line(content, k, message, refused, chain, tmp_path):
     sketch = tmp_path / "x.png"
     sketch.write_bytes(
         content if content is not None else sorted((chain.data / "sketch/cup").iterdir())[0].read_bytes()
     )
-    done = command("query", sketch, "--server", address, "-k", k, "--html", tmp_path / "out.html")
-    assert done.returncode == 2
-    assert len(done.stderr.strip().splitlines()) == 1
-    assert message in done.stderr
+    assert message in refused(sketch, "-k", k, "--html", tmp_path / "out.html")
     assert not (tmp_path / "out.html").exists()
 
 
-def test_transparent_and_huge_drawings(address, tmp_path, command):
+def test_transparent_and_huge_drawings(refused, tmp_path):
     from PIL import Image
 
     Image.new("RGBA", (64, 64), (0, 0, 0, 0)).save(tmp_path / "clear.png")
-    done = command("query", tmp_path / "clear.png", "--server", address)
-    assert (done.returncode, "status 6" in done.stderr) == (2, True), done.stderr
+    assert "status 6" in refused(tmp_path / "clear.png")
     Image.new("1", (8000, 8000), 1).save(tmp_path / "huge.png")
-    done = command("query", tmp_path / "huge.png", "--server", address)
-    assert (done.returncode, "status 4" in done.stderr) == (2, True), done.stderr
+    assert "status 4" in refused(tmp_path / "huge.png")
 
 
 def test_the_lines_of_the_readme_run(chain, capsys):

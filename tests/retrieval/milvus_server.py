@@ -73,6 +73,7 @@ class Server:
 
     def pause(self) -> None:
         os.kill(self.process.pid, signal.SIGSTOP)
+        os.waitpid(self.process.pid, os.WUNTRACED)  # a signal is asynchronous, and on a busy machine late
 
     def go_on(self) -> None:
         os.kill(self.process.pid, signal.SIGCONT)
