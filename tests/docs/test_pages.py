@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import functools
 import importlib
 import json
 import re
@@ -137,6 +138,7 @@ def test_the_researchers_example_runs(capsys: pytest.CaptureFixture[str]) -> Non
     assert 0 < first < 1 and 0 < second < 1
 
 
+@functools.cache
 def messages() -> list[str]:
     """All texts that the code can say: string literals without docstrings, values in them as `{}`; and the Makefile."""
     texts = (ROOT / "Makefile").read_text(encoding="utf-8").splitlines()
