@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import io
 import struct
 import zlib
@@ -135,6 +136,13 @@ def test_what_only_pillow_reads_in_a_png_is_undone_on_the_way() -> None:
         np.testing.assert_array_equal(of_graph(as_query(data)[2]), np.rot90(np.asarray(PHOTO), -1))
 
 
+@functools.partial(tf.function, input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
+def metadata(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Exif, XMP and the orientation that they give; as a graph, as in the product, and much faster than op by op."""
+    about, packet = exif.jpeg_metadata(data)
+    return about, packet, exif.orientation(about, packet)
+
+
 entries = st.tuples(
     st.sampled_from([0x0112, 0x010F, 0x0131]), st.sampled_from([3, 4, 8, 9]), st.integers(1, 1), st.integers(0, 10)
 )
@@ -151,9 +159,9 @@ def test_graph_and_pillow_find_the_same(directory: list, motorola: bool, gap: in
     about, text = tiff(directory, motorola, gap), xmp(*packet) if packet else b""
     data = corpus.jpeg_with(JPEG, (0xE1, b"Exif\0\0" + about), *([(0xE1, SPACE + text)] if packet else []))
     expected = orientation(Image.open(io.BytesIO(data)))
-    found = exif.jpeg_metadata(tf.constant(data))
+    *found, turned = metadata(tf.constant(data))
     assert found[0].numpy() == about and found[1].numpy() == text
-    assert int(exif.orientation(*found)) == expected
+    assert int(turned) == expected
 
 
 @settings(max_examples=60, deadline=None)
