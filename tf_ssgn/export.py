@@ -68,8 +68,7 @@ def export(
     names = [*SIGNATURES, *([EMBED_WORD] if hasattr(embedder, EMBED_WORD) else [])]
     if EMBED_WORD in names:
         card["words"] = [name.decode() for name in embedder.word_names.numpy()]
-    cli.log("tracing the graphs of " + ", ".join(names))
-    functions = {name: getattr(embedder, name).get_concrete_function() for name in names}
+    functions = {name: getattr(embedder, name) for name in names}
     written = {
         "embed": writer.publish(
             to / "embed",
@@ -128,14 +127,18 @@ def _export_search(to: Path, embedder: Any, card: dict[str, Any], gallery: Galle
             kinds["scann"] = lambda vectors: IndexedNeighbours(vectors, *index)
     written = {}
     for kind, neighbours in kinds.items():
-        card = card | {"gallery": facts, "search": kind, "content": writer.content_hash(card, kind, ids, vectors)}
+        content = {"content": writer.content_hash(card, kind, ids, vectors)}  # wherever the gallery lies
         module = Search(embedder, [item.encode() for item in ids], neighbours(vectors))
         names = [name for name in ("search", "search_photo", "search_word") if hasattr(module, name)]
-        functions = {name: getattr(module, name).get_concrete_function() for name in names}
+        functions = {name: getattr(module, name) for name in names}
         requests = writer.warm_up_requests(list(functions), with_k=True)
         functions |= {"serving_default": functions["search"]}
         written[f"search_{kind}"] = writer.publish(
-            to / f"search_{kind}", module, functions, card | {"signatures": list(functions)}, requests
+            to / f"search_{kind}",
+            module,
+            functions,
+            card | content | {"gallery": facts, "search": kind, "signatures": list(functions)},
+            requests,
         )
     return written
 

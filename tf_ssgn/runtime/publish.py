@@ -48,8 +48,9 @@ def publish(
     """Writes the next version below `folder`, whole or not at all; returns it, or the newest one if nothing changed, by
     the `content` of `card`, which goes to `assets.extra/model.json`.
 
-    `signatures` are concrete functions by name, perhaps with `serving_default`; `requests` serialised `PredictionLog`s
-    that TF Serving replays when it loads the model; the Keras models `encoders` go to `assets.extra/<name>.keras`.
+    `signatures` are functions by name, perhaps with `serving_default`, not yet traced: saving would trace them again.
+    `requests` are serialised `PredictionLog`s that TF Serving replays when it loads the model; the Keras models
+    `encoders` go to `assets.extra/<name>.keras`.
     """
     versions = sorted(int(entry.name) for entry in folder.glob("*") if entry.name.isdigit())
     if versions:
