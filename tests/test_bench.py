@@ -23,7 +23,7 @@ def test_a_subject_that_is_now_a_test_names_what_runs_it(subject: str) -> None:
 
 
 def test_a_wrong_subject_lists_the_right_ones() -> None:
-    with pytest.raises(UserError, match="is 'sock', expected one of evaluate, .*, serve, startup, train$"):
+    with pytest.raises(UserError, match="is 'sock', expected one of device, evaluate, .*, serve, startup, train$"):
         bench.main(["sock"])
 
 
