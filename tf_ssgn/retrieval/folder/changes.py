@@ -1,6 +1,5 @@
 """Changes that embed nothing: deleting items, and importing vectors made elsewhere."""
 
-import mmap
 import os
 import sqlite3
 import tempfile
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tf_ssgn.common.vectors import forget
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.columns import export_parquet as export_parquet
 from tf_ssgn.retrieval.columns import items_of, read_columns
@@ -121,9 +121,11 @@ def import_items(
         journal = store.new_part(kind="import", fingerprint=model.fingerprint, dimension=model.dimension)
         try:
             _append(store, journal, items, vectors, what)
-            _forget(vectors)
+            count = len(items)
+            del items  # about 1 KB each, before the index needs memory
+            forget(vectors)
             first = {**first_manifest(model), "sources": list(sources)}
-            manifest = store.commit(add_part(store, first, journal["part"], len(items)), np.empty(0, np.int64), None)
+            manifest = store.commit(add_part(store, first, journal["part"], count), np.empty(0, np.int64), None)
         except (UserError, OSError, sqlite3.Error):
             store.abandon()
             raise
@@ -174,11 +176,3 @@ def _append(store: Store, journal: dict[str, Any], items: Sequence[Item], vector
         rows = order[low : low + ROWS_TOGETHER]
         writer.append([items[row] for row in rows.tolist()], unit_vectors(vectors[rows], writer.dimension, what, rows))
     writer.finish()
-
-
-def _forget(vectors: Any) -> None:
-    """Gives back the memory of a mapped file that has been read, before the index needs its own."""
-    while vectors is not None and not isinstance(vectors, mmap.mmap):
-        vectors = getattr(vectors, "base", None)
-    if vectors is not None:
-        vectors.madvise(mmap.MADV_DONTNEED)

@@ -14,6 +14,7 @@ import numpy as np
 
 from tf_ssgn.common.cli import prepare_tensorflow
 from tf_ssgn.common.progress import Progress
+from tf_ssgn.common.vectors import forget
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.search import exact
 from tf_ssgn.settings import GALLERY
@@ -113,6 +114,7 @@ class ScannIndex:
         sample = vectors
         if learned < items:
             sample = vectors[np.sort(np.random.default_rng(0).choice(items, learned, replace=False))]
+            forget(vectors)
         searcher = configure(scann_ops_pybind.builder(sample, chosen["k"], "dot_product"), chosen).build()
         if learned < items:
             del sample
@@ -123,6 +125,7 @@ class ScannIndex:
                     # In the places of the sample's rows stand the first ones; None is the place after the last.
                     places = [row if row < learned else None for row in rows]
                     searcher.searcher.upsert(places, block, len(block))
+                    forget(vectors)
                     bar.advance(len(block))
         return cls(searcher, items, chosen)
 
@@ -175,8 +178,12 @@ def tune(index: ScannIndex, vectors: np.ndarray, k: int = 10) -> None:
     chosen = np.unique(np.linspace(0, len(vectors) - 1, GALLERY.tuning_queries).astype(np.int64))
     asked = np.ascontiguousarray(vectors[chosen])
     k = min(k, len(vectors) - 1)
-    least = []
-    for row, query, truth in zip(chosen, asked, exact.candidates([vectors], asked, k + 1), strict=True):
+    least, best = [], [np.empty(0, np.int64)] * len(asked)  # the best of each part, so more than k
+    for start in range(0, len(vectors), GALLERY.training_sample):
+        part = exact.candidates([vectors[start : start + GALLERY.training_sample]], asked, k + 1)
+        best = [np.append(rows, some + start) for rows, some in zip(best, part, strict=True)]
+        forget(vectors)
+    for row, query, truth in zip(chosen, asked, best, strict=True):
         others = truth[truth != row]
         least.append(np.sort(exact.rescored(vectors[others], query))[-k] - exact.MARGIN)
     parameters, most = index.parameters, 8  # times the candidates: the most that is tried
