@@ -62,6 +62,7 @@ def test_the_page_shows_the_graph_of_the_model():
     assert graph.draw(graph.sketch_encoder()) == graph.FILE.read_text(encoding="utf-8"), "python -m tests.docs.graph"
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="is about imports, the same on every backend")
 @pytest.mark.parametrize("first", ["tf_ssgn", "keras", "tf_ssgn.models.contours"])
 def test_importing_tf_ssgn_is_enough_for_keras_and_does_not_import_it(first, tmp_path):
     backbone = build_backbone("tiny", 32)
