@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import resource
 import shutil
@@ -25,7 +24,7 @@ from tf_ssgn.train import train
 from tf_ssgn.training import callbacks, feed, fit
 from tf_ssgn.training.fit import restore_trainer
 from tf_ssgn.training.guides import solve_guides
-from tf_ssgn.training.run_folder import load_state, open_run, save_state
+from tf_ssgn.training.run_folder import REFIT, load_state, open_run, save_state
 
 
 def history(run):
@@ -68,21 +67,13 @@ def test_the_keras_files_of_run_and_export_give_its_codes(chain):
             np.testing.assert_allclose((out["code"] if side == "sketch" else out).numpy(), expected, atol=1e-5)
 
 
-def test_the_same_seed_gives_the_same_model_and_metrics(chain, tiny_config, cache, tmp_path):
-    train(tiny_config, str(chain.data), None, str(tmp_path / "again"), cache)
-    for ours, theirs in zip(weights(tmp_path / "again"), weights(chain.run), strict=True):
-        np.testing.assert_allclose(ours, theirs, atol=1e-6)
-    for ours, theirs in zip(history(tmp_path / "again"), history(chain.run), strict=True):
-        assert ours == pytest.approx(theirs, abs=1e-5)
-    shutil.copytree(chain.run, tmp_path / "first")
-    first, again = (evaluate_run(tmp_path / name, cache=cache)[0] for name in ("first", "again"))
-    for family, values in first["families"].items():
-        assert again["families"][family] == pytest.approx(values, abs=1e-6)
-
-
 def test_a_killed_run_resumes_to_the_same_end(drawn, tmp_path):
-    """kill -9 at random moments; the end equals that of a run nobody killed (`make long ONLY=resume`: 20 kills)."""
-    result = resume.measure(resume.small_config(), drawn, tmp_path, kills=1)
+    """kill -9 at a random moment; the end equals that of a run nobody killed (`make long ONLY=resume`: 20 kills in both
+    phases).
+    """
+    result = resume.measure(
+        small(resume.small_config(), training__epochs=2, data__validation_classes=0), drawn, tmp_path, kills=1
+    )
     assert len(result["kills"]) == 1
     assert result["largest_difference"] <= 1e-6
     assert result["history_equal"]
@@ -108,23 +99,55 @@ cli.run(lambda argv: train(config.from_dict(json.loads(settings)), data, None, r
 """
 
 
-@pytest.mark.parametrize("moment", [("select", 2), ("refit", 1)])
-def test_ctrl_c_within_an_epoch_is_continued_there(moment, chain, tiny_config, cache, tmp_path, capsys):
-    """Ctrl-C after the second step of an epoch, in a process of its own: signals reach the main thread only."""
-    words = [json.dumps(config.to_dict(tiny_config)), chain.data, tmp_path / "run", cache, *moment]
-    pressed = subprocess.run(
-        [sys.executable, "-c", PRESS, *map(str, words)], capture_output=True, text=True, timeout=300
-    )
-    assert pressed.returncode == 130, pressed.stderr
-    state, _ = load_state(open_run(tmp_path / "run"))
-    assert (state["phase"], state["epoch"]) == (moment[0], moment[1] - 1)
-    assert state["step"] > 0
-    train(tiny_config, str(chain.data), None, str(tmp_path / "run"), cache)
-    assert f"continuing {moment[0]} after epoch {moment[1] - 1}, step {state['step']}" in capsys.readouterr().err
-    for ours, theirs in zip(weights(tmp_path / "run"), weights(chain.run), strict=True):
+def test_what_ends_a_run_loses_nothing_older_and_it_is_continued_there(
+    chain, tiny_config, cache, tmp_path, monkeypatch, capsys
+):
+    """A full disk, then Ctrl-C after the second step of an epoch of each phase; the end, model and metrics, is that of
+    an unharmed run with the same seed.
+    """
+    folder = tmp_path / "run"
+    on_epoch_end = callbacks.Checkpoint.on_epoch_end
+
+    def limited(self, epoch, logs=None):
+        """Files of the second epoch and later may not grow as large as a checkpoint is."""
+        small = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000 if epoch else small[0], small[1]))
+        try:
+            on_epoch_end(self, epoch, logs)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, small)
+
+    monkeypatch.setattr(callbacks.Checkpoint, "on_epoch_end", limited)
+    with pytest.raises(OSError, match="File too large"):
+        train(tiny_config, str(chain.data), None, str(folder), cache)
+    monkeypatch.undo()
+    assert load_state(open_run(folder))[0]["epoch"] == 1
+    assert not [path for path in folder.rglob(".*.tmp*")]
+
+    for moment in (("select", 2), ("refit", 1)):  # in a process of its own: signals reach the main thread only
+        words = [json.dumps(config.to_dict(tiny_config)), chain.data, folder, cache, *moment]
+        pressed = subprocess.run(
+            [sys.executable, "-c", PRESS, *map(str, words)], capture_output=True, text=True, timeout=300
+        )
+        assert pressed.returncode == 130, pressed.stderr
+        state, _ = load_state(open_run(folder))
+        assert (state["phase"], state["epoch"]) == (moment[0], moment[1] - 1)
+        assert state["step"] > 0
+        if moment[0] == "select":
+            assert "continuing select after epoch 1\n" in pressed.stderr
+            continued = f"continuing select after epoch 1, step {state['step']}\n"
+        else:
+            assert continued in pressed.stderr
+    train(tiny_config, str(chain.data), None, str(folder), cache)
+    assert f"continuing refit after epoch 0, step {state['step']}\n" in capsys.readouterr().err
+    for ours, theirs in zip(weights(folder), weights(chain.run), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
-    for ours, theirs in zip(history(tmp_path / "run"), history(chain.run), strict=True):
+    for ours, theirs in zip(history(folder), history(chain.run), strict=True):
         assert ours == pytest.approx(theirs, abs=1e-6)
+    shutil.copytree(chain.run, tmp_path / "unharmed")
+    first, again = (evaluate_run(run, cache=cache)[0] for run in (tmp_path / "unharmed", folder))
+    for family, values in first["families"].items():
+        assert again["families"][family] == pytest.approx(values, abs=1e-6)
 
 
 def test_a_finished_run_says_so_and_another_config_is_refused(chain, tiny_config, cache, capsys):
@@ -135,10 +158,10 @@ def test_a_finished_run_says_so_and_another_config_is_refused(chain, tiny_config
         train(other, str(chain.data), None, str(chain.run), cache)
 
 
-def test_a_dataset_that_was_moved_is_noted_in_its_run(mistakes, tiny_config, tmp_path, monkeypatch, capsys):
+def test_a_dataset_that_was_moved_is_noted_in_its_run(mistakes, tiny_config, cache, tmp_path, monkeypatch, capsys):
     data, _ = mistakes
-    made = small(tiny_config, training__epochs=2)
-    folder, cache = tmp_path / "run", str(tmp_path / "cache")
+    made = small(tiny_config, training__epochs=1, data__validation_classes=0)
+    folder = tmp_path / "run"
     monkeypatch.setattr(callbacks.EpochEnd, "on_train_batch_end", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         train(made, str(data), None, str(folder), cache)
@@ -175,12 +198,14 @@ def test_finetuning_trains_and_evaluates_beside_its_untrained_self(drawn, tiny_c
         file.write_bytes(content)
 
 
-def test_a_run_is_resumed_on_its_own_images_and_from_a_state_that_can_be(mistakes, tiny_config, tmp_path, monkeypatch):
+def test_a_run_is_resumed_on_its_own_images_and_from_a_state_that_can_be(
+    mistakes, tiny_config, cache, tmp_path, monkeypatch
+):
     data, _ = mistakes
-    made = small(tiny_config, training__epochs=2)
+    made = small(tiny_config, training__epochs=2, data__validation_classes=0)
 
     def again():
-        train(made, str(data), None, str(tmp_path / "run"), str(tmp_path / "cache"))
+        train(made, str(data), None, str(tmp_path / "run"), cache)
 
     def crash(self, batch, logs=None):
         if self.state["epoch"]:
@@ -211,14 +236,14 @@ def test_a_run_is_resumed_on_its_own_images_and_from_a_state_that_can_be(mistake
 
 
 @pytest.fixture
-def mistakes(drawn, tmp_path):
+def mistakes(drawn, cache, tmp_path):
     """A copy of the drawn data that a test may harm, and a call that must fail without leaving a run."""
     data = tmp_path / "data"
     shutil.copytree(drawn, data)
 
     def check(made, message, split=None):
         with pytest.raises(UserError, match=message):
-            train(made, str(data), split and str(split), str(tmp_path / "run"), str(tmp_path / "cache"))
+            train(made, str(data), split and str(split), str(tmp_path / "run"), cache)
         assert not (tmp_path / "run").exists()
 
     return data, check
@@ -317,10 +342,7 @@ def test_flags_reach_the_command(command, tmp_path):
 
 
 def test_nan_stops_and_keeps_the_last_good_state(drawn, tiny_config, cache, tmp_path):
-    wild = dataclasses.replace(
-        tiny_config,
-        training=dataclasses.replace(tiny_config.training, learning_rate=1e9, clip_norm=0.0, epochs=3),
-    )
+    wild = small(tiny_config, training__learning_rate=1e9, training__clip_norm=0.0)
     with pytest.raises(UserError, match="the loss became"):
         train(wild, str(drawn), None, str(tmp_path / "run"), cache)
     assert not open_run(tmp_path / "run").finished
@@ -356,16 +378,25 @@ def test_damaged_files_of_a_run_are_one_line(name, chain, tiny_config, cache, tm
 
 def test_validation_leaves_no_trace_in_training(drawn, tiny_config, cache, tmp_path, monkeypatch):
     """So that selection and refit are the same training; and the guides at its end are those of all views."""
-    made = small(tiny_config, training__views=1, training__photo_views=1, training__patience=0)
+    made = small(tiny_config, training__views=1, training__photo_views=1, training__patience=0, training__epochs=2)
     train(made, str(drawn), None, str(tmp_path / "run"), cache)
+    phase = fit._phase
+
+    def select_only(run, state, *rest):
+        if state["phase"] == REFIT:
+            raise InterruptedError
+        phase(run, state, *rest)
+
     monkeypatch.setattr(fit, "_validate", lambda *_: 0.5)
-    train(made, str(drawn), None, str(tmp_path / "unseen"), cache)
+    monkeypatch.setattr(fit, "_phase", select_only)
+    with pytest.raises(InterruptedError):
+        train(made, str(drawn), None, str(tmp_path / "unseen"), cache)
 
     def losses(name):
         rows = [row for row in history(tmp_path / name) if row["phase"] == "select"]
         return [{key: value for key, value in row.items() if key != callbacks.VALIDATION} for row in rows]
 
-    assert len(losses("run")) == 3
+    assert len(losses("run")) == 2
     for ours, theirs in zip(losses("run"), losses("unseen"), strict=True):
         assert ours == pytest.approx(theirs, abs=1e-6)
 
@@ -418,29 +449,6 @@ def test_one_flipped_byte_of_the_weights_is_found(chain, cache, tmp_path):
     file.write_bytes(content)
     with pytest.raises(UserError, match="best.weights.h5 is damaged"):
         evaluate_run(tmp_path / "run", cache=cache)
-
-
-def test_a_full_disk_loses_nothing_older(chain, tiny_config, cache, tmp_path, monkeypatch):
-    """Files of the second epoch and later may not grow as large as a checkpoint is."""
-    on_epoch_end = callbacks.Checkpoint.on_epoch_end
-
-    def limited(self, epoch, logs=None):
-        small = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000 if epoch else small[0], small[1]))
-        try:
-            on_epoch_end(self, epoch, logs)
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, small)
-
-    monkeypatch.setattr(callbacks.Checkpoint, "on_epoch_end", limited)
-    with pytest.raises(OSError, match="File too large"):
-        train(tiny_config, str(chain.data), None, str(tmp_path / "run"), cache)
-    assert load_state(open_run(tmp_path / "run"))[0]["epoch"] == 1
-    assert not [path for path in (tmp_path / "run").rglob(".*.tmp*")]
-    monkeypatch.undo()
-    train(tiny_config, str(chain.data), None, str(tmp_path / "run"), cache)
-    for ours, theirs in zip(weights(tmp_path / "run"), weights(chain.run), strict=True):
-        np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
 def test_a_run_folder_that_cannot_be_made(drawn, tiny_config, cache, tmp_path):
