@@ -25,7 +25,14 @@ def small_config() -> Config:
         demo,
         data=dataclasses.replace(demo.data, image_size=32, validation_classes=4, pairs="instance"),
         model=dataclasses.replace(
-            demo.model, backbone="tiny", weights="none", pooling="average", code=32, hidden=24, latent=4
+            demo.model,
+            backbone="tiny",
+            weights="none",
+            pooling="average",
+            code=32,
+            hidden=24,
+            latent=4,
+            samples=2,
         ),
         training=dataclasses.replace(demo.training, epochs=EPOCHS, patience=0, learning_rate=2e-3, batch_classes=8),
     )
