@@ -65,7 +65,7 @@ def test_mirrored_and_several_workers_follow_one_device(chain, tiny_config, cach
         for task in tasks
     ]
     for process in processes:
-        _, errors = process.communicate(timeout=280)
+        _, errors = process.communicate(timeout=800)
         assert process.returncode == 0, errors.decode()
     expected = history(chain.run)
     for name in ("mirrored", "multiworker"):
