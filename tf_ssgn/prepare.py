@@ -39,13 +39,13 @@ def parser() -> cli.Parser:
     )
     drawn.add_argument("folder", metavar="DIR", help="a new or empty folder")
     drawn.add_argument(
-        "--photos-per-class", type=cli.number(1), default=Synthetic.photos_per_class, help="(%(default)s)"
+        "--photos-per-class", type=cli.number(1), default=Synthetic().photos_per_class, help="(%(default)s)"
     )
     drawn.add_argument(
-        "--sketches-per-class", type=cli.number(1), default=Synthetic.sketches_per_class, help="(%(default)s)"
+        "--sketches-per-class", type=cli.number(1), default=Synthetic().sketches_per_class, help="(%(default)s)"
     )
-    drawn.add_argument("--size", type=cli.number(1), default=Synthetic.size, help="side in pixels (%(default)s)")
-    drawn.add_argument("--seed", type=int, default=Synthetic.seed, help="(%(default)s)")
+    drawn.add_argument("--size", type=cli.number(1), default=Synthetic().size, help="side in pixels (%(default)s)")
+    drawn.add_argument("--seed", type=int, default=Synthetic().seed, help="(%(default)s)")
 
     checked = commands.add_parser(
         "check",
