@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import fcntl
 import importlib
 import os
@@ -129,24 +128,9 @@ def drawn(once) -> Path:
 @pytest.fixture(scope="session")
 def tiny_config():
     """A config that trains in seconds: the demo's, smaller, with the tiny backbone and validation classes."""
-    from tf_ssgn import config
+    from tests.long.resume import small_config
 
-    demo = config.preset("demo")
-    return dataclasses.replace(
-        demo,
-        data=dataclasses.replace(demo.data, image_size=32, validation_classes=4, pairs="instance"),
-        model=dataclasses.replace(
-            demo.model,
-            backbone="tiny",
-            weights="none",
-            pooling="average",
-            code=32,
-            hidden=24,
-            latent=4,
-            samples=2,
-        ),
-        training=dataclasses.replace(demo.training, epochs=3, learning_rate=2e-3, batch_classes=8),
-    )
+    return small_config(epochs=3)
 
 
 @pytest.fixture(scope="session")

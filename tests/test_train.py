@@ -72,7 +72,7 @@ def test_a_killed_run_resumes_to_the_same_end(drawn, tmp_path):
     phases).
     """
     result = resume.measure(
-        small(resume.small_config(), training__epochs=2, data__validation_classes=0), drawn, tmp_path, kills=1
+        small(resume.small_config(patience=0), training__epochs=2, data__validation_classes=0), drawn, tmp_path, kills=1
     )
     assert len(result["kills"]) == 1
     assert result["largest_difference"] <= 1e-6

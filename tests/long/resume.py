@@ -15,10 +15,9 @@ import numpy as np
 from tf_ssgn.config import Config, preset, to_dict
 
 DEADLINE_SECONDS = 600  # of one process
-EPOCHS = 6
 
 
-def small_config() -> Config:
+def small_config(**training: Any) -> Config:
     """The demo's, smaller, with the tiny backbone and validation classes: both phases of training within seconds."""
     demo = preset("demo")
     return dataclasses.replace(
@@ -34,7 +33,7 @@ def small_config() -> Config:
             latent=4,
             samples=2,
         ),
-        training=dataclasses.replace(demo.training, epochs=EPOCHS, patience=0, learning_rate=2e-3, batch_classes=8),
+        training=dataclasses.replace(demo.training, learning_rate=2e-3, batch_classes=8, **training),
     )
 
 

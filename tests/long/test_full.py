@@ -61,7 +61,7 @@ def test_reload(tmp_path: Path, shown: dict) -> None:
 
 
 def test_resume(drawn: Path, tmp_path: Path, shown: dict) -> None:
-    shown |= (found := resume.measure(resume.small_config(), drawn, tmp_path, kills=20))
+    shown |= (found := resume.measure(resume.small_config(epochs=6, patience=0), drawn, tmp_path, kills=20))
     assert len(found["kills"]) == 20 and found["history_equal"] and found["largest_difference"] <= 1e-6
 
 

@@ -8,7 +8,6 @@ in the same precision, measured in the same run.
 
 import itertools
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from tf_ssgn import config as configuration
-from tf_ssgn.benchmarks import noting
+from tf_ssgn.benchmarks import noting, seconds
 from tf_ssgn.benchmarks.train import CLASSES, made_up_trainer
 from tf_ssgn.errors import UserError
 
@@ -106,9 +105,4 @@ def _matrix_product(side: int, precision: str, rounds: int) -> float:
 def _best(step: Callable[[], Any], rounds: int) -> float:
     """The least seconds of a step that was compiled before."""
     step()
-    times = []
-    for _ in range(rounds):
-        start = time.perf_counter()
-        step()
-        times.append(time.perf_counter() - start)
-    return min(times)
+    return min(seconds(step) for _ in range(rounds))

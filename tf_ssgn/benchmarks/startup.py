@@ -37,12 +37,16 @@ def _served(repeats: int, items: int) -> dict[str, float]:
             start = time.perf_counter()
             with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
                 assert server.stdout is not None
-                address = server.stdout.readline().split("grpc=")[1].split()[0]
-                ready = time.perf_counter() - start
-                with Client(address) as client:
-                    client.search(drawing(0), k=10)
-                times.append((ready, time.perf_counter() - start))
-                server.terminate()
+                try:
+                    line = server.stdout.readline()
+                    if not line.startswith("ready grpc="):
+                        raise RuntimeError(f"the server did not start; run {' '.join(command)} to see why")
+                    ready = time.perf_counter() - start
+                    with Client(line.split("grpc=")[1].split()[0]) as client:
+                        client.search(drawing(0), k=10)
+                    times.append((ready, time.perf_counter() - start))
+                finally:
+                    server.terminate()
     middle = repeats // 2
     ready, answered = (sorted(column)[middle] for column in zip(*times, strict=True))
     return {"serve, ready": ready, "serve, a drawing answered": answered}

@@ -78,7 +78,7 @@ def test_more_items_than_it_learns_from_are_added_in_their_order(
 ) -> None:
     settings = scann_index.GALLERY._replace(training_sample=1000)
     monkeypatch.setattr(scann_index, "GALLERY", settings)
-    monkeypatch.setattr(scann_index, "ADDED_TOGETHER", 700)
+    monkeypatch.setattr(scann_index, "ROWS_TOGETHER", 700)
     vectors = clustered(4000)
     index = ScannIndex.build(vectors)
     assert recall(index, vectors, 10) >= 0.95

@@ -17,10 +17,9 @@ from tf_ssgn.common.progress import Progress
 from tf_ssgn.common.vectors import forget
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.search import exact
-from tf_ssgn.settings import GALLERY
+from tf_ssgn.settings import GALLERY, ROWS_TOGETHER
 
 FOLDER = "scann"
-ADDED_TOGETHER = 10_000  # vectors
 
 
 @functools.cache
@@ -119,8 +118,8 @@ class ScannIndex:
         if learned < items:
             del sample
             with Progress(items, "items into the ScaNN index") as bar:
-                for start in range(0, items, ADDED_TOGETHER):
-                    block = np.asarray(vectors[start : start + ADDED_TOGETHER])
+                for start in range(0, items, ROWS_TOGETHER):
+                    block = np.asarray(vectors[start : start + ROWS_TOGETHER])
                     rows = range(start, start + len(block))
                     # In the places of the sample's rows stand the first ones; None is the place after the last.
                     places = [row if row < learned else None for row in rows]
