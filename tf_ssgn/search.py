@@ -128,9 +128,9 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _load(name: str) -> Any:
-    import tf_ssgn
+    from tf_ssgn import serve
 
-    return tf_ssgn.load(name)
+    return serve.loading(Path(name))(Path(name))
 
 
 def _serve(args: argparse.Namespace, gallery: Path, model: Stoppable, claim: Any) -> int | None:

@@ -8,13 +8,14 @@ import importlib.util
 import logging
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tf_ssgn.common import cli
 from tf_ssgn.errors import UserError
-from tf_ssgn.runtime.resolve import resolve
+from tf_ssgn.runtime.resolve import is_shipped, resolve
 from tf_ssgn.serving import SERVER_NEEDS, require_extra
 from tf_ssgn.settings import MODEL, RUNTIMES, SERVING
 
@@ -95,6 +96,8 @@ def run(
     """Serves until a signal asks for the end. `load` gives the model of a folder; `begin` is called with the page's
     address once it answers, and what it returns when the end begins."""
     require_extra(SERVER_NEEDS)
+    args.model = str(resolve(args.model))
+    load = load or loading(Path(args.model), args.runtime)
     from tf_ssgn.retrieval.open import is_address, open_writer
     from tf_ssgn.serving.core import presence, tracing
     from tf_ssgn.serving.core.access import Access
@@ -105,7 +108,6 @@ def run(
     remote = args.gallery is not None and is_address(args.gallery)
     if remote:
         open_writer(args.gallery)  # says what is wrong with the address
-    args.model = str(resolve(args.model))
     for flag, folder in (("--model", args.model), ("--gallery", None if remote else args.gallery)):
         if folder is not None and not Path(folder).is_dir():
             raise UserError(f"{flag}: there is no folder {folder}; expected what `export` or `index build` wrote")
@@ -121,9 +123,7 @@ def run(
     with Server(
         service, args.host, args.port, args.insecure, access, certificates, lambda: reloader.refresh()
     ) as server:
-        reloader = Reloader(
-            service, args.model, args.gallery, load or (lambda folder: _load(folder, args.runtime)), server.ready
-        )
+        reloader = Reloader(service, args.model, args.gallery, load, server.ready)
         http, page = "off", ""
         if args.http_port != -1 and _web_is_there():
             gateway = _gateway(args, service, access, certificates, reloader)
@@ -167,12 +167,36 @@ def show(page: str, wait: bool = False) -> None:
         thread.join()
 
 
-def _load(folder: Path, runtime: str) -> Any:
-    import tf_ssgn
+def loading(model: Path, runtime: str = "auto") -> Callable[[Path], Any]:
+    """What gives the model of a folder. A shipped one is compiled while TensorFlow is imported, which the server needs
+    too, and put together while the caller goes on."""
+    from tf_ssgn.runtime import conversion, shipped
 
-    model = tf_ssgn.load(folder, runtime=runtime)
-    cli.log(f"runtime {model.runtime}")
-    return model
+    if is_shipped(model) and runtime != "tensorflow":
+        conversion.begin_early(model)
+    shipped.import_tensorflow_alone()
+    if not is_shipped(model):
+        return lambda folder: _load(folder, runtime)
+    thread = ThreadPoolExecutor(1)
+    begun = thread.submit(_load, model, runtime)
+    thread.shutdown(wait=False)
+    return lambda folder: begun.result()
+
+
+def _load(model: Path, runtime: str) -> Any:
+    """`tf_ssgn.load` in a process of our own, where TensorFlow's options are ours to set."""
+    import tensorflow as tf
+
+    import tf_ssgn
+    from tf_ssgn.runtime.saved_model import TENSORFLOW
+
+    # To optimise the decoders' graphs takes a second at the start and gains nothing; TensorFlow's networks need it.
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": runtime != "tensorflow"})
+    loaded = tf_ssgn.load(model, runtime=runtime)
+    if loaded.runtime == TENSORFLOW:
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
+    cli.log(f"runtime {loaded.runtime}")
+    return loaded
 
 
 def _web_is_there() -> bool:

@@ -18,7 +18,7 @@ from tests.hostile import corpus
 from tf_ssgn.common.folders import cache_folder
 from tf_ssgn.errors import UserError
 from tf_ssgn.models.backbones import BACKBONES
-from tf_ssgn.runtime import openvino_model, resolve, shipped
+from tf_ssgn.runtime import kept, openvino_model, resolve, shipped
 from tf_ssgn.runtime.saved_model import fingerprint_of
 
 MOST_BYTES = 12 * 2**20
@@ -139,14 +139,17 @@ def test_a_converted_model_needs_no_keras(fast, cached, pictures) -> None:
 def test_a_damaged_cache_is_made_again(fast, cached, pictures) -> None:
     """One file was cut, in the other a byte changed; one that is gone: test_openvino_model.py."""
     cut, flipped = (cached / "openvino").glob(f"{fast.fingerprint[:16]}-*/model.bin")
-    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
+    (decoders,) = (cached / "openvino").glob(f"{fast.fingerprint[:16]}-decoders-*/saved_model.pb")
+    for damaged in (cut, decoders):
+        damaged.write_bytes(damaged.read_bytes()[: damaged.stat().st_size // 2])
     content = bytearray(flipped.read_bytes())
     content[len(content) // 2] ^= 0xFF
     flipped.write_bytes(content)
     again = tf_ssgn.load("everyday")
     np.testing.assert_array_equal(again.embed_photo(pictures["photo"]), fast.embed_photo(pictures["photo"]))
+    assert not decoders.parent.exists(), "unsound decoders are traced anew, and kept again at the next start"
     for path in (cached / "openvino").glob("*/checksums.json"):
-        assert json.loads(path.read_text()) == openvino_model._sums(path.parent)
+        assert json.loads(path.read_text()) == kept.sums(path.parent)
 
 
 @needs_openvino

@@ -41,6 +41,7 @@ def words(name: str) -> tuple[str, ...]:
     return tuple(kept.split()) or (text.strip() or text,)
 
 
+@lru_cache(maxsize=65536)
 def _spelling(name: str) -> str:
     """The words without what separates them, so that `hot-dog` is `hotdog`; two numbers stay apart."""
     joined = re.sub(r"(?<=\d) (?=\d)", "_", " ".join(words(name))).replace(" ", "")
@@ -50,7 +51,6 @@ def _spelling(name: str) -> str:
 _GROUP = {_spelling(name): group for group in ALIASES for name in group}
 
 
-@lru_cache(maxsize=65536)
 def normalise(name: str) -> str:
     """The key of a class, by which names are the same class: `car_(sedan)`, `car (sedan)` and `car` give `car`; `hot
     air balloon` and `hot-air_balloon` give `hotairballoon`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,9 +48,9 @@ def load(
         raise UserError(f"runtime: received {runtime!r}, expected one of {', '.join(RUNTIMES)}")
     path = resolve(path)
     module: Any
-    converted: Callable[[str], Any] = lambda kind: None  # noqa: E731
+    begun: conversion.Begun = lambda kind: None  # noqa: E731
     if is_shipped(path):
-        converted = converted if runtime == "tensorflow" else conversion.begin(path)
+        begun = begun if runtime == "tensorflow" else conversion.begin(path)
         module, card = open_shipped(path)
     elif (path / "config.json").exists():
         module, card = from_run(path, views, photo_views)
@@ -62,7 +62,7 @@ def load(
         try:
             if reason:
                 raise UserError(reason)
-            functions = openvino_model.openvino_functions(module, card["fingerprint"], converted)
+            functions = openvino_model.openvino_functions(module, card["fingerprint"], begun)
             return EmbeddingModel(os.fspath(path), card, functions, openvino_model.OPENVINO, words)
         except NoWeights:
             raise

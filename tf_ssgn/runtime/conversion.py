@@ -10,25 +10,56 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tf_ssgn.common.cli import log, prepare_tensorflow
 from tf_ssgn.common.folders import cache_folder
 from tf_ssgn.common.hashes import versions_sha256
-from tf_ssgn.runtime import openvino_model
-from tf_ssgn.runtime.shipped import open_shipped, package_of, shipped_fingerprint
+from tf_ssgn.runtime import kept, openvino_model
+from tf_ssgn.runtime.shipped import COMPILING, open_shipped, package_of, shipped_fingerprint
 from tf_ssgn.settings import CONVERSION_LOOK_SECONDS
 
+# Encoder of a kind, once it is ready; None where it has to be made from the model itself.
+Begun = Callable[[str], "openvino_model.CompiledEncoder | None"]
 
-def begin(folder: Path) -> Callable[[str], None]:
-    """Begins it where not all is kept; what is returned waits until one encoder is, or nothing more will come."""
+_begun: dict[Path, Begun] = {}
+
+
+def begin_early(folder: Path) -> None:
+    """`begin`, for the next caller of `begin`, who imports TensorFlow first: that takes as long as compiling."""
+    _begun[folder] = begin(folder)
+
+
+def begin(folder: Path) -> Begun:
+    """Compiles both encoders in a thread; what is not kept yet is made in a process of its own first."""
+    if folder in _begun:
+        return _begun.pop(folder)
     mark, key, package = shipped_fingerprint(folder), versions_sha256(), package_of(folder)
     needs = ("openvino", *([package.module] if package else []))
-    if not all(map(importlib.util.find_spec, needs)) or not sys.executable or not _can_keep():
+    if not all(map(importlib.util.find_spec, needs)):
         return lambda kind: None
-    if all(openvino_model.is_kept(mark, kind, key) for kind in openvino_model.KINDS):
+    wait = _begin_making(folder, mark, key)
+
+    def compiled(kind: str) -> openvino_model.CompiledEncoder | None:
+        wait(kind)
+        return openvino_model.kept_encoder(mark, kind, key)
+
+    thread = ThreadPoolExecutor(1, COMPILING)
+    futures = {kind: thread.submit(compiled, kind) for kind in openvino_model.KINDS}
+    thread.submit(wait, "")
+    thread.shutdown(wait=False)
+    return lambda kind: futures[kind].result()
+
+
+def _begin_making(folder: Path, mark: str, key: str) -> Callable[[str], None]:
+    """Begins what is not kept yet; what is returned waits until one encoder is, or, for "", until nothing more will
+    come."""
+    all_there = all(openvino_model.is_kept(mark, kind, key) for kind in openvino_model.KINDS)
+    if not sys.executable or not _can_keep() or (all_there and kept.is_there(kept.decoders_of(mark))):
         return lambda kind: None
-    log(f"putting {folder.name} together with the weights of its backbone, this once")
+    if not all_there:
+        log(f"putting {folder.name} together with the weights of its backbone, this once")
     # -P: the working directory may be a folder of anybody's files, and `-m` would import from it first.
     words = [sys.executable, "-P", "-m", "tf_ssgn.runtime.conversion", os.fspath(folder)]
     environment = {**os.environ, "TF_SSGN_CACHE": os.fspath(cache_folder())}
@@ -36,10 +67,8 @@ def begin(folder: Path) -> Callable[[str], None]:
     process = subprocess.Popen(words, stdin=quiet, stdout=quiet, stderr=quiet, env=environment)
 
     def wait(kind: str) -> None:
-        while process.poll() is None and not openvino_model.is_kept(mark, kind, key):
+        while process.poll() is None and not (kind and openvino_model.is_kept(mark, kind, key)):
             time.sleep(CONVERSION_LOOK_SECONDS)
-        if kind == openvino_model.KINDS[-1]:
-            process.wait()
 
     return wait
 
@@ -56,8 +85,13 @@ def _can_keep() -> bool:
 def main(folder: Path) -> None:
     prepare_tensorflow()
     module, card = open_shipped(folder)
+    from tf_ssgn.runtime import decoder
+
     for kind in openvino_model.KINDS:
         openvino_model.converted_form(module, kind, card["fingerprint"])
+    folder = kept.decoders_of(card["fingerprint"])
+    if not kept.is_whole(folder):
+        decoder.keep(module, folder)
 
 
 if __name__ == "__main__":

@@ -12,10 +12,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
-import json
 import queue
-import secrets
-import shutil
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -25,13 +22,11 @@ from unittest import mock
 
 import numpy as np
 
-from tf_ssgn.common.atomic import write_json
-from tf_ssgn.common.cli import log
 from tf_ssgn.common.cores import cores
-from tf_ssgn.common.folders import cache_folder
-from tf_ssgn.common.hashes import file_sha256, versions_sha256
+from tf_ssgn.common.hashes import versions_sha256
 from tf_ssgn.common.status import Status
-from tf_ssgn.errors import UserError, reason
+from tf_ssgn.errors import UserError
+from tf_ssgn.runtime import kept
 from tf_ssgn.runtime.saved_model import Function, warm_up_drawing
 from tf_ssgn.settings import DECODED_TOGETHER, FURTHEST_TAP, LOWEST_COSINE, QUERY_LIMITS
 
@@ -40,7 +35,6 @@ if TYPE_CHECKING:
 
 OPENVINO = "openvino f32"
 PRECISION = {"INFERENCE_PRECISION_HINT": "f32"}  # its own default on CPUs with AMX is bfloat16, cosine 0.987
-SUMS = "checksums.json"
 KINDS = ("sketch", "photo")
 HALVES = ("decode_sketch", "decode_photo", "encode_sketch", "encode_photo", "classes")
 
@@ -72,28 +66,25 @@ def library() -> Any:
 
 
 def openvino_functions(
-    module: Any, fingerprint: str, converted: Callable[[str], Any] = lambda kind: None
+    module: Any, fingerprint: str, begun: Callable[[str], CompiledEncoder | None] = lambda kind: None
 ) -> dict[str, Function]:
-    """The signatures of a model as plain functions; `converted` waits until an encoder was converted elsewhere.
-    UserError where OpenVINO cannot convert it, or answers differently from TensorFlow."""
+    """The signatures of a model as plain functions; `begun` waits for an encoder that was begun before, and has none
+    where that came to nothing. UserError where OpenVINO cannot convert it, or answers differently from TensorFlow."""
 
     def compile_encoders() -> dict[str, CompiledEncoder]:
-        encoders = {}
-        for kind in KINDS:
-            converted(kind)
-            encoders[kind] = encoder(module, kind, fingerprint)
-        return encoders
+        return {kind: begun(kind) or encoder(module, kind, fingerprint) for kind in KINDS}
 
     import tensorflow as tf
 
     from tf_ssgn.data.images.direct import short_way
 
     try:
-        with ThreadPoolExecutor(1) as worker:  # while it waits and compiles, the decoders are built and set up
-            encoders_there = worker.submit(compile_encoders)
-            for kind in KINDS:
-                getattr(module, f"decode_{kind}")(tf.constant([warm_up_drawing()]))
+        with ThreadPoolExecutor(2) as workers:  # while they are compiled, the decoders are built and set up
+            encoders_there = workers.submit(compile_encoders)
+            drawn = workers.submit(lambda: module.decode_sketch(tf.constant([warm_up_drawing()])))
+            module.decode_photo(tf.constant([warm_up_drawing()]))
             short: dict[str, Short | None] = {"sketch": None, "photo": short_way(module.decode_photo, QUERY_LIMITS)}
+            drawn.result()
             encoders = encoders_there.result()
     except RuntimeError as error:
         raise UserError(f"OpenVINO cannot compute this model ({error}); use the TensorFlow runtime") from None
@@ -154,7 +145,7 @@ class Taps:
         """`name` tells apart all backbones that are not equal in weights, taps and all else."""
         self._size = int(backbone.output_shape[-1])
         folder = _folder(name, versions_sha256())
-        model = _kept(folder)
+        model = _read(folder)
         fresh = None
         if model is None:
             fresh = _taps_function(backbone)
@@ -282,7 +273,7 @@ def converted_form(module: Any, kind: str, fingerprint: str) -> Any:
     key = getattr(module, "graph_key", "")
     encode = None if key else getattr(module, f"encode_{kind}")
     folder = _folder(f"{fingerprint[:16]}-{kind}", key or _graph_hash(concrete(encode)))
-    if (model := _kept(folder)) is None:
+    if (model := _read(folder)) is None:
         encode = encode or getattr(module, f"encode_{kind}")
         model = _convert(concrete(encode))
         _check(model, encode)
@@ -315,43 +306,31 @@ def _convert(concrete: Any) -> Any:
 
 
 def _folder(name: str, key: str) -> Path:
-    """Where a converted model is kept, which takes seconds to make: under all that it depends on."""
-    release = library().__version__.partition("-")[0]
-    return cache_folder() / "openvino" / f"{name}-{key[:16]}-{release}"
+    return kept.folder_of(name, key, library().__version__.partition("-")[0])
 
 
-def _kept(folder: Path) -> Any:
+def _read(folder: Path) -> Any:
     """A converted model; None where there is none or one that was altered."""
+    if not kept.is_whole(folder):
+        return None
+    core = library().Core()
+    core.set_property({"ENABLE_MMAP": False})  # a file that is cut while it is mapped ends the process
     try:
-        if json.loads((folder / SUMS).read_text(encoding="utf-8")) == _sums(folder):
-            core = library().Core()
-            core.set_property({"ENABLE_MMAP": False})  # a file that is cut while it is mapped ends the process
-            return core.read_model(folder / "model.xml")
-    except (OSError, ValueError, RuntimeError):
-        pass
-    return None
+        return core.read_model(folder / "model.xml")
+    except RuntimeError:
+        return None
 
 
 def is_kept(fingerprint: str, kind: str, key: str) -> bool:
     """Whether the converted form of an encoder with this `graph_key` is there, if nobody damaged it."""
-    return (_folder(f"{fingerprint[:16]}-{kind}", key) / SUMS).is_file()
+    return kept.is_there(_folder(f"{fingerprint[:16]}-{kind}", key))
+
+
+def kept_encoder(fingerprint: str, kind: str, key: str) -> CompiledEncoder | None:
+    """An encoder with this `graph_key`, without its model; None where it is not kept."""
+    model = _read(_folder(f"{fingerprint[:16]}-{kind}", key))
+    return None if model is None else CompiledEncoder(model)
 
 
 def _keep(model: Any, folder: Path) -> None:
-    temporary = folder.with_name(f".{secrets.token_hex(4)}.tmp")
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary.mkdir()
-        library().save_model(model, temporary / "model.xml", compress_to_fp16=False)
-        write_json(temporary / SUMS, _sums(temporary))
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary.rename(folder)
-    except (OSError, RuntimeError) as error:
-        log(f"{folder.parent} cannot be written ({reason(error)}): the model is converted again at the next start")
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _sums(folder: Path) -> dict[str, str]:
-    """sha256 of the two files that OpenVINO writes."""
-    return {name: file_sha256(folder / name) for name in ("model.xml", "model.bin")}
+    kept.keep(folder, lambda place: library().save_model(model, place / "model.xml", compress_to_fp16=False))

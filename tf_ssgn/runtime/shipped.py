@@ -9,6 +9,7 @@ built at the first use only.
 from __future__ import annotations
 
 import functools
+import gc
 import hashlib
 import importlib
 import json
@@ -27,12 +28,15 @@ from tf_ssgn.common.backbones import BACKBONES, Package
 from tf_ssgn.common.hashes import versions_sha256
 from tf_ssgn.common.vectors import unit
 from tf_ssgn.errors import UserError
+from tf_ssgn.runtime import kept
 from tf_ssgn.runtime.resolve import CONFIG, FILES, HEAD, HEADS, WORDS
 from tf_ssgn.settings import HEAD_BYTES, MODEL, PREPROCESSING_VERSION
 
 if TYPE_CHECKING:
     from tf_ssgn.models.ssgn import SSGN
     from tf_ssgn.runtime.signatures import Decoder
+
+COMPILING = "compile"  # the thread of `conversion`, which has no use for Keras
 
 
 def shipped_fingerprint(folder: Path) -> str:
@@ -61,8 +65,8 @@ def about(folder: Path) -> dict[str, Any]:
 
 def open_shipped(folder: Path) -> tuple[Decoder, dict[str, Any]]:
     """A shipped model as `openvino_functions` and `tensorflow_functions` want it, and its card; built when asked."""
-    _import_tensorflow_alone()
-    from tf_ssgn.runtime.decoder import Decoder
+    import_tensorflow_alone()
+    from tf_ssgn.runtime.decoder import Decoder, use_kept
 
     stated = about(folder)
     config = configuration.from_dict(stated["config"])
@@ -100,20 +104,27 @@ def open_shipped(folder: Path) -> tuple[Decoder, dict[str, Any]]:
         "seen": stated["seen"],
         "seed": config.training.seed,
     }
-    return Joined(config.data.image_size, *extra, *classes), card
+    joined = Joined(config.data.image_size, *extra, *classes)
+    use_kept(joined, kept.decoders_of(mark))
+    return joined, card
 
 
-def _import_tensorflow_alone() -> None:
+def import_tensorflow_alone() -> None:
     """TensorFlow's import ends with Keras's, a third of its seconds, which a converted model never needs: where no
     thread could miss it, Keras is not found meanwhile. TensorFlow goes on without, and who imports Keras later has it.
     """
-    if "tensorflow" in sys.modules or "keras" in sys.modules or threading.active_count() > 1:
+    others = [thread for thread in threading.enumerate() if not thread.name.startswith(COMPILING)]
+    if "tensorflow" in sys.modules or "keras" in sys.modules or len(others) > 1:
         return
     sys.modules["keras"] = None  # type: ignore[assignment]
+    collects = gc.isenabled()
+    gc.disable()  # nothing of what it makes could be freed
     try:
         importlib.import_module("tensorflow")
     finally:
         del sys.modules["keras"]
+        if collects:
+            gc.enable()
 
 
 def _networks(folder: Path, config: configuration.Config, classes: tuple[int, ...]) -> tuple[Any, SSGN]:

@@ -120,9 +120,9 @@ def _numbers(name: str) -> Iterator[str]:
 def _plurals(word: str) -> Iterator[str]:
     if word in IRREGULAR:
         yield IRREGULAR[word]
-    for single, many in IRREGULAR.items():
-        if len(word) > len(single) > 2 and word.endswith(single) and single in ("man", "foot", "knife", "child"):
-            yield word[: -len(single)] + many
+    for single in ("man", "foot", "knife", "child"):
+        if len(word) > len(single) and word.endswith(single):
+            yield word.removesuffix(single) + IRREGULAR[single]
     if re.search(r"(s|x|z|ch|sh)$", word):
         yield word + "es"
     elif re.search(r"[^aeiou]y$", word):

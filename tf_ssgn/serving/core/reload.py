@@ -124,8 +124,9 @@ class Reloader:
         service.publish(pair)
         self._folder, self._pointer = folder, pointer
         self._ready(pair)
-        del current  # the old version goes when its last request is answered
-        gc.collect()
+        if current is not None:
+            del current  # the old version goes when its last request is answered
+            gc.collect()
         return pair
 
     def _open(self, pointer: Any, current: Served | None) -> OpenGallery | None:

@@ -319,18 +319,16 @@ def _label(gallery: OpenGallery, answer: dict[str, np.ndarray]) -> None:
 
 
 def warm_up(version: Served, settings: Serving = SERVING) -> None:
-    """Calls every signature with one image and with two, so that no client pays for tracing and set-up. Some runtimes
-    compute an image alone in another way than several; more than two are computed as two are."""
+    """Calls what every signature is made of, so that no client pays for tracing and set-up: with one image and with
+    two, since some runtimes compute an image alone in another way than several, and more than two as two."""
     image = warm_up_drawing()
-    for rows in (1, 2):
-        images = np.full(rows, image, np.object_)
-        for signature in ("embed_photo", "explain", "embed_sketch"):
-            outputs = version.model.call(signature, {"image_bytes": images})
-        if version.words is not None:
-            word = np.full(rows, version.words.names[0].encode(), np.object_)
-            version.model.call("embed_word", {"image_bytes": images, "word": word})
+    for rows, signatures in ((1, ("embed_photo", "explain", "embed_sketch")), (2, ("embed_photo", "embed_sketch"))):
+        for signature in signatures:
+            outputs = version.model.call(signature, {"image_bytes": np.full(rows, image, np.object_)})
         if version.gallery is not None:
             version.gallery.search_batch(outputs["embedding"], np.full(rows, settings.default_k, np.int32))
+    if version.words is not None:  # a word is added to what `embed_sketch` gives
+        version.words.tell(outputs["embedding"], outputs["status"], version.words.names[:rows])
     if outputs["status"][0] != Status.OK:
         raise UserError(
             f"the model answers a plain drawing with status {int(outputs['status'][0])}, expected 0; "

@@ -1,0 +1,63 @@
+"""What takes seconds to make of a model and is kept in the user's cache folder: converted networks, traced decoders."""
+
+import hashlib
+import json
+import secrets
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tf_ssgn.common.atomic import write_json
+from tf_ssgn.common.cli import log
+from tf_ssgn.common.folders import cache_folder
+from tf_ssgn.common.hashes import file_sha256, versions_sha256
+from tf_ssgn.errors import reason
+
+SUMS = "checksums.json"
+
+
+def folder_of(name: str, key: str, release: str) -> Path:
+    """Where something is kept: under all that it depends on."""
+    return cache_folder() / "openvino" / f"{name}-{key[:16]}-{release}"
+
+
+def decoders_of(fingerprint: str) -> Path:
+    """Where the traced decoders of a model are kept; another for each state of the code that they are traced from."""
+    code = Path(__file__).parent.parent / "data" / "images"
+    source = hashlib.sha256(b"".join(file.read_bytes() for file in sorted(code.glob("*.py"))))
+    return folder_of(f"{fingerprint[:16]}-decoders", versions_sha256(), source.hexdigest()[:8])
+
+
+def is_there(folder: Path) -> bool:
+    """Whether it is kept, if nobody damaged it."""
+    return (folder / SUMS).is_file()
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether it is kept and every file is as it was written."""
+    try:
+        return bool(json.loads((folder / SUMS).read_text(encoding="utf-8")) == sums(folder))
+    except (OSError, ValueError):
+        return False
+
+
+def keep(folder: Path, write: Callable[[Path], Any]) -> None:
+    """Has `write` fill a new folder, which then takes this one's place; where nothing can be written, says so."""
+    temporary = folder.with_name(f".{secrets.token_hex(4)}.tmp")
+    try:
+        temporary.mkdir(parents=True)
+        write(temporary)
+        write_json(temporary / SUMS, sums(temporary))
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary.rename(folder)
+    except (OSError, RuntimeError) as error:
+        log(f"{folder.parent} cannot be written ({reason(error)}): the model is converted again at the next start")
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def sums(folder: Path) -> dict[str, str]:
+    """sha256 of the files in a folder and below, by their names in it."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != SUMS)
+    return {path.relative_to(folder).as_posix(): file_sha256(path) for path in files}
