@@ -31,6 +31,14 @@ class Near(NamedTuple):
     vectors: np.ndarray | None = None
 
 
+class _Answer(NamedTuple):
+    """The items that answer a query, best first, their cosines, and the ids of those grouped with each."""
+
+    items: list[Item]
+    scores: list[float]
+    twins: list[tuple[str, ...]]
+
+
 class Searcher(ABC):
     """Finds the nearest items of vectors, `most` at a time for one query; safe to use from several threads."""
 
@@ -42,6 +50,12 @@ class Searcher(ABC):
         """The k items nearest to each unit query [Q, d] that the filters and exclusions of `options` leave, fewer where
         these leave fewer; equal scores are ordered by id. `whole` asks for their vectors and all that is known of them.
         """
+
+    def nearest_ids(
+        self, queries: np.ndarray, k: int, method: str, options: Options
+    ) -> list[tuple[np.ndarray, list[str]]]:
+        """As `nearest`: cosines float32 [n] and ids alone, for batches that ask for no more."""
+        return [(near.scores, [item.id for item in near.items]) for near in self.nearest(queries, k, method, options)]
 
     def widest(self) -> int:
         """The largest k of a batch; what a request asks beyond it is not looked for."""
@@ -59,7 +73,10 @@ class Searcher(ABC):
         queries = np.asarray(vectors)
         single = queries.ndim == 1
         queries = unit_vectors(queries[None] if single else queries, self.dimension, "query vectors")
-        hits = self._hits(queries, each_k(k, len(queries)), method, options)
+        hits = [
+            [Hit(item.id, score, item.path, item.label, twins) for item, score, twins in zip(*answer, strict=True)]
+            for answer in self._answers(queries, each_k(k, len(queries)), method, options)
+        ]
         return hits[0] if single else hits
 
     def search_batch(
@@ -86,16 +103,23 @@ class Searcher(ABC):
         count = np.zeros(len(vectors), np.int32)
         usable = np.flatnonzero(np.isfinite(vectors).all(axis=1) & vectors.any(axis=1) & (wanted >= 1))
         if usable.size:
-            answers = self._hits(
-                unit_vectors(vectors[usable], self.dimension), wanted[usable].tolist(), method, options
-            )
-            for place, hits in zip(usable, answers, strict=True):
-                count[place] = here = len(hits)
-                ids[place, :here] = [hit.id for hit in hits]
-                scores[place, :here] = [hit.score for hit in hits]
+            queries, several = unit_vectors(vectors[usable], self.dimension), wanted[usable].tolist()
+            found: list[tuple[Sequence[float] | np.ndarray, list[str]]]
+            if options.group is None:
+                near = self.nearest_ids(queries, self._largest(several, method, options), method, options)
+                found = [
+                    (best[: options.reached(best, k)], names) for (best, names), k in zip(near, several, strict=True)
+                ]
+            else:
+                answers = self._answers(queries, several, method, options)
+                found = [(answer.scores, [item.id for item in answer.items]) for answer in answers]
+            for place, (best, names) in zip(usable, found, strict=True):
+                count[place] = here = len(best)
+                ids[place, :here], scores[place, :here] = names[:here], best
         return ids, scores, count
 
-    def _hits(self, queries: np.ndarray, wanted: list[int], method: str, options: Options) -> list[list[Hit]]:
+    def _largest(self, wanted: list[int], method: str, options: Options) -> int:
+        """The largest k of a request; UserError where the request is none."""
         if not isinstance(options, Options):
             raise UserError(f"options: received {type(options).__name__}, expected a search.options.Options")
         if method not in METHODS:
@@ -103,18 +127,21 @@ class Searcher(ABC):
         largest = max(wanted, default=0)
         if self.most and largest > self.most:
             raise UserError(f"k: received {largest:,}, expected at most {self.most:,} of a gallery in Milvus")
+        return largest
+
+    def _answers(self, queries: np.ndarray, wanted: list[int], method: str, options: Options) -> list[_Answer]:
+        largest = self._largest(wanted, method, options)
         if not largest:
-            return [[] for _ in queries]
+            return [_Answer([], [], []) for _ in queries]
         if options.group is not None:
             return [self._groups(query[None], k, method, options) for query, k in zip(queries, wanted, strict=True)]
         answers = []
         for near, k in zip(self.nearest(queries, largest, method, options), wanted, strict=True):
             scores = near.scores[: options.reached(near.scores, k)].tolist()
-            pairs = zip(near.items, scores, strict=False)
-            answers.append([Hit(item.id, score, item.path, item.label) for item, score in pairs])
+            answers.append(_Answer(near.items[: len(scores)], scores, [()] * len(scores)))
         return answers
 
-    def _groups(self, query: np.ndarray, k: int, method: str, options: Options) -> list[Hit]:
+    def _groups(self, query: np.ndarray, k: int, method: str, options: Options) -> _Answer:
         """The k best groups of a query among its `GALLERY.grouped` best items, or more where they make fewer."""
         assert options.group is not None
         ask = GALLERY.grouped
@@ -127,12 +154,9 @@ class Searcher(ABC):
             if len(groups) == k or near < limit or limit == self.most:
                 break
             ask *= 4
-        hits = []
-        for first, *twins in groups:
-            item = items[first]
-            duplicates = tuple(items[twin].id for twin in twins)
-            hits.append(Hit(item.id, float(scores[first]), item.path, item.label, duplicates))
-        return hits
+        firsts = [first for first, *_ in groups]
+        twins = [tuple(items[twin].id for twin in others) for _, *others in groups]
+        return _Answer([items[first] for first in firsts], scores[firsts].tolist(), twins)
 
 
 class OpenGallery(Searcher):

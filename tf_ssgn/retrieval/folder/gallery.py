@@ -1,6 +1,7 @@
 """A gallery as its readers see it: open it, search it, ask what an item is."""
 
 import functools
+import itertools
 import os
 import threading
 from collections import OrderedDict
@@ -100,6 +101,13 @@ class Gallery(Rows, OpenGallery):
             Near(scores, [items[row] for row in rows.tolist()], self.vectors_of(rows) if whole else None)
             for rows, scores in ranked
         ]
+
+    def nearest_ids(
+        self, queries: np.ndarray, k: int, method: str, options: Options
+    ) -> list[tuple[np.ndarray, list[str]]]:
+        ranked = self.rows(queries, k, method, self._kept(options))
+        ids = iter(self.ids_of(np.concatenate([rows for rows, _ in ranked])))
+        return [(scores, list(itertools.islice(ids, len(rows)))) for rows, scores in ranked]
 
     def rows(
         self, queries: np.ndarray, k: int, method: str = "auto", kept: _Kept | None = None

@@ -61,8 +61,11 @@ class Rows:
         return items
 
     def ids_of(self, rows: np.ndarray) -> list[str]:
-        items = self.items_of(np.unique(rows), whole=False)
-        return [items[row].id for row in rows.tolist()]
+        ids: dict[int, str] = {}
+        for segment, _, local in self._locate(np.unique(rows)):
+            start = int(self._starts[segment])
+            ids |= {row + start: id for row, id in self._segments[segment].select("id", local.tolist())}
+        return [ids[row] for row in rows.tolist()]
 
     def lookup(self, ids: Sequence[str]) -> dict[str, Item]:
         return {item.id: item for item in self.items_of(self.rows_of_ids(ids)).values()}

@@ -169,7 +169,7 @@ class ScannIndex:
 
 def tune(index: ScannIndex, vectors: np.ndarray, k: int = 10) -> None:
     """Sets in `index.parameters` how many candidates are rescored (`per_k`) and, in a tree, how many leaves are
-    searched to reach a recall@k of `GALLERY.recall`, at least half of what is safe unseen; notes the recall reached.
+    searched to reach a recall@k of `GALLERY.recall`, a quarter of what is safe unseen or more; notes the recall.
 
     Queries are some of its own vectors [n, d], which are no answers to themselves; truth is exact search. Counted by
     score and not by row, so that one of two equal vectors is as good as the other.
@@ -187,7 +187,7 @@ def tune(index: ScannIndex, vectors: np.ndarray, k: int = 10) -> None:
         least.append(np.sort(exact.rescored(vectors[others], query))[-k] - exact.MARGIN)
     parameters, most = index.parameters, 8  # times the candidates: the most that is tried
     if "search" in parameters:
-        parameters["search"] = -(-parameters["search"] // 2)
+        parameters["search"] = -(-parameters["search"] // 4)
     while True:
         shares = np.zeros((len(asked), most))
         for i, (row, query, rows, limit) in enumerate(
@@ -204,4 +204,4 @@ def tune(index: ScannIndex, vectors: np.ndarray, k: int = 10) -> None:
             parameters["per_k"] = GALLERY.reorder * (enough + 1)
             parameters["recall_at_10"] = float(recalls[enough])
             return
-        parameters["search"] = min(leaves, math.ceil(search * 1.25))
+        parameters["search"] = min(leaves, max(search + 1, math.ceil(search * 1.1)))
