@@ -161,6 +161,7 @@ MILVUS = MilvusSettings()
 FILE_LIST_LINE_BYTES = 16384  # a path has 4096 bytes at most
 SPLIT_FILE_BYTES = 16 * 2**20  # a split file is a list of names; anything bigger is the wrong file
 PNG_CHUNKS = 10_000  # walked at most; 64 MB in the usual 8 KB pieces are 8,000
+PLAIN_CHUNKS = 1000  # of a PNG that is read the short way; a drawing has one to three
 JPEG_SCANS = 64  # the usual progressive file has 10
 JPEG_SEGMENTS = 256  # of a JPEG that are looked at; a 4 MiB colour profile takes 64
 EXIF_ENTRIES = 128  # directory entries looked at; cameras write about 12, sorted by tag

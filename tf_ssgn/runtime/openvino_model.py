@@ -27,7 +27,7 @@ from tf_ssgn.common.hashes import versions_sha256
 from tf_ssgn.common.status import Status
 from tf_ssgn.errors import UserError
 from tf_ssgn.runtime import kept
-from tf_ssgn.runtime.saved_model import Function, warm_up_drawing
+from tf_ssgn.runtime.saved_model import Function
 from tf_ssgn.settings import DECODED_TOGETHER, FURTHEST_TAP, LOWEST_COSINE, QUERY_LIMITS
 
 if TYPE_CHECKING:
@@ -74,17 +74,15 @@ def openvino_functions(
     def compile_encoders() -> dict[str, CompiledEncoder]:
         return {kind: begun(kind) or encoder(module, kind, fingerprint) for kind in KINDS}
 
-    import tensorflow as tf
-
     from tf_ssgn.data.images.direct import short_way
 
     try:
-        with ThreadPoolExecutor(2) as workers:  # while they are compiled, the decoders are built and set up
+        with ThreadPoolExecutor(3) as workers:  # while they are compiled, the decoders are built and set up
             encoders_there = workers.submit(compile_encoders)
-            drawn = workers.submit(lambda: module.decode_sketch(tf.constant([warm_up_drawing()])))
-            module.decode_photo(tf.constant([warm_up_drawing()]))
-            short: dict[str, Short | None] = {"sketch": None, "photo": short_way(module.decode_photo, QUERY_LIMITS)}
-            drawn.result()
+            ways = {
+                kind: workers.submit(short_way, kind, getattr(module, f"decode_{kind}"), QUERY_LIMITS) for kind in KINDS
+            }
+            short = {kind: way.result() for kind, way in ways.items()}
             encoders = encoders_there.result()
     except RuntimeError as error:
         raise UserError(f"OpenVINO cannot compute this model ({error}); use the TensorFlow runtime") from None
@@ -99,7 +97,7 @@ def openvino_functions(
         return call
 
     def explain(images: list[bytes]) -> dict[str, np.ndarray]:
-        codes, status = rows(images, module.decode_sketch, encoders["sketch"])
+        codes, status = rows(images, module.decode_sketch, encoders["sketch"], short["sketch"])
         return {
             **{name: codes[name] for name in ("coarse", "fine", "semantics")},
             "class_names": np.tile(names[None], [len(images), 1]),

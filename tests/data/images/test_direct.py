@@ -1,4 +1,4 @@
-"""The shortest way to a photo's view gives the very bits of the ops in the graph, or leaves the photo to them."""
+"""The shortest way to an image's view gives the very bits of the ops in the graph, or leaves the image to them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.hostile import corpus
 from tf_ssgn.common.status import Status
 from tf_ssgn.data.images import decode as images
 from tf_ssgn.data.images import direct
-from tf_ssgn.data.images.views import photo_views
+from tf_ssgn.data.images.views import photo_views, sketch_views
 from tf_ssgn.settings import QUERY_LIMITS, Limits
 
 pytest.importorskip("scipy")
@@ -27,9 +27,9 @@ SIZE = 224
 Decode = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 
-def decoder(views: int = 0, size: int = SIZE) -> Decode:
-    """As a model's `decode_photo`."""
-    prepare = partial(photo_views, size=size, views=views)
+def decoder(views: int = 0, size: int = SIZE, prepare=photo_views) -> Decode:
+    """As a model's `decode_photo`, or `decode_sketch`."""
+    prepare = partial(prepare, size=size, views=views)
     signature = [tf.TensorSpec([None], tf.string)]
     return tf.function(lambda data: images.decode_batch(data, QUERY_LIMITS, prepare), signature, autograph=False)
 
@@ -43,6 +43,22 @@ def expected() -> Callable[[bytes], tuple[np.ndarray, int]]:
         return pixels[0, 0].numpy(), int(status[0])
 
     return view
+
+
+@pytest.fixture(scope="module")
+def drawn() -> Callable[[bytes], bool]:
+    """Whether a drawing takes the short way; a view that differs fails."""
+    decode = decoder(prepare=sketch_views)
+
+    def same_or_left(data: bytes) -> bool:
+        view = direct.sketch_pixels(data, SIZE, QUERY_LIMITS)
+        if view is not None:
+            pixels, status = decode(tf.constant([data]))
+            assert status[0] == Status.OK
+            np.testing.assert_array_equal(view, pixels[0, 0])
+        return view is not None
+
+    return same_or_left
 
 
 def short(data: bytes, size: int = SIZE) -> np.ndarray | None:
@@ -130,7 +146,7 @@ def test_damaged_photos_give_the_same_or_nothing(expected) -> None:
 
 def test_a_model_takes_it_where_its_own_decoder_gives_the_same(monkeypatch) -> None:
     def takes(decode: Decode) -> bool:
-        short = direct.short_way(decode, QUERY_LIMITS)
+        short = direct.short_way("photo", decode, QUERY_LIMITS)
         return short is not None and short(JPEG) is not None
 
     small = decoder(size=32)
@@ -139,3 +155,46 @@ def test_a_model_takes_it_where_its_own_decoder_gives_the_same(monkeypatch) -> N
     assert not takes(lambda data: (tf.math.nextafter(small(data)[0], 256.0), small(data)[1]))  # as if it rounds up
     monkeypatch.setitem(sys.modules, "scipy", None)
     assert not takes(small)
+
+
+@pytest.mark.parametrize(
+    ("side", "mode"), [(8, "RGB"), (223, "L"), (224, "RGB"), (256, "RGBA"), (1111, "L"), (97, "RGBA")]
+)
+def test_square_drawings_take_it(side: int, mode: str, drawn) -> None:
+    levels = np.random.default_rng(side).integers(0, 256, (side, side, 4), np.uint8)
+    assert drawn(corpus.encoded(Image.fromarray(levels, "RGBA").convert(mode), "PNG"))
+
+
+def test_real_drawings(shared: Path, drawn) -> None:
+    files = sorted((shared / "data" / "sketchy_mini" / "sketch").rglob("*.png"))[::60]
+    assert sum(drawn(file.read_bytes()) for file in files) > 0.9 * len(files)
+
+
+def test_drawings_that_need_care_are_left(drawn) -> None:
+    square = corpus.encoded(Image.fromarray(np.diag(np.arange(0, 64, dtype=np.uint8))), "PNG")
+    assert drawn(square) and drawn(corpus.png_with(square, corpus.png_chunk(b"gAMA", bytes(4))))
+    text, exif = corpus.png_chunk(b"tEXt", b"a\0b"), corpus.png_chunk(b"eXIf", b"MM\0*")
+    for chunk in (text, exif, corpus.png_chunk(b"tRNS", bytes(2))):
+        assert not drawn(corpus.png_with(square, chunk))
+    wide, blank = Image.fromarray(np.diag(np.arange(64, dtype=np.uint8))[:40]), Image.new("L", (64, 64), 250)
+    for image in (wide, blank, Image.fromarray(np.eye(64) > 0)):
+        assert not drawn(corpus.encoded(image, "PNG"))
+    assert not drawn(square + b"\0") and not drawn(square[:-12]) and not drawn(square[: len(square) // 2])
+    for limits in (
+        Limits(bytes=len(square) - 1),
+        Limits(pixels=64 * 64 - 1),
+        Limits(side=63),
+        Limits(smallest_side=65),
+    ):
+        assert direct.sketch_pixels(square, SIZE, limits) is None
+
+
+def test_hostile_and_damaged_drawings_give_the_same_or_nothing(drawn) -> None:
+    assert sum(drawn(payload.data) for payload in corpus.payloads()) >= 0
+    chance, sound = random.Random(0), corpus.encoded(corpus.drawing().resize((64, 64)), "PNG")
+    assert drawn(sound)
+    for _ in range(150):
+        data = bytearray(sound)
+        for _ in range(chance.choice((1, 1, 4))):
+            data[chance.randrange(len(data))] = chance.randrange(256)
+        drawn(bytes(data[: chance.choice((len(data), chance.randrange(len(data))))]))

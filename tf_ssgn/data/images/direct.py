@@ -1,6 +1,6 @@
-"""The shortest way from the bytes of a photo to its one view: TensorFlow's JPEG decoder, and SciPy, outside any graph.
+"""The shortest way from the bytes of an image to its one view: TensorFlow's decoders, and SciPy, outside any graph.
 
-A graph around the decoder costs as much as decoding a small JPEG, and TensorFlow's resize four times as much as need
+A graph around a decoder costs as much as decoding a small image, and TensorFlow's resize four times as much as need
 be. It is linear in the rows, then in the columns, and adds up in a fixed order: so its weights, taken from itself, make
 two sparse products of the very same bits. All that is out of the ordinary is left to `images.decode`.
 """
@@ -8,6 +8,7 @@ two sparse products of the very same bits. All that is out of the ordinary is le
 import functools
 import importlib.util
 import io
+import struct
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -16,33 +17,77 @@ import tensorflow as tf
 from PIL import Image
 
 from tf_ssgn.data.images import exif
-from tf_ssgn.data.images.decode import SCAN, jpeg_pixels
-from tf_ssgn.settings import JPEG_SCANS, KEPT_WEIGHTS, ROWS_IN_CACHE, WEIGHTS_TOGETHER, Limits
+from tf_ssgn.data.images.chunks import FIRST_CHUNK
+from tf_ssgn.data.images.decode import SCAN, jpeg_pixels, on_white
+from tf_ssgn.settings import JPEG_SCANS, KEPT_WEIGHTS, PLAIN_CHUNKS, ROWS_IN_CACHE, WEIGHTS_TOGETHER, Limits
 
+GREY, RGB, RGBA = 0, 2, 6  # of a PNG, by their numbers in IHDR
+NO_MATTER = (b"sRGB", b"gAMA", b"pHYs", b"tIME")  # chunks that `images.decode` leaves out unread
 TURNED = (b"Exif\0\0", b"tiff:Orientation")
-TEST_SIDES = ((211, 500), (640, 97))  # of the photos that a model's decoder is compared on
+TEST_SIDES = ((211, 500), (640, 97))  # of the images that a model's decoder is compared on
 
 Short = Callable[[bytes], np.ndarray | None]
 
 
-def short_way(decode: Callable[[tf.Tensor], Any], limits: Limits) -> Short | None:
-    """`photo_pixels` for a model with that `decode_photo`, where it gives the same bits: not for more views than one,
-    without SciPy, or where either was compiled to round in another way. Then there is none."""
+def short_way(kind: str, decode: Callable[[tf.Tensor], Any], limits: Limits) -> Short | None:
+    """`photo_pixels` or `sketch_pixels` for a model with that `decode_*`, where it gives the same bits: not for more
+    views than one, without SciPy, or where either was compiled to round in another way. Then there is none."""
     if importlib.util.find_spec("scipy") is not None:
-        photos = [_noise(*sides) for sides in TEST_SIDES]
-        views = decode(tf.constant(photos))[0].numpy()  # [B, 1 + views, size, size, 3]
-        short = functools.partial(photo_pixels, size=views.shape[2], limits=limits)
-        pixels: list[Any] = [short(photo) for photo in photos]
-        if views.shape[1] == 1 and np.array_equal(pixels, views[:, 0]):
+        if kind == "photo":
+            pixels, images = photo_pixels, [_noise(height, width, "JPEG") for height, width in TEST_SIDES]
+        else:
+            pixels, images = sketch_pixels, [_noise(sides[0], sides[0], "PNG") for sides in TEST_SIDES]
+        views = decode(tf.constant(images))[0].numpy()  # [B, 1 + views, size, size, 3]
+        short = functools.partial(pixels, size=views.shape[2], limits=limits)
+        pairs: Any = zip(map(short, images), views[:, 0], strict=True)
+        if views.shape[1] == 1 and all(np.array_equal(one, other) for one, other in pairs):
             return short
     return None
 
 
-def _noise(height: int, width: int) -> bytes:
+def _noise(height: int, width: int, kind: str) -> bytes:
     buffer = io.BytesIO()
     levels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
-    Image.fromarray(levels).save(buffer, "JPEG")
+    Image.fromarray(levels).save(buffer, kind)
     return buffer.getvalue()
+
+
+def sketch_pixels(image_bytes: bytes, size: int, limits: Limits) -> np.ndarray | None:
+    """The plain view float32 `[size, size, 3]` of a square PNG of 8 bits, equal to that of `sketch_views` after
+    `images.decode`; None for all that is not sound and within the limits, is blank, or says more than its pixels."""
+    pixels = _plain_png(image_bytes) if len(image_bytes) <= limits.bytes else None
+    if pixels is None:
+        return None
+    width, height, depth, colours = struct.unpack(">IIBB", image_bytes[16:26])
+    square = width == height and limits.smallest_side <= width <= limits.side and width * height <= limits.pixels
+    if not square or depth != 8 or colours not in (GREY, RGB, RGBA):
+        return None
+    try:
+        image = tf.io.decode_png(pixels, channels=4 if colours == RGBA else 3).numpy()
+    except tf.errors.OpError:
+        return None
+    if colours == RGBA:
+        image = on_white(image).numpy()
+    rows = image.reshape(height, -1)  # column by column first: along three channels NumPy takes a hundred times as long
+    span = rows.max(0).reshape(-1, 3).max(0) - rows.min(0).reshape(-1, 3).min(0)
+    return 255.0 - _squashed(255 - image, size) if int(span.max()) >= limits.contrast else None
+
+
+def _plain_png(image_bytes: bytes) -> bytes | None:
+    """A PNG's IHDR, IDAT and IEND; None where there is more that counts, or anything between or after them."""
+    if not image_bytes.startswith(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"):
+        return None
+    at, first, name = FIRST_CHUNK, 0, b""
+    for _ in range(PLAIN_CHUNKS):
+        if name == b"IEND" or at + 12 > len(image_bytes):
+            break
+        length, name = struct.unpack(">I4s", image_bytes[at : at + 8])
+        if name in (b"IDAT", b"IEND"):
+            first = first or at
+        elif first or name not in NO_MATTER:
+            return None
+        at += 12 + length
+    return image_bytes[:FIRST_CHUNK] + image_bytes[first:at] if name == b"IEND" and at == len(image_bytes) else None
 
 
 def photo_pixels(image_bytes: bytes, size: int, limits: Limits) -> np.ndarray | None:
