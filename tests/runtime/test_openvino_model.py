@@ -189,8 +189,6 @@ def test_mobilenet_on_real_photos_equals_keras(shared) -> None:
     assert set(result["ratio"]) == {
         "bare", "vectors_tensorflow", "gallery_tensorflow", "vectors_openvino", "gallery_openvino",
     }  # fmt: skip
-    # Twice is what `--full` shows on a quiet machine; here others may be at work.
-    assert result["ratio"]["vectors_openvino"] > 1.2 * result["ratio"]["vectors_tensorflow"]
 
 
 def test_the_benchmarks_photos_must_be_there(tmp_path) -> None:
