@@ -17,7 +17,7 @@ from tf_ssgn.data.datasets.items import open_dataset
 from tf_ssgn.data.images.reading import refuse_lost
 from tf_ssgn.errors import UserError
 from tf_ssgn.models.backbones import build_backbone, tap_sizes
-from tf_ssgn.runtime import features, openvino_model
+from tf_ssgn.runtime import features
 from tf_ssgn.runtime.features import FeatureCache
 from tf_ssgn.training.images import read_taps
 
@@ -69,12 +69,12 @@ def test_computed_once_and_equal_to_the_backbone(backbone, items, tmp_path):
 def test_openvino_computes_the_same_taps(backbone, items, tmp_path, capsys, monkeypatch):
     fast = FeatureCache(tmp_path / "fast", backbone, "tiny")
     taps, _ = fast.taps(items, 1)
-    assert isinstance(fast._forward, openvino_model.Taps)
+    assert isinstance(fast._forward, computed.Taps)
 
     def refuse(*_):
         raise UserError("no such luck")
 
-    monkeypatch.setattr(openvino_model, "Taps", refuse)
+    monkeypatch.setattr(computed, "Taps", refuse)
     slow, _ = FeatureCache(tmp_path / "slow", backbone, "tiny").taps(items, 1)
     np.testing.assert_allclose(taps, slow, atol=1e-4 * np.abs(slow).max())
     assert "features through TensorFlow, which takes about twice as long: no such luck" in capsys.readouterr().err

@@ -14,7 +14,7 @@ import tf_ssgn
 from tests.hostile import corpus
 from tf_ssgn.benchmarks import runtime as benchmark
 from tf_ssgn.errors import UserError
-from tf_ssgn.runtime import openvino_model
+from tf_ssgn.runtime import network, openvino_model
 from tf_ssgn.runtime.saved_model import SIGNATURES
 
 pytestmark = pytest.mark.skipif(find_spec("openvino") is None, reason="needs openvino")
@@ -119,7 +119,7 @@ def test_several_callers_at_once_get_their_own_answers(both, chain) -> None:
 
 
 def test_the_converted_model_is_kept_and_a_damaged_one_is_made_again(both, chain, cache_folder, monkeypatch) -> None:
-    openvino = openvino_model.library()
+    openvino = network.library()
     converted = []
     convert = openvino.convert_model
     monkeypatch.setattr(openvino, "convert_model", lambda *args: converted.append(1) or convert(*args))
@@ -166,7 +166,7 @@ def test_an_operation_that_openvino_lacks_is_left_to_tensorflow(chain, tmp_path,
         raise OpConversionFailure("no conversion rule")
 
     monkeypatch.setenv("TF_SSGN_CACHE", str(tmp_path))
-    monkeypatch.setattr(openvino_model.library(), "convert_model", fail)
+    monkeypatch.setattr(network.library(), "convert_model", fail)
     assert tf_ssgn.load(chain.models).runtime == "tensorflow f32"
     (line,) = capsys.readouterr().err.splitlines()
     assert "no conversion rule" in line

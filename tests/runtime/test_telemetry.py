@@ -18,13 +18,13 @@ needs_telemetry = pytest.mark.skipif(find_spec("openvino_telemetry") is None, re
 
 CONVERT = """
 import tensorflow as tf
-from tf_ssgn.runtime import openvino_model
+from tf_ssgn.runtime import network
 
 @tf.function(input_signature=[tf.TensorSpec([1, 4], tf.float32)])
 def doubled(x):
     return 2 * x
 
-openvino_model._keep(openvino_model._convert(doubled.get_concrete_function()), openvino_model._folder("doubled", "1"))
+network.keep(network.convert(doubled.get_concrete_function()), network.folder_of("doubled", "1"))
 """
 
 
@@ -73,10 +73,10 @@ def test_openvino_is_imported_in_one_place() -> None:
         if re.match(r"\s*(import|from) openvino\b", line)
     ]
     assert found == [
-        "runtime/openvino_model.py: import openvino",
-        "runtime/openvino_model.py: from openvino.tools.ovc import telemetry_stub",
-        "runtime/openvino_model.py: from openvino.frontend import OpConversionFailure",
-        "runtime/openvino_model.py: from openvino.frontend.tensorflow.node_decoder import TFGraphNodeDecoder",
+        "runtime/network.py: import openvino",
+        "runtime/network.py: from openvino.tools.ovc import telemetry_stub",
+        "runtime/network.py: from openvino.frontend import OpConversionFailure",
+        "runtime/network.py: from openvino.frontend.tensorflow.node_decoder import TFGraphNodeDecoder",
     ]
 
 

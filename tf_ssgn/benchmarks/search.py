@@ -217,7 +217,7 @@ def _bare(model: str) -> Callable[[], float]:
     decoding."""
     from tf_ssgn.common.cli import prepare_tensorflow
     from tf_ssgn.common.cores import cores
-    from tf_ssgn.runtime.openvino_model import compiled, concrete, library, one_image
+    from tf_ssgn.runtime.network import compiled, concrete, library, one_image
     from tf_ssgn.runtime.resolve import is_shipped, resolve
     from tf_ssgn.runtime.saved_model import open_saved_model
     from tf_ssgn.runtime.shipped import open_shipped

@@ -164,7 +164,7 @@ class FeatureCache:
         if keras.backend.backend() == "jax":
             return jitted(self.backbone)
         if self._frozen and keras.backend.backend() == "tensorflow" and importlib.util.find_spec("openvino"):
-            from tf_ssgn.runtime.openvino_model import Taps
+            from tf_ssgn.runtime.taps import Taps
 
             try:
                 return Taps(self.backbone, self._name)

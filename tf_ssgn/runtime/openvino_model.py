@@ -9,32 +9,25 @@ while another computes.
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import importlib.util
 import queue
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from unittest import mock
 
 import numpy as np
 
 from tf_ssgn.common.cores import cores
-from tf_ssgn.common.hashes import versions_sha256
 from tf_ssgn.common.status import Status
 from tf_ssgn.errors import UserError
-from tf_ssgn.runtime import kept
+from tf_ssgn.runtime import kept, network
 from tf_ssgn.runtime.saved_model import Function
-from tf_ssgn.settings import DECODED_TOGETHER, FURTHEST_TAP, LOWEST_COSINE, QUERY_LIMITS
+from tf_ssgn.settings import DECODED_TOGETHER, LOWEST_COSINE, QUERY_LIMITS
 
 if TYPE_CHECKING:
     from tf_ssgn.data.images.direct import Short
 
 OPENVINO = "openvino f32"
-PRECISION = {"INFERENCE_PRECISION_HINT": "f32"}  # its own default on CPUs with AMX is bfloat16, cosine 0.987
 KINDS = ("sketch", "photo")
 HALVES = ("decode_sketch", "decode_photo", "encode_sketch", "encode_photo", "classes")
 
@@ -47,22 +40,6 @@ def why_not(module: Any) -> str:
     if not all(hasattr(type(module), half) or hasattr(module, half) for half in HALVES):
         return "the model was exported by an older version; export it again"
     return ""
-
-
-def library() -> Any:
-    """The package `openvino`, whose conversion reports to nobody; nothing else of this package imports it.
-
-    It would report to an analytics host and keep an identity in `~/intel`, unless `openvino_telemetry` is not there. So
-    that is hidden before the import; where a program has imported it before us, openvino's stub is put in its place.
-    """
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    import openvino
-    from openvino.tools.ovc import telemetry_stub
-
-    for name, module in list(sys.modules.items()):
-        if name.startswith("openvino.tools.ovc.") and hasattr(module, "tm"):
-            setattr(module, "tm", telemetry_stub)  # noqa: B010 (a module of any kind has no such attribute for mypy)
-    return openvino
 
 
 def openvino_functions(
@@ -113,7 +90,7 @@ class CompiledEncoder:
     compiled twice: all cores on one image, for a single query, and one core for each image, for many."""
 
     def __init__(self, model: Any):
-        one_image(model)
+        network.one_image(model)
         self.sizes = {name: int(port.shape[1]) for port in model.outputs for name in port.names}
         self._alone, self._among_others = _Requests(model, 1), _Requests(model, cores())
 
@@ -122,75 +99,16 @@ class CompiledEncoder:
         return (self._alone if alone else self._among_others)(pixels)
 
 
-def compiled(model: Any, images: int) -> Any:
-    """For so many images at a time, on all cores together."""
-    how = PRECISION | {"NUM_STREAMS": images, "INFERENCE_NUM_THREADS": cores()}
-    return library().Core().compile_model(model, "CPU", how)
-
-
-def one_image(model: Any) -> list[int]:
-    """Fixes the shape of a model's input to that of one image, and gives it."""
-    shape = [1, *(side.get_length() for side in list(model.inputs[0].partial_shape)[1:])]
-    model.reshape(shape)
-    return shape
-
-
-class Taps:
-    """A frozen backbone: images float32 `[N, S, S, 3]` to taps float32 `[N, D]`, as many at a time as there are cores.
-    UserError: OpenVINO is not installed, cannot convert the backbone, or answers differently from TensorFlow."""
-
-    def __init__(self, backbone: Any, name: str):
-        """`name` tells apart all backbones that are not equal in weights, taps and all else."""
-        self._size = int(backbone.output_shape[-1])
-        folder = _folder(name, versions_sha256())
-        model = _read(folder)
-        fresh = None
-        if model is None:
-            fresh = _taps_function(backbone)
-            model = _convert(fresh.get_concrete_function())
-        try:
-            self._queue = library().AsyncInferQueue(compiled(model, cores()), cores())
-        except RuntimeError as error:
-            raise UserError(f"OpenVINO cannot compute this backbone ({error})") from None
-        self._queue.set_callback(self._store)
-        self._found = np.zeros((0, self._size), np.float32)
-        if fresh:
-            side = int(backbone.input_shape[1])
-            picture = np.random.default_rng(0).uniform(0, 255, (1, side, side, 3)).astype(np.float32)
-            expected, computed = np.asarray(fresh(picture)), self(picture)
-            if not np.abs(expected - computed).max() <= FURTHEST_TAP * max(1.0, float(np.abs(expected).max())):
-                raise UserError("OpenVINO's taps of a test picture are not TensorFlow's")
-            _keep(model, folder)
-
-    def _store(self, request: Any, row: int) -> None:
-        self._found[row] = request.get_output_tensor(0).data[0]
-
-    def __call__(self, images: np.ndarray) -> np.ndarray:
-        self._found = np.empty((len(images), self._size), np.float32)
-        for row in range(len(images)):
-            self._queue.start_async({0: images[row : row + 1]}, row)
-        self._queue.wait_all()
-        return self._found
-
-
-def _taps_function(backbone: Any) -> Any:
-    import tensorflow as tf
-
-    side = int(backbone.input_shape[1])
-    spec = tf.TensorSpec([1, side, side, 3], tf.float32)
-    return tf.function(lambda image: backbone(image, training=False), [spec], autograph=False)
-
-
 class _Requests:
     """A model compiled for so many images at a time: its infer requests, lent to whoever computes."""
 
     def __init__(self, model: Any, images: int):
-        network = compiled(model, images)
-        self._tensor = library().Tensor
-        self._ports = {name: port for port in network.outputs for name in port.names}
+        model = network.compiled(model, images)
+        self._tensor = network.library().Tensor
+        self._ports = {name: port for port in model.outputs for name in port.names}
         self._free: queue.SimpleQueue[Any] = queue.SimpleQueue()
         for _ in range(images):
-            self._free.put(network.create_infer_request())
+            self._free.put(model.create_infer_request())
 
     def __call__(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
         request = self._free.get()
@@ -249,7 +167,7 @@ def _check(model: Any, encode: Any) -> None:
     """Raises UserError unless the codes of some picture are TensorFlow's: a conversion is not taken on trust."""
     import tensorflow as tf
 
-    pixels = np.random.default_rng(0).uniform(0, 255, one_image(model)).astype(np.float32)
+    pixels = np.random.default_rng(0).uniform(0, 255, network.one_image(model)).astype(np.float32)
     expected = encode(tf.constant(pixels))["code"].numpy()[0]
     code = _Requests(model, 1)(pixels)["code"]
     cosine = float(code @ expected) / float(np.linalg.norm(code) * np.linalg.norm(expected))
@@ -270,65 +188,21 @@ def converted_form(module: Any, kind: str, fingerprint: str) -> Any:
     tell what its graph depends on without having it (`graph_key`) is not built where one is kept."""
     key = getattr(module, "graph_key", "")
     encode = None if key else getattr(module, f"encode_{kind}")
-    folder = _folder(f"{fingerprint[:16]}-{kind}", key or _graph_hash(concrete(encode)))
-    if (model := _read(folder)) is None:
+    folder = network.folder_of(f"{fingerprint[:16]}-{kind}", key or network.graph_hash(network.concrete(encode)))
+    if (model := network.read(folder)) is None:
         encode = encode or getattr(module, f"encode_{kind}")
-        model = _convert(concrete(encode))
+        model = network.convert(network.concrete(encode))
         _check(model, encode)
-        _keep(model, folder)
+        network.keep(model, folder)
     return model
-
-
-def concrete(encode: Any) -> Any:
-    """The graph of a function, from a SavedModel or still in memory."""
-    concrete = encode.concrete_functions[0] if hasattr(encode, "concrete_functions") else None
-    return concrete or encode.get_concrete_function()
-
-
-def _graph_hash(concrete: Any) -> str:
-    return hashlib.sha256(concrete.graph.as_graph_def().SerializeToString(deterministic=True)).hexdigest()
-
-
-def _convert(concrete: Any) -> Any:
-    openvino = library()
-    from openvino.frontend import OpConversionFailure
-    from openvino.frontend.tensorflow.node_decoder import TFGraphNodeDecoder
-
-    # It looks for each variable ten times, each time among all and with a copy: most of the time of a conversion.
-    remembered = functools.cache(TFGraphNodeDecoder.get_variable)
-    try:
-        with mock.patch.object(TFGraphNodeDecoder, "get_variable", remembered):
-            return openvino.convert_model(concrete)
-    except (RuntimeError, OpConversionFailure) as error:
-        raise UserError(f"OpenVINO cannot compute this model ({error}); use the TensorFlow runtime") from None
-
-
-def _folder(name: str, key: str) -> Path:
-    return kept.folder_of(name, key, library().__version__.partition("-")[0])
-
-
-def _read(folder: Path) -> Any:
-    """A converted model; None where there is none or one that was altered."""
-    if not kept.is_whole(folder):
-        return None
-    core = library().Core()
-    core.set_property({"ENABLE_MMAP": False})  # a file that is cut while it is mapped ends the process
-    try:
-        return core.read_model(folder / "model.xml")
-    except RuntimeError:
-        return None
 
 
 def is_kept(fingerprint: str, kind: str, key: str) -> bool:
     """Whether the converted form of an encoder with this `graph_key` is there, if nobody damaged it."""
-    return kept.is_there(_folder(f"{fingerprint[:16]}-{kind}", key))
+    return kept.is_there(network.folder_of(f"{fingerprint[:16]}-{kind}", key))
 
 
 def kept_encoder(fingerprint: str, kind: str, key: str) -> CompiledEncoder | None:
     """An encoder with this `graph_key`, without its model; None where it is not kept."""
-    model = _read(_folder(f"{fingerprint[:16]}-{kind}", key))
+    model = network.read(network.folder_of(f"{fingerprint[:16]}-{kind}", key))
     return None if model is None else CompiledEncoder(model)
-
-
-def _keep(model: Any, folder: Path) -> None:
-    kept.keep(folder, lambda place: library().save_model(model, place / "model.xml", compress_to_fp16=False))
