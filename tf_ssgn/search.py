@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -115,12 +114,13 @@ def _check(args: argparse.Namespace) -> None:
                 raise UserError(f"--{flag} is about the answers to a drawing; name one with --sketch FILE or --word W")
         from tf_ssgn.serve import WEB_NEEDS
         from tf_ssgn.serving import SERVER_NEEDS, require_extra
+        from tf_ssgn.serving.core.addresses import is_free
 
         require_extra(SERVER_NEEDS)
         for package in WEB_NEEDS:
             if importlib.util.find_spec(package) is None:
                 raise UserError(f"{cli.missing_package(package)}; or answer one drawing with --sketch FILE")
-        if args.port and not _is_free(args.port):
+        if args.port and not is_free(SERVING.host, args.port):
             raise UserError(f"--port {args.port}: in use or not allowed; expected a free port, or no --port for any")
     elif args.sketch is not None and not os.path.isfile(args.sketch):
         raise UserError(f"--sketch: there is no file {args.sketch}; expected a PNG or JPEG file of a drawing")
@@ -130,7 +130,8 @@ def _check(args: argparse.Namespace) -> None:
 def _load(name: str) -> Any:
     from tf_ssgn import serve
 
-    return serve.loading(Path(name))(Path(name))
+    serve.begin_early(Path(name))
+    return serve.load_model(Path(name))
 
 
 def _serve(args: argparse.Namespace, gallery: Path, model: Stoppable, claim: Any) -> int | None:
@@ -138,6 +139,7 @@ def _serve(args: argparse.Namespace, gallery: Path, model: Stoppable, claim: Any
     from tf_ssgn import serve
     from tf_ssgn.retrieval.folder import growth
     from tf_ssgn.retrieval.folder.store import Store
+    from tf_ssgn.serving.core.addresses import is_free
     from tf_ssgn.serving.core.service import Service
 
     service = Service()
@@ -146,7 +148,7 @@ def _serve(args: argparse.Namespace, gallery: Path, model: Stoppable, claim: Any
         cli.log(f"looking at the photos for the first time; what is learnt is kept in {gallery}")
         service.expected = 0
         next(steps)
-    port = args.port or (SERVING.http_port if _is_free(SERVING.http_port) else 0)
+    port = args.port or (SERVING.http_port if is_free(SERVING.host, SERVING.http_port) else 0)
     words = ["--model", model.path, "--gallery", str(gallery), "--port", "0", "--http-port", str(port)]
     options = serve.parser().parse_args(words + ([] if args.no_open else ["--open"]))
     thread = threading.Thread(target=_index, args=(steps, service, gallery, model), name="index")
@@ -213,16 +215,6 @@ def _join(args: argparse.Namespace, gallery: Path, other: dict[str, Any]) -> int
     if not args.no_open:
         serve.show(str(other["page"]), wait=True)
     return 0
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((SERVING.host, port))
-        except OSError:
-            return False
-    return True
 
 
 if __name__ == "__main__":

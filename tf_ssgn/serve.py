@@ -7,9 +7,9 @@ import argparse
 import importlib.util
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,15 +96,12 @@ def run(
     """Serves until a signal asks for the end. `load` gives the model of a folder; `begin` is called with the page's
     address once it answers, and what it returns when the end begins."""
     require_extra(SERVER_NEEDS)
-    args.model = str(resolve(args.model))
-    load = load or loading(Path(args.model), args.runtime)
     from tf_ssgn.retrieval.open import is_address, open_writer
-    from tf_ssgn.serving.core import presence, tracing
     from tf_ssgn.serving.core.access import Access
-    from tf_ssgn.serving.core.reload import Reloader
-    from tf_ssgn.serving.core.service import REQUESTS, Service
-    from tf_ssgn.serving.rpc.server import Server, join_address
+    from tf_ssgn.serving.core.addresses import in_use, is_free, resolve_host
 
+    # All that can be told before TensorFlow is imported.
+    args.model = str(resolve(args.model))
     remote = args.gallery is not None and is_address(args.gallery)
     if remote:
         open_writer(args.gallery)  # says what is wrong with the address
@@ -113,6 +110,30 @@ def run(
             raise UserError(f"{flag}: there is no folder {folder}; expected what `export` or `index build` wrote")
     access = Access(rate=args.rate, file=args.tokens)
     certificates = _certificates(args)
+    address = resolve_host(args.host, args.insecure or certificates is not None)
+    for flag, port in (("--port", args.port), ("--http-port", args.http_port)):
+        if port > 0 and not is_free(address, port):
+            raise in_use(args.host, port, flag)
+    cli.log(f"loading {args.model}")
+    with _loading(Path(args.model), args.runtime) if load is None else nullcontext(load) as load:
+        return _serve(args, service, load, begin, access, certificates, remote)
+
+
+def _serve(
+    args: argparse.Namespace,
+    service: Service | None,
+    load: Callable[[Path], Any],
+    begin: Callable[[str], Callable[[], None]],
+    access: Any,
+    certificates: Certificates | None,
+    remote: bool,
+) -> int | None:
+    from tf_ssgn.serving.core import presence, tracing
+    from tf_ssgn.serving.core.addresses import join_address
+    from tf_ssgn.serving.core.reload import Reloader
+    from tf_ssgn.serving.core.service import REQUESTS, Service
+    from tf_ssgn.serving.rpc.server import Server
+
     service = service or Service()
     service.traces = tracing.from_environment()
     if args.log_requests:
@@ -130,7 +151,6 @@ def run(
             server.also_drained.append(gateway.stop)
             http = join_address(args.host, gateway.port)
             page = page_address(args.host, gateway.port, certificates is not None)
-        cli.log(f"loading {args.model}")
         reloader.first()
         server.stop_on_signals()
         reloader.start(also=access.look)
@@ -167,23 +187,34 @@ def show(page: str, wait: bool = False) -> None:
         thread.join()
 
 
-def loading(model: Path, runtime: str = "auto") -> Callable[[Path], Any]:
-    """What gives the model of a folder. A shipped one is compiled while TensorFlow is imported, which the server needs
-    too, and put together while the caller goes on."""
+def begin_early(model: Path, runtime: str = "auto") -> None:
+    """A shipped model is compiled while TensorFlow is imported."""
     from tf_ssgn.runtime import conversion, shipped
 
     if is_shipped(model) and runtime != "tensorflow":
         conversion.begin_early(model)
     shipped.import_tensorflow_alone()
+
+
+@contextmanager
+def _loading(model: Path, runtime: str) -> Iterator[Callable[[Path], Any]]:
+    """What gives the model of a folder. A shipped one is put together while the caller goes on; who ends early waits
+    for it, since nobody may be at work in TensorFlow when a process ends."""
+
+    def told(loaded: Any) -> Any:
+        cli.log(f"runtime {loaded.runtime}")
+        return loaded
+
+    begin_early(model, runtime)
     if not is_shipped(model):
-        return lambda folder: _load(folder, runtime)
-    thread = ThreadPoolExecutor(1)
-    begun = thread.submit(_load, model, runtime)
-    thread.shutdown(wait=False)
-    return lambda folder: begun.result()
+        yield lambda folder: told(load_model(folder, runtime))
+        return
+    with ThreadPoolExecutor(1) as thread:
+        begun = thread.submit(load_model, model, runtime)
+        yield lambda folder: told(begun.result())
 
 
-def _load(model: Path, runtime: str) -> Any:
+def load_model(model: Path, runtime: str = "auto") -> Any:
     """`tf_ssgn.load` in a process of our own, where TensorFlow's options are ours to set."""
     import tensorflow as tf
 
@@ -195,7 +226,6 @@ def _load(model: Path, runtime: str) -> Any:
     loaded = tf_ssgn.load(model, runtime=runtime)
     if loaded.runtime == TENSORFLOW:
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
-    cli.log(f"runtime {loaded.runtime}")
     return loaded
 
 
@@ -212,9 +242,9 @@ def _web_is_there() -> bool:
 def _gateway(args: argparse.Namespace, service: Any, access: Any, certificates: Any, reloader: Any) -> Any:
     import ipaddress
 
+    from tf_ssgn.serving.core.addresses import resolve_host
     from tf_ssgn.serving.http.gateway import Gateway
     from tf_ssgn.serving.http.items import Uploads
-    from tf_ssgn.serving.rpc.server import resolve_host
 
     address = resolve_host(args.host, insecure=True)  # `Server` has refused what is not allowed
     hosts = None

@@ -18,6 +18,7 @@ from tf_ssgn.data.images.reading import refuse_lost
 from tf_ssgn.errors import UserError
 from tf_ssgn.models.backbones import build_backbone, tap_sizes
 from tf_ssgn.runtime import features
+from tf_ssgn.runtime import taps as computed
 from tf_ssgn.runtime.features import FeatureCache
 from tf_ssgn.training.images import read_taps
 

@@ -31,8 +31,9 @@ from tf_ssgn.client import Client, RequestError
 from tf_ssgn.common.status import Status
 from tf_ssgn.errors import UserError
 from tf_ssgn.serving.core.access import Access
+from tf_ssgn.serving.core.addresses import resolve_host
 from tf_ssgn.serving.core.service import Service, VersionState, served
-from tf_ssgn.serving.rpc.server import Server, resolve_host
+from tf_ssgn.serving.rpc.server import Server
 from tf_ssgn.settings import SERVING, Serving
 
 SEARCH_OUTPUTS = {"ids", "scores", "count", "status"}

@@ -195,9 +195,9 @@ class Service:
         """The signature of that name, of the default one for ""; Fault FAILED_PRECONDITION where there is none."""
         name = name or contract.DEFAULT
         if name not in version.signatures:
-            raise Fault(
-                "FAILED_PRECONDITION", f"signature {name[:64]!r} not found; this model has {sorted(version.signatures)}"
-            )
+            missing = "; this server has no gallery: start it with --gallery" if version.gallery is None else ""
+            known = f"signature {name[:64]!r} not found; this model has {sorted(version.signatures)}"
+            raise Fault("FAILED_PRECONDITION", known + missing)
         return version.signatures[name]
 
     def work(self, version: Served, function: str, request: ModelRequest, call: Call) -> Work:

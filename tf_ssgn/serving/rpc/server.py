@@ -1,10 +1,8 @@
 """The gRPC server: its address, its life from bind to drain, and its health."""
 
 import importlib
-import ipaddress
 import logging
 import signal
-import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,8 +13,8 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from tf_ssgn.errors import UserError
 from tf_ssgn.serving.core.access import Access
+from tf_ssgn.serving.core.addresses import in_use, join_address, resolve_host
 from tf_ssgn.serving.core.service import Served, Service, warm_up
 from tf_ssgn.serving.core.tls import Certificates
 from tf_ssgn.serving.rpc import services as rpc
@@ -25,35 +23,12 @@ from tf_ssgn.settings import METADATA_BYTES, SERVING, SPARE_THREADS
 SERVICES = ("tensorflow.serving.PredictionService", "tensorflow.serving.ModelService")
 
 
-def resolve_host(host: str, insecure: bool) -> str:
-    """The numeric address of a host to listen on.
-
-    Raises:
-        UserError: an unknown host, or one that other machines can reach without `insecure`.
-    """
-    try:
-        infos = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except (OSError, UnicodeError):
-        raise UserError(f"--host: received {host!r}, expected a name or address of this machine") from None
-    addresses = sorted({str(entry[4][0]) for entry in infos}, key=lambda address: (":" in address, address))
-    if not insecure and not all(ipaddress.ip_address(item.split("%")[0]).is_loopback for item in addresses):
-        raise UserError(
-            f"--host {host} can be reached from other machines, without encryption; expected a loopback address such "
-            "as 127.0.0.1, --tls-cert and --tls-key, or --insecure if the network is trusted"
-        )
-    return addresses[0]
-
-
 def _describe_services() -> None:
     """Puts the two services' descriptors where reflection finds them. The stock modules do that first and then fail
     with protobuf's C implementation, on a line that sets an attribute for the Python one."""
     for module in ("prediction_service_pb2", "model_service_pb2"):
         with suppress(AttributeError):
             importlib.import_module(f"tensorflow_serving.apis.{module}")
-
-
-def join_address(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class Server:
@@ -97,10 +72,7 @@ class Server:
         try:
             bound = _bind(self._server, address, None if certificates is None else certificates.for_grpc())
         except RuntimeError:
-            raise UserError(
-                f"cannot listen on {address}: the port is in use or not allowed; "
-                "choose another with --port, or --port 0 for any free one"
-            ) from None
+            raise in_use(host, port, "--port") from None
         self.port = bound
         self.address = join_address(host, bound)
         self._server.start()
