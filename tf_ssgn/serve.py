@@ -114,7 +114,6 @@ def run(
     for flag, port in (("--port", args.port), ("--http-port", args.http_port)):
         if port > 0 and not is_free(address, port):
             raise in_use(args.host, port, flag)
-    cli.log(f"loading {args.model}")
     with _loading(Path(args.model), args.runtime) if load is None else nullcontext(load) as load:
         return _serve(args, service, load, begin, access, certificates, remote)
 
@@ -191,6 +190,7 @@ def begin_early(model: Path, runtime: str = "auto") -> None:
     """A shipped model is compiled while TensorFlow is imported."""
     from tf_ssgn.runtime import conversion, shipped
 
+    cli.log(f"loading {model}")
     if is_shipped(model) and runtime != "tensorflow":
         conversion.begin_early(model)
     shipped.import_tensorflow_alone()
