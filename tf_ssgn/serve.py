@@ -210,8 +210,8 @@ def _loading(model: Path, runtime: str) -> Iterator[Callable[[Path], Any]]:
         yield lambda folder: told(load_model(folder, runtime))
         return
     with ThreadPoolExecutor(1) as thread:
-        begun = thread.submit(load_model, model, runtime)
-        yield lambda folder: told(begun.result())
+        begun = [thread.submit(load_model, model, runtime)]
+        yield lambda folder: told(begun.pop().result() if begun and folder == model else load_model(folder, runtime))
 
 
 def load_model(model: Path, runtime: str = "auto") -> Any:
@@ -221,11 +221,15 @@ def load_model(model: Path, runtime: str = "auto") -> Any:
     import tf_ssgn
     from tf_ssgn.runtime.saved_model import TENSORFLOW
 
+    loaded = None
     # To optimise the decoders' graphs takes a second at the start and gains nothing; TensorFlow's networks need it.
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": runtime != "tensorflow"})
-    loaded = tf_ssgn.load(model, runtime=runtime)
-    if loaded.runtime == TENSORFLOW:
-        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
+    plain = is_shipped(model) and runtime != "tensorflow"
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": plain})
+    try:
+        loaded = tf_ssgn.load(model, runtime=runtime)
+    finally:
+        if plain and (loaded is None or loaded.runtime == TENSORFLOW):
+            tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
     return loaded
 
 

@@ -17,7 +17,8 @@ import numpy as np
 from tf_ssgn.common.status import MEANING, Status
 from tf_ssgn.data.images import picture
 from tf_ssgn.retrieval.files import PhotoFile, to_text
-from tf_ssgn.retrieval.items import Item, unit_vectors
+from tf_ssgn.retrieval.items import Item
+from tf_ssgn.retrieval.search.exact import unit_vectors
 from tf_ssgn.settings import GALLERY, PHOTO_LIMITS, SERVING
 
 T = TypeVar("T")

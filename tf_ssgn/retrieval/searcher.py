@@ -10,8 +10,9 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from tf_ssgn.errors import UserError
-from tf_ssgn.retrieval.items import Hit, Item, unit_vectors
+from tf_ssgn.retrieval.items import Hit, Item
 from tf_ssgn.retrieval.search import grouping
+from tf_ssgn.retrieval.search.exact import unit_vectors
 from tf_ssgn.retrieval.search.options import NO_OPTIONS, Options, each_k, whole_k
 from tf_ssgn.settings import GALLERY, WIDEST_ANSWER
 

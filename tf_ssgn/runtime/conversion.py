@@ -33,8 +33,8 @@ def begin_early(folder: Path) -> None:
 
 def begin(folder: Path) -> Begun:
     """Compiles both encoders in a thread; what is not kept yet is made in a process of its own first."""
-    if folder in _begun:
-        return _begun.pop(folder)
+    if (begun := _begun.pop(folder, None)) is not None:
+        return begun
     mark, key, package = shipped_fingerprint(folder), versions_sha256(), package_of(folder)
     needs = ("openvino", *([package.module] if package else []))
     if not all(map(importlib.util.find_spec, needs)):
@@ -47,9 +47,15 @@ def begin(folder: Path) -> Begun:
 
     thread = ThreadPoolExecutor(1, COMPILING)
     futures = {kind: thread.submit(compiled, kind) for kind in openvino_model.KINDS}
-    thread.submit(wait, "")
+    thread.submit(_tell, wait, kept.decoders_of(mark))
     thread.shutdown(wait=False)
     return lambda kind: futures[kind].result()
+
+
+def _tell(wait: Callable[[str], None], decoders: Path) -> None:
+    wait("")
+    if _can_keep() and not kept.is_there(decoders):
+        log(f"{decoders} cannot be written: each start traces the decoders anew, which takes some seconds")
 
 
 def _begin_making(folder: Path, mark: str, key: str) -> Callable[[str], None]:

@@ -24,8 +24,10 @@ def folder_of(name: str, key: str, release: str) -> Path:
 
 def decoders_of(fingerprint: str) -> Path:
     """Where the traced decoders of a model are kept; another for each state of the code that they are traced from."""
-    code = Path(__file__).parent.parent / "data" / "images"
-    source = hashlib.sha256(b"".join(file.read_bytes() for file in sorted(code.glob("*.py"))))
+    package = Path(__file__).parent.parent
+    code = [package / "settings.py", package / "common" / "status.py", package / "runtime" / "decoder.py"]
+    code += sorted((package / "data" / "images").glob("*.py"))
+    source = hashlib.sha256(b"".join(file.read_bytes() for file in code))
     return folder_of(f"{fingerprint[:16]}-decoders", versions_sha256(), source.hexdigest()[:8])
 
 
@@ -38,7 +40,7 @@ def is_whole(folder: Path) -> bool:
     """Whether it is kept and every file is as it was written."""
     try:
         return bool(json.loads((folder / SUMS).read_text(encoding="utf-8")) == sums(folder))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
 
 

@@ -19,9 +19,10 @@ from tf_ssgn.retrieval.folder.compaction import add_part, tidied
 from tf_ssgn.retrieval.folder.gallery import Gallery
 from tf_ssgn.retrieval.folder.segment import SegmentWriter
 from tf_ssgn.retrieval.folder.store import Store
-from tf_ssgn.retrieval.items import Item, unit_vectors
+from tf_ssgn.retrieval.items import Item
 from tf_ssgn.retrieval.photos import Embedder
 from tf_ssgn.retrieval.search.condition import forms
+from tf_ssgn.retrieval.search.exact import unit_vectors
 from tf_ssgn.retrieval.writer import Report, Sources, first_manifest
 from tf_ssgn.settings import ROWS_TOGETHER
 

@@ -17,13 +17,14 @@ import numpy as np
 from tf_ssgn.common.progress import Progress
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.files import PhotoFile, Walk, as_manifest, sources_of, to_text
-from tf_ssgn.retrieval.items import Item, spelled, unit_vectors
+from tf_ssgn.retrieval.items import Item, spelled
 from tf_ssgn.retrieval.milvus import check
 from tf_ssgn.retrieval.milvus.connection import Address, MilvusConnection, address
 from tf_ssgn.retrieval.milvus.filter import below, literals, translated
 from tf_ssgn.retrieval.milvus.gallery import ABOUT, FORMAT, ROW, VECTOR, MilvusGallery, item_of_row
 from tf_ssgn.retrieval.photos import Embedder
 from tf_ssgn.retrieval.search.condition import forms
+from tf_ssgn.retrieval.search.exact import unit_vectors
 from tf_ssgn.retrieval.searcher import Unreachable
 from tf_ssgn.retrieval.writer import Change, Report, Sources, Writer, first_manifest
 from tf_ssgn.settings import MILVUS, MILVUS_TEXT_BYTES

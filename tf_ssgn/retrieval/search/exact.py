@@ -1,13 +1,45 @@
-"""Exact search: blocked matrix products, and the order in which equal scores come."""
+"""Exact search among vectors of length 1: blocked matrix products, and the order in which equal scores come."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
+
+from tf_ssgn.errors import UserError
+from tf_ssgn.settings import UNIT_TOLERANCE
 
 _ROWS, _QUERIES = 32_768, 16  # one block of scores is 2 MiB
 # A float32 product may differ in its last bits between equal rows of one block, so everything this close to the
 # k-th score is scored again, row by row, before it is ordered.
 MARGIN = 1e-5
+
+
+def unit_vectors(
+    vectors: Any, dimension: int, what: str = "vectors", numbers: Sequence[int] | np.ndarray | None = None
+) -> np.ndarray:
+    """`vectors` as float32 [B, d] of length 1; UserError where one is zero, not finite or of another size. `numbers`
+    are the rows' numbers in errors, where they are not 0 to B - 1."""
+    try:
+        array = np.asarray(vectors, dtype=np.float32)
+    except (TypeError, ValueError):
+        raise UserError(f"{what}: expected numbers of shape [n, {dimension}]") from None
+    if array.ndim != 2 or array.shape[1] != dimension:
+        raise UserError(f"{what}: received shape {list(array.shape)}, expected [n, {dimension}]")
+    # In float64, so that no finite vector overflows or vanishes when it is squared.
+    lengths = np.sqrt(np.einsum("ij,ij->i", array, array, dtype=np.float64))
+    off = ~(np.abs(lengths - 1) <= UNIT_TOLERANCE)  # what is a unit vector already stays equal to the bit
+    if not off.any():
+        return array
+    bad = np.flatnonzero(~np.isfinite(lengths) | (lengths == 0))
+    if bad.size:
+        first = bad[0] if numbers is None else numbers[bad[0]]
+        kind = "zero" if lengths[bad[0]] == 0 else "NaN or infinite"
+        raise UserError(
+            f"{what}: row {first} is {kind} ({bad.size} such rows); expected finite vectors that are not zero"
+        )
+    array = array.copy()
+    array[off] = array[off] / lengths[off, None]
+    return array
 
 
 def candidates(
