@@ -32,14 +32,6 @@ class Near(NamedTuple):
     vectors: np.ndarray | None = None
 
 
-class _Answer(NamedTuple):
-    """The items that answer a query, best first, their cosines, and the ids of those grouped with each."""
-
-    items: list[Item]
-    scores: list[float]
-    twins: list[tuple[str, ...]]
-
-
 class Searcher(ABC):
     """Finds the nearest items of vectors, `most` at a time for one query; safe to use from several threads."""
 
@@ -74,10 +66,7 @@ class Searcher(ABC):
         queries = np.asarray(vectors)
         single = queries.ndim == 1
         queries = unit_vectors(queries[None] if single else queries, self.dimension, "query vectors")
-        hits = [
-            [Hit(item.id, score, item.path, item.label, twins) for item, score, twins in zip(*answer, strict=True)]
-            for answer in self._answers(queries, each_k(k, len(queries)), method, options)
-        ]
+        hits = self._hits(queries, each_k(k, len(queries)), method, options)
         return hits[0] if single else hits
 
     def search_batch(
@@ -112,8 +101,8 @@ class Searcher(ABC):
                     (best[: options.reached(best, k)], names) for (best, names), k in zip(near, several, strict=True)
                 ]
             else:
-                answers = self._answers(queries, several, method, options)
-                found = [(answer.scores, [item.id for item in answer.items]) for answer in answers]
+                answers = self._hits(queries, several, method, options)
+                found = [([hit.score for hit in hits], [hit.id for hit in hits]) for hits in answers]
             for place, (best, names) in zip(usable, found, strict=True):
                 count[place] = here = len(best)
                 ids[place, :here], scores[place, :here] = names[:here], best
@@ -130,19 +119,20 @@ class Searcher(ABC):
             raise UserError(f"k: received {largest:,}, expected at most {self.most:,} of a gallery in Milvus")
         return largest
 
-    def _answers(self, queries: np.ndarray, wanted: list[int], method: str, options: Options) -> list[_Answer]:
+    def _hits(self, queries: np.ndarray, wanted: list[int], method: str, options: Options) -> list[list[Hit]]:
         largest = self._largest(wanted, method, options)
         if not largest:
-            return [_Answer([], [], []) for _ in queries]
+            return [[] for _ in queries]
         if options.group is not None:
             return [self._groups(query[None], k, method, options) for query, k in zip(queries, wanted, strict=True)]
         answers = []
         for near, k in zip(self.nearest(queries, largest, method, options), wanted, strict=True):
             scores = near.scores[: options.reached(near.scores, k)].tolist()
-            answers.append(_Answer(near.items[: len(scores)], scores, [()] * len(scores)))
+            pairs = zip(near.items, scores, strict=False)
+            answers.append([Hit(item.id, score, item.path, item.label) for item, score in pairs])
         return answers
 
-    def _groups(self, query: np.ndarray, k: int, method: str, options: Options) -> _Answer:
+    def _groups(self, query: np.ndarray, k: int, method: str, options: Options) -> list[Hit]:
         """The k best groups of a query among its `GALLERY.grouped` best items, or more where they make fewer."""
         assert options.group is not None
         ask = GALLERY.grouped
@@ -155,9 +145,12 @@ class Searcher(ABC):
             if len(groups) == k or near < limit or limit == self.most:
                 break
             ask *= 4
-        firsts = [first for first, *_ in groups]
-        twins = [tuple(items[twin].id for twin in others) for _, *others in groups]
-        return _Answer([items[first] for first in firsts], scores[firsts].tolist(), twins)
+        hits = []
+        for first, *twins in groups:
+            item = items[first]
+            duplicates = tuple(items[twin].id for twin in twins)
+            hits.append(Hit(item.id, float(scores[first]), item.path, item.label, duplicates))
+        return hits
 
 
 class OpenGallery(Searcher):

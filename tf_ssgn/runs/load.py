@@ -48,9 +48,9 @@ def load(
         raise UserError(f"runtime: received {runtime!r}, expected one of {', '.join(RUNTIMES)}")
     path = resolve(path)
     module: Any
-    begun: conversion.Begun = lambda kind: None  # noqa: E731
+    begun: conversion.Begun | None = None
     if is_shipped(path):
-        begun = begun if runtime == "tensorflow" else conversion.begin(path)
+        begun = None if runtime == "tensorflow" else conversion.begin(path)
         module, card = open_shipped(path)
     elif (path / "config.json").exists():
         module, card = from_run(path, views, photo_views)

@@ -43,13 +43,13 @@ def why_not(module: Any) -> str:
 
 
 def openvino_functions(
-    module: Any, fingerprint: str, begun: Callable[[str], CompiledEncoder | None] = lambda kind: None
+    module: Any, fingerprint: str, begun: Callable[[str], CompiledEncoder | None] | None = None
 ) -> dict[str, Function]:
     """The signatures of a model as plain functions; `begun` waits for an encoder that was begun before, and has none
     where that came to nothing. UserError where OpenVINO cannot convert it, or answers differently from TensorFlow."""
 
     def compile_encoders() -> dict[str, CompiledEncoder]:
-        return {kind: begun(kind) or encoder(module, kind, fingerprint) for kind in KINDS}
+        return {kind: (begun and begun(kind)) or encoder(module, kind, fingerprint) for kind in KINDS}
 
     from tf_ssgn.data.images.direct import short_way
 

@@ -170,7 +170,7 @@ def test_scann_is_chosen_by_size_and_agrees_with_exact(tmp_path: Path, monkeypat
         assert all(hit in scores or hit.score < 1 for row in approximate for hit in row)
         return float(np.mean([len(set(a) & set(b)) / 10 for a, b in zip(exact, approximate, strict=True)]))
 
-    assert recall(opened) >= small.recall - 0.02  # of 50 queries, which tell it to .01
+    assert recall(opened) >= 0.95
     changes.delete(tmp_path / "g", where="label IN ('1', '2', '3', '4', '5', '6', '7')")
     thinned = Gallery.open(tmp_path / "g")
     assert len(thinned) == 900 and thinned.method == "scann" and recall(thinned) >= 0.9

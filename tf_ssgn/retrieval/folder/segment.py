@@ -136,7 +136,7 @@ class Segment:
         self.folder, self.rows = folder, rows
         self._lock = threading.Lock()
         self._database = self._connect()
-        self._database.execute("PRAGMA cache_size = -65536")  # 64 MiB: rows of an answer are each a page elsewhere
+        self._database.execute(f"PRAGMA cache_size = -{GALLERY.items_cache}")
         self._filters: sqlite3.Connection | None = None
         self._filter_lock = threading.Lock()
         self.columns = columns_of(self._database)
