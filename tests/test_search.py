@@ -96,6 +96,13 @@ def test_json_and_a_grid(photos, sketch, model, tmp_path, capsys) -> None:
     assert len(Gallery.open(tmp_path / "g")) == 80
 
 
+def test_a_shipped_model_is_not_loaded_to_tell_that_a_word_is_unknown(photos, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(search, "_load", lambda name: pytest.fail("loaded"))
+    with pytest.raises(UserError, match="'girafe' is not among the .* spelled most alike: giraffe"):
+        search.main([str(photos), "--word", "girafe", "--to", str(tmp_path / "g")])
+    assert not (tmp_path / "g").exists()
+
+
 def test_a_word_beside_the_drawing_or_alone(photos, sketch, model, tmp_path, capsys) -> None:
     words = [str(photos), "--model", model, "-k", "3", "--to", str(tmp_path / "g")]
     with pytest.raises(UserError, match="spelled most alike: circle"):
