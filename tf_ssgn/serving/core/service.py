@@ -26,8 +26,6 @@ NO_GALLERY_NOW = Fault(
     "UNAVAILABLE", "the gallery does not answer now, so there are embeddings but no searches; try again soon"
 )
 EMBEDDER = {"search": "embed_sketch", "search_photo": "embed_photo", "search_word": "embed_word"}
-
-
 REQUESTS = logging.getLogger("tf_ssgn.requests")
 REQUEST_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
 
@@ -57,12 +55,8 @@ def served(model: EmbeddingModel, gallery: OpenGallery | None, version: int) -> 
     if gallery is not None:
         gallery.require_model(model.fingerprint)
     semantic = int(model.card.get("semantic_dimension") or contract.ANY)
-    return Served(
-        model,
-        gallery,
-        version,
-        contract.signatures(model.dimension, semantic, gallery is not None, model.has_words),
-    )
+    signatures = contract.signatures(model.dimension, semantic, gallery is not None, model.has_words)
+    return Served(model, gallery, version, signatures)
 
 
 @dataclass(frozen=True)
@@ -225,33 +219,25 @@ class Service:
         """One call of the model and one of the gallery for all requests. Rows whose k is bad are not even decoded."""
         version, function = key
         begun = time.time_ns()
-        most = self.settings.k
         good = [
-            np.ones(len(request.images), bool) if request.k is None else (request.k >= 1) & (request.k <= most)
-            for request in requests
+            np.ones(len(one.images), bool) if one.k is None else (one.k >= 1) & (one.k <= self.settings.k)
+            for one in requests
         ]
-        images = np.concatenate([request.images[rows] for request, rows in zip(requests, good, strict=True)])
-        inputs = {"image_bytes": images}
+        inputs = {"image_bytes": np.concatenate([one.images[rows] for one, rows in zip(requests, good, strict=True)])}
         if function == "embed_word":
-            words = [request.words[rows] for request, rows in zip(requests, good, strict=True)]  # type: ignore[index]
+            words = [one.words[rows] for one, rows in zip(requests, good, strict=True)]  # type: ignore[index]
             inputs["word"] = np.concatenate(words)
-        outputs = version.model.call(function, inputs) if len(images) else {}
+        outputs = version.model.call(function, inputs) if len(inputs["image_bytes"]) else {}
         embedded = time.time_ns()
-        answers: list[dict[str, np.ndarray]] = []
-        searches: list[_Search] = []
-        start = 0
-        for request, rows in zip(requests, good, strict=True):
-            end = start + int(rows.sum())
-            part = {name: values[start:end] for name, values in outputs.items()}
-            start = end
-            if request.k is None:
-                answers.append(part)
-            else:
-                searches.append(_Search(request.k, rows, part, request.labels))
-                answers.append(searches[-1].answer)
+        ends = np.cumsum([rows.sum() for rows in good])
+        parts = {name: np.split(values, ends[:-1]) for name, values in outputs.items()}
+        answers = [{name: split[place] for name, split in parts.items()} for place in range(len(requests))]
+        searches = [place for place, request in enumerate(requests) if request.k is not None]
         if searches:
             assert version.gallery is not None
-            _search(version.gallery, searches)
+            asked = [(requests[place], good[place], answers[place]) for place in searches]
+            for place, answer in zip(searches, _search(version.gallery, asked), strict=True):
+                answers[place] = answer
         done = time.time_ns()
         for request in requests:
             request.note("queue", request.received, begun)
@@ -261,61 +247,37 @@ class Service:
         return answers
 
 
-class _Search:
-    """A request's search: its empty answer, and the rows of it that have a vector to search with."""
-
-    def __init__(self, k: np.ndarray, good: np.ndarray, embedded: dict[str, np.ndarray], labels: bool = False):
-        width = int(k[good].max(initial=0))
-        self.answer = {
-            "ids": np.full((len(k), width), b"", np.object_),
-            "scores": np.full((len(k), width), np.nan, np.float32),
-            "count": np.zeros(len(k), np.int32),
-            "status": np.full(len(k), Status.BAD_K, np.int32),
-        }
-        if labels:
-            self.answer["labels"] = np.full((len(k), width), b"", np.object_)
-        self.rows = np.flatnonzero(good)
-        self.vectors = np.empty((0, 0), np.float32)
-        if self.rows.size:
-            self.answer["status"][self.rows] = embedded["status"]
-            fine = embedded["status"] == Status.OK
-            self.rows, self.vectors = self.rows[fine], embedded["embedding"][fine]
-        self.k = k[self.rows]
-
-
-def _search(gallery: OpenGallery, searches: list[_Search]) -> None:
-    """Fills in the neighbours of all searches, found in one call."""
-    searches = [search for search in searches if search.rows.size]
-    if not searches:
-        return
+def _search(
+    gallery: OpenGallery, asked: list[tuple[ModelRequest, np.ndarray, dict[str, np.ndarray]]]
+) -> list[dict[str, np.ndarray]]:
+    """The answers of requests with a k, found in one call: of each which of its rows are good, and their embeddings."""
+    statuses, vectors, ks = [], [], []
+    for request, rows, embedded in asked:
+        status = np.full(len(rows), Status.BAD_K, np.int32)
+        vector = np.zeros((len(rows), gallery.dimension), np.float32)  # which the gallery answers with nothing
+        if rows.any():
+            status[rows], vector[rows] = embedded["status"], embedded["embedding"]
+        statuses.append(status)
+        vectors.append(vector)
+        ks.append(np.where(rows, request.k, 0))
+    labels: dict[str, str] = {}
     try:
-        answers = gallery.search_batch(
-            np.concatenate([search.vectors for search in searches]), np.concatenate([search.k for search in searches])
-        )
+        ids, scores, count = gallery.search_batch(np.concatenate(vectors), np.concatenate(ks))
+        if any(request.labels for request, *_ in asked):
+            labels = gallery.labels_of(set(ids.flat) - {""})
     except Unreachable:  # the log says which server; clients need not know
         raise NO_GALLERY_NOW from None
+    answers = []
     start = 0
-    for search in searches:
-        end = start + len(search.rows)
-        ids, scores, count = (part[start:end] for part in answers)
+    for (request, *_), status, k in zip(asked, statuses, ks, strict=True):
+        end, width = start + len(k), k.max()  # another request may have asked for more
+        answer = {"ids": ids[start:end, :width], "scores": scores[start:end, :width], "count": count[start:end]}
+        if request.labels:
+            names = np.array([labels.get(id, "") for id in answer["ids"].flat], object)
+            answer["labels"] = names.reshape(answer["ids"].shape)
+        answers.append({**answer, "status": status})
         start = end
-        columns = min(ids.shape[1], search.answer["ids"].shape[1])  # another request may have asked for more
-        search.answer["ids"][search.rows, :columns] = ids[:, :columns]
-        search.answer["scores"][search.rows, :columns] = scores[:, :columns]
-        search.answer["count"][search.rows] = count
-        if "labels" in search.answer:
-            _label(gallery, search.answer)
-
-
-def _label(gallery: OpenGallery, answer: dict[str, np.ndarray]) -> None:
-    """Fills in the labels of the answers' ids."""
-    places = np.argwhere(answer["ids"].astype(bool))
-    try:
-        known = gallery.labels_of({answer["ids"][tuple(place)] for place in places})
-    except Unreachable:
-        raise NO_GALLERY_NOW from None
-    for row, column in places:
-        answer["labels"][row, column] = known.get(answer["ids"][row, column], "")
+    return answers
 
 
 def warm_up(version: Served, settings: Serving = SERVING) -> None:
