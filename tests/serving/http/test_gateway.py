@@ -322,6 +322,18 @@ def test_writing_with_a_token(model, tmp_path, tmp_path_factory) -> None:
         gateway.stop()
 
 
+def test_a_gallery_that_is_not_written_here_says_so_to_who_may_write(service) -> None:
+    """One in Milvus: `serve` gives it no uploads, whatever the tokens allow."""
+    gateway = Gateway(service, ("127.0.0.1", 0), Access({TOKEN: frozenset({"search", "write"})}))
+    bearer = {"Authorization": f"Bearer {TOKEN}"}
+    try:
+        for method, path in (("POST", "/api/items?label=cat"), ("DELETE", "/api/items/photo/square/4.png")):
+            reply = ask(gateway.port, method, path, PNG, Content_Type="image/png", **bearer)
+            assert reply.code == 400 and "index add" in reply.json["error"]
+    finally:
+        gateway.stop()
+
+
 def test_deleting_an_imported_item_removes_no_file_beside_the_uploads(model, tmp_path) -> None:
     uploads, kept = tmp_path / "uploads", tmp_path / "kept.png"
     uploads.mkdir()

@@ -1,4 +1,4 @@
-"""Where a server listens, before TensorFlow or gRPC is there."""
+"""Where a server listens, before TensorFlow or gRPC is there, and under which name it is asked."""
 
 import ipaddress
 import socket
@@ -46,3 +46,15 @@ def is_free(address: str, port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def host_name(host: str) -> str:
+    """The one spelling of a name in a Host header, with or without a port: `localhost.:8501` is `localhost`."""
+    host = host.strip().lower()
+    name, bracket, _ = host.removeprefix("[").partition("]")
+    if not bracket and host.count(":") < 2:  # more are an IPv6 address without brackets, as `--host` takes it
+        name = host.partition(":")[0]
+    try:
+        return str(ipaddress.ip_address(name))
+    except ValueError:
+        return name.removesuffix(".")

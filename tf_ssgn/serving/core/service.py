@@ -142,9 +142,10 @@ class Service:
         if target.label:
             raise invalid(f"unrecognized version label {target.label[:64]!r}; this server has no labels")
 
-    def find(self, target: Target) -> Served:
-        """The version that a request means; Fault as `check_name`, NOT_FOUND for another version, UNAVAILABLE while the
-        model is being loaded."""
+    def find(self, target: Target | None = None) -> Served:
+        """The version that a request means, None any; Fault as `check_name`, NOT_FOUND for another version, UNAVAILABLE
+        while the model is being loaded."""
+        target = target or Target(self.settings.name)
         self.check_name(target)
         current = self.current
         if current is None:
@@ -259,7 +260,7 @@ def _search(
             status[rows], vector[rows] = embedded["status"], embedded["embedding"]
         statuses.append(status)
         vectors.append(vector)
-        ks.append(np.where(rows, request.k, 0))
+        ks.append(np.where(rows, request.k, 0))  # type: ignore[arg-type]
     labels: dict[str, str] = {}
     try:
         ids, scores, count = gallery.search_batch(np.concatenate(vectors), np.concatenate(ks))

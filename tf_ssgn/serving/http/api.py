@@ -18,7 +18,7 @@ from tf_ssgn.runtime.saved_model import EMBED_WORD
 from tf_ssgn.serving.core import tracing
 from tf_ssgn.serving.core.batcher import Call
 from tf_ssgn.serving.core.faults import Fault, invalid, not_found
-from tf_ssgn.serving.core.service import NO_GALLERY_NOW, ModelRequest, Served, Service, Target
+from tf_ssgn.serving.core.service import NO_GALLERY_NOW, ModelRequest, Served, Service
 from tf_ssgn.serving.http import rest
 from tf_ssgn.serving.http.bodies import from_base64
 from tf_ssgn.settings import COMPLETIONS, GUESS_COSINE, GUESSED_LABELS, GUESSES, MOST_COLUMNS, SERVING
@@ -106,7 +106,7 @@ def _checked(query: Query) -> Query:
 
 def search(service: Service, query: Query, call: Call) -> dict[str, Any]:
     """`{"hits": [{"id", "score", "label", "duplicates", "photo"}], "status", "model_version", "gallery_version"}`."""
-    version = service.find(Target(service.settings.name))
+    version = service.find()
     gallery = gallery_of(version)
     options = _options(service, query, gallery)
     if query.id is None:
@@ -135,7 +135,7 @@ def explain(service: Service, query: Query, call: Call) -> dict[str, Any]:
     """What the model made of a drawing: `{"classes": [{"name", "score"}], "coarse", "fine", "semantics", "answers"}`,
     classes best first. `answers` has the hits of each stage's code, `{"coarse": [...], "fine": [...]}`, and with a word
     those of both together, `word`; it is null where there is no gallery."""
-    version = service.find(Target(service.settings.name))
+    version = service.find()
     gallery = version.gallery
     options = NO_OPTIONS if gallery is None else _options(service, query, gallery)
     out = _one(service, version, "explain", query.image, call)
@@ -162,7 +162,7 @@ def explain(service: Service, query: Query, call: Call) -> dict[str, Any]:
 
 def words(service: Service, start: str) -> dict[str, Any]:
     """`{"words": [...], "known": N}`: those that begin with a text, the shortest first; N is 0 for a model without."""
-    known = service.find(Target(service.settings.name)).words
+    known = service.find().words
     if known is None:
         return {"words": [], "known": 0}
     return {"words": known.vocabulary.complete(start, COMPLETIONS), "known": len(known.names)}

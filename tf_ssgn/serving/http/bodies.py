@@ -1,12 +1,14 @@
 """What arrives in a body: compressed as a whole, and images as base64 within JSON."""
 
+import asyncio
 import base64
 import binascii
 import zlib
 
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 
-from tf_ssgn.serving.core.faults import invalid
+from tf_ssgn.serving.core.faults import Fault, invalid
 from tf_ssgn.settings import GZIP_MEMBERS
 
 TOO_LARGE = 413
@@ -16,6 +18,27 @@ GZIP, ZLIB, RAW = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS, -zlib.MAX_WBITS
 
 def too_large(largest: int) -> HTTPException:
     return HTTPException(TOO_LARGE, f"the body has more than {largest} bytes")
+
+
+async def received(request: Request, largest: int, seconds: float) -> bytes:
+    """The body of a request. HTTPException: more bytes than `largest`; Fault DEADLINE_EXCEEDED after `seconds`."""
+    length = request.headers.get("content-length", "0")
+    size = int(length) if length.isdigit() else 0
+    parts: list[bytes] = []
+    try:
+        async with asyncio.timeout(seconds):
+            if size <= largest:
+                size = 0
+                async for part in request.stream():
+                    size += len(part)
+                    if size > largest:
+                        break
+                    parts.append(part)
+    except TimeoutError:
+        raise Fault("DEADLINE_EXCEEDED", "the body did not arrive in time") from None
+    if size > largest:
+        raise too_large(largest)
+    return b"".join(parts)
 
 
 def unpacked(body: bytes, encoding: str, largest: int) -> bytes:

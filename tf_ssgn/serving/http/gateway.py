@@ -1,13 +1,9 @@
 """The HTTP side of the server: TF Serving's REST surface, our own API, health and metrics, over the same service."""
 
-import asyncio
-import ipaddress
 import logging
-import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -20,18 +16,19 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, Router
 
-from tf_ssgn.errors import UserError
+from tf_ssgn.retrieval.folder.gallery import Gallery
 from tf_ssgn.retrieval.searcher import OpenGallery
 from tf_ssgn.serving.core.access import Access
+from tf_ssgn.serving.core.addresses import host_name
 from tf_ssgn.serving.core.batcher import Call
 from tf_ssgn.serving.core.faults import Fault, invalid, not_found
-from tf_ssgn.serving.core.service import Service, Target, request_id
+from tf_ssgn.serving.core.service import Service, request_id
 from tf_ssgn.serving.core.tls import Certificates
 from tf_ssgn.serving.http import api, bodies, overview, replies, rest
-from tf_ssgn.serving.http.connections import HttpConnection
+from tf_ssgn.serving.http.connections import HttpConnection, caller, listening
 from tf_ssgn.serving.http.items import Thumbnails, Uploads
 from tf_ssgn.serving.http.page import Page
-from tf_ssgn.settings import CONNECTIONS, HTTP_HEADER_BYTES, REQUEST_LINE_BYTES, THUMBNAIL_SIDES
+from tf_ssgn.settings import HTTP_HEADER_BYTES, REQUEST_LINE_BYTES, THUMBNAIL_SIDES
 
 _SIDES = {str(side): side for side in THUMBNAIL_SIDES}  # as an address spells them
 
@@ -73,12 +70,12 @@ class Gateway:
         self._root_path = root_path
         self._hosts = None if hosts is None else frozenset(map(host_name, hosts))
         self._thumbnails = Thumbnails()
-        self._page, self._overview = Page(), overview.Overview()
+        self._page = Page()
         settings = service.settings
         # As many threads as requests that may wait or be computed, and some that find the queue full and say so.
         self._threads = anyio.CapacityLimiter(service.most_under_way + 8)
         self._scrapes = anyio.CapacityLimiter(1)
-        self._socket = _listen(address)
+        self._socket = listening(address)
         self.port = self._socket.getsockname()[1]
         self._server = uvicorn.Server(
             uvicorn.Config(
@@ -136,6 +133,8 @@ class Gateway:
     def _route(self, method: str, path: str, name: str, work: Handler, scope: str = "search") -> Route:
         """A route whose work runs in a thread, with the guards before it and faults as JSON behind it."""
 
+        seconds, largest = self._service.settings.deadline_seconds, self._service.settings.message_bytes
+
         async def endpoint(request: Request) -> Response:
             start = time.monotonic()
             identity = request_id(request.headers.get("x-request-id"))
@@ -143,11 +142,11 @@ class Gateway:
             code = "OK"
             try:
                 self._guard(request, scope)
-                body = await self._body(request) if method == "POST" else b""
-                read = partial(self._unpacked, request, body)
-                async with _caller(request, self._service.settings.deadline_seconds) as call:
+                body = await bodies.received(request, largest, seconds) if method == "POST" else b""
+                unpacked = partial(bodies.unpacked, body, request.headers.get("content-encoding", ""), largest)
+                async with caller(request, seconds) as call:
                     result = await anyio.to_thread.run_sync(
-                        lambda: work(request, read(), call), limiter=self._threads, abandon_on_cancel=True
+                        lambda: work(request, unpacked(), call), limiter=self._threads, abandon_on_cancel=True
                     )
                 response = result if isinstance(result, Response) else JSONResponse(result)
             except (Fault, HTTPException) as fault:
@@ -179,30 +178,6 @@ class Gateway:
             # A page of another site whose name was made to point here would otherwise read the gallery.
             raise Fault("PERMISSION_DENIED", "the Host header names another server")
 
-    async def _body(self, request: Request) -> bytes:
-        """The body, bounded in bytes and in time."""
-        largest = self._service.settings.message_bytes
-        length = request.headers.get("content-length", "0")
-        parts: list[bytes] = []
-        size = int(length) if length.isdigit() else 0
-        try:
-            async with asyncio.timeout(self._service.settings.deadline_seconds):
-                if size <= largest:
-                    size = 0
-                    async for part in request.stream():
-                        size += len(part)
-                        if size > largest:
-                            break
-                        parts.append(part)
-        except TimeoutError:
-            raise Fault("DEADLINE_EXCEEDED", "the body did not arrive in time") from None
-        if size > largest:
-            raise bodies.too_large(largest)
-        return b"".join(parts)
-
-    def _unpacked(self, request: Request, body: bytes) -> bytes:
-        return bodies.unpacked(body, request.headers.get("content-encoding", ""), self._service.settings.message_bytes)
-
     # -- TF Serving's surface ----------------------------------------------------------------------------------------
 
     def _model(self, request: Request, body: bytes, call: Call) -> Any:
@@ -214,9 +189,7 @@ class Gateway:
     def _predict(self, request: Request, body: bytes, call: Call) -> Any:
         path, colon, method = request.path_params["path"].rpartition(":")
         if not colon or method != "predict":
-            raise not_found(
-                f"malformed request: POST /v1/models/{request.path_params['path'][:100]}, expected :predict"
-            )
+            raise not_found(f"malformed request: POST {request.url.path[:100]}, expected :predict")
         return rest.predict(self._service, path, body, call)
 
     # -- our own -----------------------------------------------------------------------------------------------------
@@ -232,38 +205,39 @@ class Gateway:
 
     def _about(self, request: Request, body: bytes, call: Call) -> Any:
         writable = self._uploads is not None and self._uploads.possible and self._access.allows("write")
-        return self._overview.of(self._service, writable)
+        return overview.of(self._service, writable)
 
     def _item(self, request: Request, body: bytes, call: Call) -> Any:
         return overview.item(self._gallery(), request.path_params["id"])
 
     def _photo(self, request: Request, body: bytes, call: Call) -> Response:
         side = _SIDES.get(request.query_params.get("side", "256"), 0)
-        picture, tag = self._thumbnails.of(self._gallery(), request.path_params["id"], side)
-        headers = {"ETag": f'"{tag}"', "Cache-Control": "private, max-age=300", "Vary": "Authorization"}
-        if request.headers.get("if-none-match") == headers["ETag"]:
-            return Response(status_code=304, headers=headers)
-        return Response(picture, media_type="image/jpeg", headers=headers)
+        picture = self._thumbnails.of(self._gallery(), request.path_params["id"], side)
+        headers = {"Cache-Control": "private, max-age=300", "Vary": "Authorization"}
+        return replies.tagged(request, picture, "image/jpeg", headers)
 
     def _add(self, request: Request, body: bytes, call: Call) -> Any:
         if not _is_image(request):
             raise invalid("Content-Type: expected that of an image, the body being its bytes")
-        opened = self._gallery()
-        assert self._uploads is not None
-        version = self._service.find(Target(self._service.settings.name))
-        identity = self._uploads.add(version.model, body, request.query_params.get("label", ""), opened)
+        uploads, opened = self._writable()
+        identity = uploads.add(self._service.find().model, body, request.query_params.get("label", ""), opened)
         self._changed()
         return JSONResponse({"id": identity}, status_code=201)
 
     def _delete(self, request: Request, body: bytes, call: Call) -> Any:
-        opened = self._gallery()
-        assert self._uploads is not None
-        self._uploads.delete(opened, request.path_params["id"])
+        uploads, opened = self._writable()
+        uploads.delete(opened, request.path_params["id"])
         self._changed()
         return Response(status_code=204)
 
     def _gallery(self) -> OpenGallery:
-        return api.gallery_of(self._service.find(Target(self._service.settings.name)))
+        return api.gallery_of(self._service.find())
+
+    def _writable(self) -> tuple[Uploads, Gallery]:
+        opened = self._gallery()
+        if self._uploads is None or not isinstance(opened, Gallery):
+            raise Fault("FAILED_PRECONDITION", "this gallery is written with `index add` and `index delete` only")
+        return self._uploads, opened
 
     # -- the page ----------------------------------------------------------------------------------------------------
 
@@ -298,38 +272,6 @@ class Gateway:
         return Response(text, media_type="text/plain; version=0.0.4", headers=replies.HEADERS)
 
 
-@asynccontextmanager
-async def _caller(request: Request, seconds: float) -> AsyncIterator[Call]:
-    """A `Call` that knows when the client hangs up."""
-    gone = threading.Event()
-    watching: list[Callable[[], Any]] = []
-
-    async def listen() -> None:
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-        gone.set()
-        for leave in watching:
-            leave()
-
-    listener = asyncio.ensure_future(listen())
-    try:
-        yield Call(time.monotonic() + seconds, lambda: not gone.is_set(), watching.append)
-    finally:
-        listener.cancel()
-
-
-def host_name(host: str) -> str:
-    """The one spelling of a name in a Host header, with or without a port: `localhost.:8501` is `localhost`."""
-    host = host.strip().lower()
-    name, bracket, _ = host.removeprefix("[").partition("]")
-    if not bracket and host.count(":") < 2:  # more are an IPv6 address without brackets, as `--host` takes it
-        name = host.partition(":")[0]
-    try:
-        return str(ipaddress.ip_address(name))
-    except ValueError:
-        return name.removesuffix(".")
-
-
 def _query(request: Request, body: bytes) -> api.Query:
     kind = _content_type(request)
     if kind == "application/json":
@@ -348,19 +290,3 @@ def _is_image(request: Request) -> bool:
 
 def _content_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
-
-
-def _listen(address: tuple[str, int]) -> socket.socket:
-    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(CONNECTIONS)
-    except OSError as error:
-        listener.close()
-        raise UserError(
-            f"cannot listen for HTTP on {address[0]} port {address[1]}: {error.strerror or error}; "
-            "choose another with --http-port, 0 for any free one, or -1 for none"
-        ) from None
-    return listener

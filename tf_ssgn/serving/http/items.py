@@ -7,7 +7,6 @@ import re
 import stat
 import threading
 from pathlib import Path
-from typing import Any
 
 from tf_ssgn.common import atomic
 from tf_ssgn.common.names import composed
@@ -18,7 +17,9 @@ from tf_ssgn.retrieval import photos
 from tf_ssgn.retrieval.files import to_file, to_text
 from tf_ssgn.retrieval.folder import changes
 from tf_ssgn.retrieval.folder.builder import FolderWriter
+from tf_ssgn.retrieval.folder.gallery import Gallery
 from tf_ssgn.retrieval.searcher import OpenGallery
+from tf_ssgn.runtime.saved_model import EmbeddingModel
 from tf_ssgn.serving.core.faults import Fault, invalid, not_found
 from tf_ssgn.settings import KEPT_THUMBNAILS, PHOTO_LIMITS, THUMBNAIL_SIDES
 
@@ -32,9 +33,9 @@ class Thumbnails:
         self._one_at_a_time = threading.Lock()
         self._kept = functools.lru_cache(KEPT_THUMBNAILS)(self._make)
 
-    def of(self, gallery: OpenGallery, id: str, side: int) -> tuple[bytes, str]:
-        """JPEG and its ETag. Only ids are looked up, so no path of a request is ever opened; Fault NOT_FOUND for an id
-        that the gallery does not have, or whose file is there no more or no photo."""
+    def of(self, gallery: OpenGallery, id: str, side: int) -> bytes:
+        """A JPEG. Only ids are looked up, so no path of a request is ever opened; Fault NOT_FOUND for an id that the
+        gallery does not have, or whose file is there no more or no photo."""
         if side not in THUMBNAIL_SIDES:
             raise invalid(f"side: received {side}, expected one of {', '.join(map(str, THUMBNAIL_SIDES))}")
         item = gallery.find(id)
@@ -46,7 +47,7 @@ class Thumbnails:
             picture = None
         if picture is None:
             raise not_found("the photo of that id cannot be read")
-        return picture, hashlib.sha256(picture).hexdigest()[:32]
+        return picture
 
     def _make(self, path: str, sha256: str, side: int) -> bytes | None:
         with self._one_at_a_time, open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as handle:
@@ -69,7 +70,7 @@ class Uploads:
         """Whether there is a folder for new photos."""
         return self._folder is not None
 
-    def add(self, model: Any, content: bytes, label: str, opened: Any = None) -> str:
+    def add(self, model: EmbeddingModel, content: bytes, label: str, opened: Gallery) -> str:
         """The id of the photo, which is durable and in the gallery's newest version when this returns; `opened` is the
         gallery as it is served, and need not be opened again while nobody else writes. Fault: no folder for uploads, a
         label that makes no folder name, no photo, or another writer at work."""
@@ -83,7 +84,7 @@ class Uploads:
         except photos.Skipped as reason:
             raise invalid(f"the photo cannot be used: {reason.reason}") from None
         path = self._folder / label / (hashlib.sha256(content).hexdigest()[:32] + suffix_of(content[:16]))
-        left_out = excluder(opened.manifest.get("exclude", ()) if opened is not None else ())
+        left_out = excluder(opened.manifest.get("exclude", ()))
         if is_system(label) or left_out(f"{label}/{path.name}"):  # `index sync` would take the photo away again
             raise invalid(f"label: this gallery leaves out what is called {label!r}; expected another name")
         with self._lock:
@@ -103,7 +104,7 @@ class Uploads:
                 raise invalid(f"the photo cannot be used: {skipped[to_text(str(path))]}")
             return id
 
-    def delete(self, opened: Any, id: str) -> None:
+    def delete(self, opened: Gallery, id: str) -> None:
         """Deletes an item; with it its photo, if that was uploaded. Fault NOT_FOUND where there is none."""
         with self._lock:
             item = opened.find(id)

@@ -1,55 +1,45 @@
 """What a page has to know before it asks: the gallery's size and metadata, the model, and what this server allows."""
 
+import functools
 import math
-import threading
 from typing import Any
 
 from tf_ssgn.retrieval.searcher import OpenGallery
 from tf_ssgn.serving.core.faults import not_found
-from tf_ssgn.serving.core.service import Service, Target
+from tf_ssgn.serving.core.service import Service
 from tf_ssgn.settings import LISTED_COLUMNS, LISTED_LABELS, LISTED_VALUES, QUERY_RASTER
 
 
-class Overview:
-    """Counts a gallery's labels and values once for each of its versions."""
+def of(service: Service, writable: bool) -> dict[str, Any]:
+    """What the page shows: `{"model": {"name", "version", "seen", "words"}, "gallery": {"items", "expected", "version",
+    "labels", "columns"} or null, "limits": {"k", "bytes"}, "writable"}`.
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._counted: tuple[Any, dict[str, Any]] | None = None
+    `expected` is how many items a gallery that is growing will have, 0 where that is not known yet, and null for one
+    that is whole. `labels` is a list of [label, items], and null where there are too many to list; `columns` gives the
+    same for each column of the users' tables.
+    """
+    version = service.find()
+    card = version.model.card
+    gallery = None if version.gallery is None else _counted(version.gallery) | {"expected": service.expected}
+    return {
+        "model": {
+            "name": str(card.get("name") or service.settings.name),
+            "version": version.version,
+            "seen": [str(name) for name in card.get("seen") or ()],
+            "words": version.words is not None,
+        },
+        "gallery": gallery,
+        "raster": QUERY_RASTER._asdict(),
+        "limits": {"k": service.settings.k, "bytes": service.settings.message_bytes},
+        "writable": writable and gallery is not None,
+    }
 
-    def of(self, service: Service, writable: bool) -> dict[str, Any]:
-        """What the page shows: `{"model": {"name", "version", "seen", "words"}, "gallery": {"items", "expected",
-        "version", "labels", "columns"} or null, "limits": {"k", "bytes"}, "writable"}`.
 
-        `expected` is how many items a gallery that is growing will have, 0 where that is not known yet, and null for
-        one that is whole. `labels` is a list of [label, items], and null where there are too many to list; `columns`
-        gives the same for each column of the users' tables.
-        """
-        version = service.find(Target(service.settings.name))
-        card = version.model.card
-        gallery = None if version.gallery is None else self._count(version.gallery) | {"expected": service.expected}
-        return {
-            "model": {
-                "name": str(card.get("name") or service.settings.name),
-                "version": version.version,
-                "seen": [str(name) for name in card.get("seen") or ()],
-                "words": version.words is not None,
-            },
-            "gallery": gallery,
-            "raster": QUERY_RASTER._asdict(),
-            "limits": {"k": service.settings.k, "bytes": service.settings.message_bytes},
-            "writable": writable and gallery is not None,
-        }
-
-    def _count(self, gallery: OpenGallery) -> dict[str, Any]:
-        with self._lock:
-            if self._counted is None or self._counted[0] is not gallery:
-                shown = gallery.columns[:LISTED_COLUMNS]
-                columns = {name: _listed(gallery.counts(name, LISTED_VALUES)) for name in shown}
-                labels = _listed(gallery.counts("label", LISTED_LABELS))
-                about = {"items": len(gallery), "version": gallery.version, "labels": labels, "columns": columns}
-                self._counted = (gallery, about)
-            return self._counted[1]
+@functools.lru_cache(maxsize=1)  # a version of a gallery is counted once
+def _counted(gallery: OpenGallery) -> dict[str, Any]:
+    columns = {name: _listed(gallery.counts(name, LISTED_VALUES)) for name in gallery.columns[:LISTED_COLUMNS]}
+    labels = _listed(gallery.counts("label", LISTED_LABELS))
+    return {"items": len(gallery), "version": gallery.version, "labels": labels, "columns": columns}
 
 
 def item(gallery: OpenGallery, id: str) -> dict[str, Any]:

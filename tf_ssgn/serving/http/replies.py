@@ -1,5 +1,6 @@
 """What the gateway answers when it refuses, and the headers of every answer."""
 
+import hashlib
 from collections.abc import Awaitable
 from typing import Any
 
@@ -43,6 +44,14 @@ def refusal(fault: Fault | HTTPException) -> Response:
 
 def error(code: int, message: str, **more: Any) -> Response:
     return JSONResponse({"error": message, **more}, status_code=code)
+
+
+def tagged(request: Request, content: bytes, kind: str, headers: dict[str, str]) -> Response:
+    """Content with its ETag, or 304 where the client has it already."""
+    headers = {"ETag": f'"{hashlib.sha256(content).hexdigest()[:32]}"', **headers}
+    if request.headers.get("if-none-match") == headers["ETag"]:
+        return Response(status_code=304, headers=headers)
+    return Response(content, media_type=kind, headers=headers)
 
 
 def with_headers(response: Response) -> Response:

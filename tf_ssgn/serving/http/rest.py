@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from google.protobuf.json_format import MessageToDict
 
 from tf_ssgn.common.cli import jsonable
 from tf_ssgn.serving.core import contract
@@ -19,6 +20,7 @@ from tf_ssgn.serving.core.faults import invalid, not_found
 from tf_ssgn.serving.core.service import Service, Target
 from tf_ssgn.serving.core.tensors import BY_NAME, Pending
 from tf_ssgn.serving.http.bodies import from_base64
+from tf_ssgn.serving.rpc import services
 
 SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
@@ -140,42 +142,18 @@ def _values(array: np.ndarray) -> list[Any]:
 
 def metadata(service: Service, path: str) -> dict[str, Any]:
     """Answers `GET /v1/models/<path>/metadata`."""
-    target = target_of(path)
-    version = service.find(target)
-
-    def side(specs: Mapping[str, contract.Spec], name: str) -> dict[str, Any]:
-        return {
-            key: {
-                "dtype": {"float32": "DT_FLOAT"}.get(spec.dtype, f"DT_{spec.dtype.upper()}"),
-                "tensor_shape": {
-                    "dim": [{"size": str(size), "name": ""} for size in spec.shape], "unknown_rank": False,
-                },
-                "name": f"{name}_{key}:0",
-            }
-            for key, spec in specs.items()
-        }  # fmt: skip
-
-    table = {
-        name: {
-            "inputs": side(signature.inputs, name),
-            "outputs": side(signature.outputs, name),
-            "method_name": "tensorflow/serving/predict",
-        }
-        for name, signature in version.signatures.items()
-    }
-    spec = {"name": target.name, "signature_name": "", "version": str(version.version)}
-    return {"model_spec": spec, "metadata": {"signature_def": {"signature_def": table}}}
+    answer = _as_json(services.metadata(service, target_of(path)))
+    table = answer["metadata"]["signature_def"]
+    del table["@type"]
+    for definition in table["signature_def"].values():
+        del definition["defaults"]
+    return answer
 
 
 def status(service: Service, path: str) -> dict[str, Any]:
     """Answers `GET /v1/models/<path>`."""
-    return {
-        "model_version_status": [
-            {
-                "version": str(version),
-                "state": state.name,
-                "status": {"error_code": "UNKNOWN" if state.error else "OK", "error_message": state.error},
-            }
-            for version, state in service.status(target_of(path)).items()
-        ]
-    }
+    return _as_json(services.status(service, target_of(path)))
+
+
+def _as_json(message: Any) -> dict[str, Any]:
+    return MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)

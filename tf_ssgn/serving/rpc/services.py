@@ -17,16 +17,14 @@ from tensorflow_serving.apis import (
 )
 
 from tf_ssgn.runtime import wire
-from tf_ssgn.serving.core import contract, tensors
+from tf_ssgn.serving.core import tensors
 from tf_ssgn.serving.core.access import Access
 from tf_ssgn.serving.core.batcher import Call
 from tf_ssgn.serving.core.faults import Fault, invalid
 from tf_ssgn.serving.core.service import Served, Service, Target, request_id
 
 METHOD_NAME = "tensorflow/serving/predict"
-
-# What stands for a request that could not be parsed.
-UNREADABLE = object()
+UNREADABLE = object()  # stands for a request that could not be parsed
 
 logger = logging.getLogger(__name__)
 
@@ -144,20 +142,10 @@ class Answers:
         for field in request.metadata_field:
             if field != "signature_def":
                 raise invalid(f"metadata_field {field[:64]!r} is not supported, expected 'signature_def'")
-        target = _target(request.model_spec)
-        version = self._service.find(target)
-        response = get_model_metadata_pb2.GetModelMetadataResponse()
-        _fill_spec(response.model_spec, target.name, version, "")
-        response.metadata["signature_def"].Pack(_signature_map(version))
-        return response
+        return metadata(self._service, _target(request.model_spec))
 
     def status(self, request: Any, context: Any) -> Any:
-        response = get_model_status_pb2.GetModelStatusResponse()
-        for version, state in self._service.status(_target(request.model_spec)).items():
-            entry = response.model_version_status.add(version=version, state=state.name)
-            entry.status.error_message = state.error
-            entry.status.error_code = error_codes_pb2.UNKNOWN if state.error else error_codes_pb2.OK
-        return response
+        return status(self._service, _target(request.model_spec))
 
     def reload(self, request: Any, context: Any) -> Any:
         """Looks for newer versions now. The config may only name what is served: no path is taken from a request."""
@@ -174,6 +162,34 @@ class Answers:
         return response
 
 
+def metadata(service: Service, target: Target) -> Any:
+    """The answer to GetModelMetadata."""
+    version = service.find(target)
+    response = get_model_metadata_pb2.GetModelMetadataResponse()
+    _fill_spec(response.model_spec, target.name, version, "")
+    table = get_model_metadata_pb2.SignatureDefMap()
+    for name, signature in version.signatures.items():
+        definition = table.signature_def[name]
+        definition.method_name = METHOD_NAME
+        for side, specs in ((definition.inputs, signature.inputs), (definition.outputs, signature.outputs)):
+            for key, spec in specs.items():
+                side[key].name, side[key].dtype = f"{name}_{key}:0", tensors.BY_NAME[spec.dtype].number
+                for size in spec.shape:
+                    side[key].tensor_shape.dim.add(size=size)
+    response.metadata["signature_def"].Pack(table)
+    return response
+
+
+def status(service: Service, target: Target) -> Any:
+    """The answer to GetModelStatus."""
+    response = get_model_status_pb2.GetModelStatusResponse()
+    for version, state in service.status(target).items():
+        entry = response.model_version_status.add(version=version, state=state.name)
+        entry.status.error_message = state.error
+        entry.status.error_code = error_codes_pb2.UNKNOWN if state.error else error_codes_pb2.OK
+    return response
+
+
 def _target(spec: Any) -> Target:
     return Target(
         name=spec.name,
@@ -187,21 +203,3 @@ def _fill_spec(spec: Any, name: str, version: Served, signature: str) -> None:
     spec.name = name
     spec.version.value = version.version
     spec.signature_name = signature
-
-
-def _signature_map(version: Served) -> Any:
-    result = get_model_metadata_pb2.SignatureDefMap()
-    for name, signature in version.signatures.items():
-        definition = result.signature_def[name]
-        definition.method_name = METHOD_NAME
-        for side, specs in ((definition.inputs, signature.inputs), (definition.outputs, signature.outputs)):
-            for key, spec in specs.items():
-                _fill_info(side[key], f"{name}_{key}:0", spec)
-    return result
-
-
-def _fill_info(info: Any, name: str, spec: contract.Spec) -> None:
-    info.name = name
-    info.dtype = tensors.BY_NAME[spec.dtype].number
-    for size in spec.shape:
-        info.tensor_shape.dim.add(size=size)
