@@ -45,6 +45,12 @@ class AdamW(keras.optimizers.Adam):
         """As always, but over several replicas the norm is that of their gradients together."""
         context = replicas.context()
         if context is None:
+            if (
+                _one_tensorflow_device()
+            ):  # here, not in the update of every variable, where they are a tenth of the graph
+                done = ops.cast(self.iterations + 1, "float32")
+                kept = 1.0 - self.decay * self._get_current_learning_rate()
+                self._shared = kept, self.beta_1**done, self.beta_2**done
             super().apply(grads, trainable_variables)
             return
         import tensorflow as tf
@@ -52,20 +58,21 @@ class AdamW(keras.optimizers.Adam):
         super().apply(context.all_reduce(tf.distribute.ReduceOp.MEAN, list(grads)), trainable_variables)
 
     def update_step(self, gradient, variable, learning_rate):
-        self.assign(variable, variable * (1.0 - self.decay * learning_rate))
         if not _one_tensorflow_device():
+            self.assign(variable, variable * (1.0 - self.decay * learning_rate))
             super().update_step(gradient, variable, learning_rate)
             return
         import tensorflow as tf
 
+        kept, beta1_power, beta2_power = self._shared
+        self.assign(variable, variable * kept)
         index = self._get_variable_index(variable)
-        done = ops.cast(self.iterations + 1, variable.dtype)
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
             m=self._momentums[index].value.handle,
             v=self._velocities[index].value.handle,
-            beta1_power=self.beta_1**done,
-            beta2_power=self.beta_2**done,
+            beta1_power=beta1_power,
+            beta2_power=beta2_power,
             lr=learning_rate,
             beta1=self.beta_1,
             beta2=self.beta_2,
