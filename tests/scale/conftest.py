@@ -18,7 +18,7 @@ def spark() -> Iterator[Any]:
     pytest.importorskip("pyspark")
     if not os.environ.get("JAVA_HOME") and shutil.which("java") is None:
         pytest.skip("Spark needs Java (apt-get install openjdk-17-jre-headless)")
-    from tf_ssgn.scale.spark import session
+    from tf_ssgn.scale.session import session
 
     settings = {"spark__executorEnv__PYTHONPATH": str(Path(__file__).parents[2]), "spark__ui__enabled": "false"}
     settings |= {"spark__executor__memory": "512m", "spark__driver__memory": "512m"}

@@ -11,7 +11,7 @@ import pytest
 from tf_ssgn import index
 from tf_ssgn.common import cli
 from tf_ssgn.errors import UserError
-from tf_ssgn.scale import places, spark
+from tf_ssgn.scale import places, session
 from tf_ssgn.scale.card import read_card
 from tf_ssgn.scale.dataset import EmbeddedDataset, is_dataset, open_embedded
 
@@ -41,13 +41,13 @@ def test_without_java(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("pyspark")
     monkeypatch.delenv("JAVA_HOME", raising=False)
     monkeypatch.setenv("PATH", "/nowhere")
-    with pytest.raises(UserError, match="openjdk-17-jre-headless"), spark.session("local[1]"):
+    with pytest.raises(UserError, match="openjdk-17-jre-headless"), session.session("local[1]"):
         pass
 
 
 def test_without_pyspark(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyspark", None)
-    with pytest.raises(UserError, match=r"tf_ssgn\[spark\]"), spark.session("local[1]"):
+    with pytest.raises(UserError, match=r"tf_ssgn\[spark\]"), session.session("local[1]"):
         pass
 
 

@@ -27,7 +27,8 @@ from tf_ssgn.retrieval.folder.verify import verify
 from tf_ssgn.scale.card import Card
 from tf_ssgn.scale.dataset import BAD, open_embedded
 from tf_ssgn.scale.gallery import import_dataset
-from tf_ssgn.scale.spark import _sent, embed, session
+from tf_ssgn.scale.session import session
+from tf_ssgn.scale.spark import _sent, embed
 from tf_ssgn.scale.worker import load_model
 
 CARD = Card(TinyEmbedder.path, "tiny-1", TinyEmbedder.dimension, 0)

@@ -23,7 +23,7 @@ from tf_ssgn.benchmarks.index import NoModel
 from tf_ssgn.retrieval.photos import Photo
 from tf_ssgn.scale import sizing
 from tf_ssgn.scale.card import Card
-from tf_ssgn.scale.spark import session
+from tf_ssgn.scale.session import session
 
 DIFFERENT = 200  # photos that are drawn
 GENERATED = Card("generated", "generated", 16, 0)

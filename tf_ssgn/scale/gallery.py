@@ -1,6 +1,7 @@
 """A bulk embedding into a gallery, in a folder or in Milvus."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,20 +12,6 @@ from tf_ssgn.retrieval.writer import Report, Writer
 from tf_ssgn.scale import places
 from tf_ssgn.scale.card import Card
 from tf_ssgn.scale.dataset import DATA, ITEM, EmbeddedDataset, open_embedded, schemas
-
-
-def opened(uri: str, card: Card) -> tuple[EmbeddedDataset, dict[str, Any], Card]:
-    """The dataset, its manifest, and the model's card with the runtime noted that computed the vectors; UserError: no
-    dataset, or one of another model."""
-    dataset, manifest = open_embedded(uri)
-    model = manifest["model"]
-    if (model["fingerprint"], manifest["dimension"]) != (card.fingerprint, card.dimension):
-        raise UserError(
-            f"{uri} was embedded by another model (fingerprint {model['fingerprint']}, {manifest['dimension']} "
-            f"dimensions, model {model['path']}); received {card.fingerprint}, {card.dimension} dimensions: embed the "
-            "photos again with this model"
-        )
-    return dataset, manifest, Card(card.path, card.fingerprint, card.dimension, model["views"], model["runtime"])
 
 
 def blocks(dataset: EmbeddedDataset, manifest: dict[str, Any]) -> Iterator[tuple[list[Item], np.ndarray]]:
@@ -50,7 +37,15 @@ def blocks(dataset: EmbeddedDataset, manifest: dict[str, Any]) -> Iterator[tuple
 
 def import_dataset(uri: str, writer: Writer, card: Card) -> Report:
     """Writes a bulk embedding into a gallery; in a folder it is the one that `index build` of those photos would make.
-    Each file is checked before any of it is written."""
-    dataset, manifest, card = opened(uri, card)
+    Each file is checked before any of it is written. UserError: no dataset, or one of another model."""
+    dataset, manifest = open_embedded(uri)
+    model = manifest["model"]
+    if (model["fingerprint"], manifest["dimension"]) != (card.fingerprint, card.dimension):
+        raise UserError(
+            f"{uri} was embedded by another model (fingerprint {model['fingerprint']}, {manifest['dimension']} "
+            f"dimensions, model {model['path']}); received {card.fingerprint}, {card.dimension} dimensions: embed the "
+            "photos again with this model"
+        )
+    card = replace(card, views=model["views"], runtime=model["runtime"])  # what computed the vectors
     sources = manifest["source"].get("sources", [])
     return writer.import_blocks(card, uri, blocks(dataset, manifest), manifest["count"], sources)

@@ -30,13 +30,14 @@ def run(options: argparse.Namespace, sources: str) -> None:
     """Embeds and reports; `sources` names the option that holds them."""
     from tf_ssgn.scale import spark
     from tf_ssgn.scale.card import read_card
+    from tf_ssgn.scale.session import session
 
     if getattr(options, "metadata", None):
         raise UserError("--metadata: --engine spark takes labels from a table of URIs; leave it out")
     card = read_card(options.model)
-    with spark.session(options.master) as session:
+    with session(options.master) as driver:
         report = spark.embed(
-            session, getattr(options, sources), card, options.to, runtime=options.runtime, exclude=options.exclude
+            driver, getattr(options, sources), card, options.to, runtime=options.runtime, exclude=options.exclude
         )
     for uri, why in report.skipped[:10]:
         cli.log(f"skipped {uri!r}: {why}")

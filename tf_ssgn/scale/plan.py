@@ -277,13 +277,11 @@ def _known(spark: SparkSession, dataset: EmbeddedDataset, current: dict[str, Any
         for batch in batches:
             for kind, text in zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True):
                 entry = json.loads(text)
-                wanted = ["id", "uri", "label", "size", "modified"] + (["final"] if kind == BAD else [])
-                table = folder.read(entry, wanted)
-                final = table.column("final") if kind == BAD else pa.array([True] * len(table))
-                arrays = [table.column(name) for name in wanted[:5]]
-                arrays += [pa.array([entry["file"]] * len(table)), final]
-                names = [*wanted[:5], "file", "final"]
-                yield from pa.Table.from_arrays(arrays, names=names).to_batches()
+                table = folder.read(entry, [*_COLUMNS, *(["final"] if kind == BAD else [])])
+                if kind == DATA:
+                    table = table.append_column("final", pa.array([True] * len(table)))
+                table = table.append_column("file", pa.array([entry["file"]] * len(table)))
+                yield from table.select([*_COLUMNS, "file", "final"]).to_batches()
 
     return files.mapInArrow(rows, _KNOWN)
 

@@ -10,37 +10,33 @@ import atexit
 import dataclasses
 import json
 import os
-import re
 import secrets
 import shutil
-import socket
-import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tf_ssgn.common.cli import log
 from tf_ssgn.common.progress import Progress
 from tf_ssgn.data.folders import READ
-from tf_ssgn.errors import UserError, reason
+from tf_ssgn.errors import UserError
 from tf_ssgn.scale import places, worker
 from tf_ssgn.scale.card import Card
 from tf_ssgn.scale.dataset import BAD, DATA, RUNS, EmbeddedDataset
 from tf_ssgn.scale.plan import list_photos, make_plan
-from tf_ssgn.settings import EXECUTOR_SECONDS, MASTER_SECONDS, PART_FAILURES
+from tf_ssgn.scale.session import explained, is_local
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 ARCHIVE = "tf_ssgn_model"
 _SENT: set[tuple[str, str]] = set()  # applications and the archives that they have
-_OURS = re.compile(r"tf_ssgn\.errors\.UserError: (.+)")
-_MASTER = re.compile(r"spark://(\[[^\]]+\]|[^:/,]+):(\d+)")
 
 
 @dataclass
@@ -55,92 +51,7 @@ class BulkReport:
     unchanged: int = 0
     removed: int = 0
     seconds: float = 0.0
-    busy_seconds: float = 0.0  # of all executors together, while they embedded
     skipped: list[tuple[str, str]] = field(default_factory=list)
-
-
-@contextmanager
-def session(master: str | None, **settings: str) -> Iterator[SparkSession]:
-    """A Spark session on a master, `spark-submit`'s own for None; spark-defaults.conf counts, and `settings`, with `__`
-    for the dot: `spark__executor__memory="2g"`. UserError: no pyspark, no Java, or a master that does not answer or
-    gives no executor."""
-    try:
-        from pyspark import SparkConf
-        from pyspark.sql import SparkSession
-    except ImportError:
-        raise UserError("--engine spark needs pyspark; pip install 'tf_ssgn[spark]'") from None
-    if not os.environ.get("JAVA_HOME") and shutil.which("java") is None:
-        raise UserError("Spark needs Java 17 or newer; on Debian: apt-get install openjdk-17-jre-headless")
-    if master is not None:
-        _answers(master)
-        if master.startswith("local"):
-            os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
-    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    conf = SparkConf().setIfMissing("spark.app.name", "tf_ssgn")
-    conf.setIfMissing("spark.task.maxFailures", str(PART_FAILURES)).setIfMissing(
-        "spark.ui.showConsoleProgress", "false"
-    )
-    conf.setIfMissing("spark.log.level", "ERROR").setIfMissing("spark.driver.memory", "1g")
-    for name, value in settings.items():
-        conf.set(name.replace("__", "."), value)
-    if master is not None:
-        conf.setMaster(master)
-    with explained():
-        spark = SparkSession.builder.config(conf=conf).getOrCreate()
-    try:
-        _wait_for_executor(spark)
-        yield spark
-    finally:
-        spark.stop()
-
-
-def _answers(master: str) -> None:
-    drivers = [(host.strip("[]"), int(port)) for host, port in _MASTER.findall(master)]
-    if not drivers and not master.startswith(("local", "yarn", "k8s://")):
-        raise UserError(f"--master: received {master!r}, expected spark://HOST:PORT, yarn, k8s://HOST:PORT or local[N]")
-    said = ""
-    for host, port in drivers:
-        try:
-            socket.create_connection((host, port), MASTER_SECONDS).close()
-            return
-        except OSError as error:
-            said = error.strerror or str(error)
-    if drivers:
-        raise UserError(f"no Spark master answers at {master} ({said}); start it, or name another with --master")
-
-
-def _wait_for_executor(spark: SparkSession) -> None:
-    """A job without executors waits for ever, so they are waited for here, and not for ever."""
-    context: Any = spark.sparkContext
-    if re.fullmatch(r"local(\[.*\])?", context.master):
-        return
-    stop = time.monotonic() + EXECUTOR_SECONDS
-    while context._jsc.sc().getExecutorMemoryStatus().size() < 2:  # the driver is one of them
-        if time.monotonic() > stop:
-            raise UserError(
-                f"the master {context.master} gave no executor within {EXECUTOR_SECONDS:.0f} s; see that its workers "
-                "are up and have the cores and the memory that spark.executor.memory asks for"
-            )
-        time.sleep(0.1)
-
-
-@contextmanager
-def explained() -> Iterator[None]:
-    """Turns what Spark raises into one line, ours where the cause is an error of ours on an executor."""
-    try:
-        yield
-    except (UserError, KeyboardInterrupt):
-        raise
-    except Exception as error:
-        text = str(error)
-        if ours := _OURS.search(text):
-            raise UserError(ours[1]) from None
-        if "JAVA_GATEWAY_EXITED" in text:
-            raise UserError("Java does not start; Spark needs Java 17 or newer (JAVA_HOME names it)") from None
-        if not type(error).__module__.startswith(("pyspark", "py4j")) and not isinstance(error, ConnectionError):
-            raise
-        lines = [line.strip() for line in text.splitlines() if re.search(r"(Error|Exception)\b.*: ", line)]
-        raise UserError(f"Spark gave up: {reason(ValueError((lines or [text])[-1]))}; see its log") from None
 
 
 def embed(
@@ -189,7 +100,7 @@ def _sent(spark: SparkSession, card: Card, load: Any) -> str:
     """Sends the model to all executors, present and future, so that they need not see the driver's disk: once for each
     application, as Spark takes a name only once. They fetch it whenever they start, so the file stays until the driver
     ends."""
-    if load is not worker.load_model or re.fullmatch(r"local(\[.*\])?", str(spark.sparkContext.master)):
+    if load is not worker.load_model or is_local(spark):
         return ""
     from tf_ssgn.runtime.saved_model import newest_version
 
@@ -243,8 +154,8 @@ def _run(
     reports = done | _embed(spark, job, state, done)
     seconds = time.monotonic() - begun
     replaced: dict[str, Any] = {}
-    for text in _on_executors(spark, state["gone"], lambda batches: worker.rewrite_parts(batches, job)):
-        replaced |= json.loads(text)
+    for files in _on_executors(spark, state["gone"], partial(worker.rewrite_part, job)):
+        replaced |= files
     manifest = _manifest(card, dataset, current, state, list(reports.values()), replaced)
     if not manifest["count"] and current is None:
         first = next(dataset.tables(manifest, BAD)).to_pylist()[0]
@@ -267,7 +178,6 @@ def _run(
         unchanged=manifest["count"] - fresh,
         removed=state["removed"],
         seconds=seconds,
-        busy_seconds=sum(report["seconds"] for part, report in reports.items() if part not in done),
         skipped=problems + _first_bad(dataset, reports),
     )
 
@@ -325,30 +235,28 @@ def _embed(spark: SparkSession, job: Any, state: dict[str, Any], done: dict[int,
         thread = threading.Thread(target=watch, daemon=True)
         thread.start()
         try:
-            texts = _on_executors(spark, todo, lambda batches: worker.embed_parts(batches, job))
+            reports = _on_executors(spark, todo, partial(worker.embed_part, job))
         finally:
             stop.set()
             thread.join()
         bar.done = len(state["parts"])
-    return {report["part"]: report for report in map(json.loads, texts)}
+    return {report["part"]: report for report in reports}
 
 
-def _on_executors(
-    spark: SparkSession, parts: list[int], function: Callable[[Iterator[Any]], Iterator[Any]]
-) -> list[str]:
-    """The reports of parts, each a task of its own."""
+def _on_executors(spark: SparkSession, parts: list[int], work: Callable[[int], dict[str, Any]]) -> list[dict[str, Any]]:
+    """What `work` reports of parts, each a task of its own."""
     if not parts:
         return []
 
-    def chosen(batches: Iterator[Any]) -> Iterator[Any]:
+    def reports(batches: Iterator[Any]) -> Iterator[Any]:
         import pyarrow as pa
 
         for batch in batches:
-            numbers = [parts[place] for place in batch.column(0).to_pylist()]
-            yield from function(iter([pa.RecordBatch.from_pydict({"part": numbers})]))
+            for place in batch.column(0).to_pylist():
+                yield pa.RecordBatch.from_pydict({"report": [json.dumps(work(parts[place]))]})
 
-    places_of_parts = spark.range(0, len(parts), 1, len(parts))
-    return [row["report"] for row in places_of_parts.mapInArrow(chosen, "part long, report string").collect()]
+    rows = spark.range(0, len(parts), 1, len(parts)).mapInArrow(reports, "report string").collect()
+    return [json.loads(row["report"]) for row in rows]
 
 
 def _manifest(

@@ -8,11 +8,11 @@ attempt writes files of other names, and only one report is taken over: no photo
 import functools
 import gc
 import hashlib
+import itertools
 import json
 import os
 import secrets
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,26 +69,6 @@ class Job:
         return EmbeddedDataset(self.dataset)
 
 
-def embed_parts(batches: Iterator[Any], job: Job) -> Iterator[Any]:
-    """For `mapInArrow`: numbers of parts to their reports, as JSON."""
-    return _reports(batches, lambda part: embed_part(job, part, _attempt()))
-
-
-def _reports(batches: Iterator[Any], work: Callable[[int], dict[str, Any]]) -> Iterator[Any]:
-    import pyarrow as pa
-
-    for batch in batches:
-        for part in batch.column(0).to_pylist():
-            yield pa.RecordBatch.from_pydict({"part": [part], "report": [json.dumps(work(part))]})
-
-
-def _attempt() -> int:
-    from pyspark import TaskContext
-
-    context = TaskContext.get()
-    return context.attemptNumber() if context else 0
-
-
 _MODELS: dict[tuple[str, str, Any], Any] = {}  # a Python worker lives for many parts
 
 
@@ -115,26 +95,25 @@ def model_of(job: Job) -> Any:
     return _MODELS[key]
 
 
-def report_place(job: Job, part: int) -> places.Place:
-    return job.folder.at(RUNS, job.run, "done", f"part-{part:06d}.json")
-
-
-def embed_part(job: Job, part: int, attempt: int) -> dict[str, Any]:
+def embed_part(job: Job, part: int) -> dict[str, Any]:
     """Embeds a part of the plan, or returns the report of an earlier attempt that came to its end."""
-    done = report_place(job, part)
+    done = job.folder.at(RUNS, job.run, "done", f"part-{part:06d}.json")
     if places.exists(done):
         return json.loads(places.read(done))
     from pyarrow import parquet
+    from pyspark import TaskContext
 
     plan = job.folder.at(RUNS, job.run, "plan", f"part-{part:06d}.parquet")
     rows = parquet.read_table(plan.path, filesystem=plan.system).to_pylist()
     todo = [PhotoFile(row["id"], row["uri"], row["label"], row["size"] or 0, row["modified"] or 0) for row in rows]
-    model = model_of(job)
-    begun = time.perf_counter()
-    result = _Result(job, part)
-    (_embed if attempt < CAREFUL_FROM else _embed_carefully)(todo, model, job, result)
+    model, result, context = model_of(job), _Result(job, part), TaskContext.get()
+    if context and context.attemptNumber() >= CAREFUL_FROM:
+        _embed_carefully(todo, model, job, result)
+    else:
+        outcomes = read_ahead(todo, job.read)
+        while some := list(itertools.islice(outcomes, SERVING.batch)):
+            result.add(some, model)
     report = result.write(model)
-    report["seconds"] = round(time.perf_counter() - begun, 3)
     places.write_whole(done, json.dumps(report).encode())
     return report
 
@@ -147,6 +126,22 @@ class _Result:
         self.photos: list[Photo] = []
         self.vectors: list[np.ndarray] = []
         self.bad: list[tuple[PhotoFile, str, bool]] = []
+
+    def add(self, outcomes: Iterable[tuple[PhotoFile, Photo | Skipped]], model: Any) -> None:
+        """Embeds what was read of some files, together."""
+        batch: list[Photo] = []
+        for file, outcome in outcomes:
+            if isinstance(outcome, Skipped):
+                self.bad.append((file, outcome.reason, outcome.lost))
+            else:
+                batch.append(outcome._replace(file=outcome.file._replace(path=file.path)))
+        vectors, faults = embed_images(model, {photo.sha256: photo.image for photo in batch})
+        for photo in batch:
+            if photo.sha256 in faults:
+                self.bad.append((photo.file, faults[photo.sha256], True))
+            else:
+                self.photos.append(photo)
+                self.vectors.append(vectors[photo.sha256])
 
     def write(self, model: Any) -> dict[str, Any]:
         import pyarrow as pa
@@ -174,33 +169,6 @@ def _columns(rows: list[Any], schema: Any) -> list[Any]:
     return [pa.array(column, schema.field(place).type) for place, column in enumerate(columns)]
 
 
-def _embed(todo: list[PhotoFile], model: Any, job: Job, result: _Result) -> None:
-    batch: list[Photo] = []
-    for file, outcome in read_ahead(todo, job.read):
-        _sort_out(file, outcome, batch, result)
-        if len(batch) == SERVING.batch:
-            _append(batch, model, result)
-            batch = []
-    _append(batch, model, result)
-
-
-def _sort_out(file: PhotoFile, outcome: Photo | Skipped, batch: list[Photo], result: _Result) -> None:
-    if isinstance(outcome, Skipped):
-        result.bad.append((file, outcome.reason, outcome.lost))
-    else:
-        batch.append(outcome._replace(file=outcome.file._replace(path=file.path)))
-
-
-def _append(batch: list[Photo], model: Any, result: _Result) -> None:
-    vectors, faults = embed_images(model, {photo.sha256: photo.image for photo in batch})
-    for photo in batch:
-        if photo.sha256 in faults:
-            result.bad.append((photo.file, faults[photo.sha256], True))
-        else:
-            result.photos.append(photo)
-            result.vectors.append(vectors[photo.sha256])
-
-
 def _embed_carefully(todo: list[PhotoFile], model: Any, job: Job, result: _Result) -> None:
     """One photo at a time, each noted before it is touched, since something killed the attempts before. What was noted
     last when an attempt died is to blame; twice, and it is left out, to be tried again by the next run."""
@@ -214,23 +182,13 @@ def _embed_carefully(todo: list[PhotoFile], model: Any, job: Job, result: _Resul
             result.bad.append((file, f"the process that read it died, {DEATHS} times", False))
             continue
         places.write_whole(notes, json.dumps({"trying": file.id, "deaths": deaths}).encode())
-        try:
-            outcome: Photo | Skipped = job.read(file)
-        except Skipped as skipped:
-            outcome = skipped
-        batch: list[Photo] = []
-        _sort_out(file, outcome, batch, result)
-        _append(batch, model, result)
+        result.add(read_ahead([file], job.read), model)
     places.write_whole(notes, json.dumps({"trying": None, "deaths": deaths}).encode())
 
 
-def rewrite_parts(batches: Iterator[Any], job: Job) -> Iterator[Any]:
-    """For `mapInArrow`: numbers of parts of rows that go, to what takes the place of the files they are in, as JSON."""
-    return _reports(batches, lambda part: _rewrite(job, part))
-
-
-def _rewrite(job: Job, part: int) -> dict[str, Any]:
-    """`{old file: its new entry, or None where no row is left}`."""
+def rewrite_part(job: Job, part: int) -> dict[str, Any]:
+    """What takes the place of the files that have a part of the rows that go: `{old file: its new entry, or None where
+    no row is left}`."""
     import pyarrow as pa
     import pyarrow.compute as compute
     from pyarrow import parquet
