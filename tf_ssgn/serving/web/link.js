@@ -7,8 +7,31 @@ const UNPACKED = 500_000; // bytes; what a stranger's link may unfold to
 const STROKES = 2_000;
 const POINTS = 60_000;
 
+/** The query that the page's address holds. */
+export class Address {
+  #kept = "";
+
+  /** Puts a query there; `step` makes it one for the Back button. */
+  async keep(query, step) {
+    const hash = await toHash(query);
+    if (hash === this.#kept) return;
+    this.#kept = hash ?? "";
+    const url = this.#kept ? `#${this.#kept}` : location.pathname;
+    if (step) history.pushState(null, "", url);
+    else history.replaceState(null, "", url);
+  }
+
+  /** The query that somebody put there; null where it is the one that was kept. */
+  async read() {
+    const hash = location.hash.slice(1);
+    if (hash === this.#kept) return null;
+    this.#kept = hash;
+    return fromHash(hash);
+  }
+}
+
 /** The part after #; "" where there is nothing to share, null where it would be too long. */
-export async function toHash({ strokes, word, photo, k, filters }) {
+async function toHash({ strokes, word, photo, k, filters }) {
   const parts = [];
   if (photo) parts.push(`p=${encodeURIComponent(photo)}`);
   else if (strokes.length) {
@@ -23,7 +46,7 @@ export async function toHash({ strokes, word, photo, k, filters }) {
 }
 
 /** The inverse; what is missing or damaged is left out. */
-export async function fromHash(hash) {
+async function fromHash(hash) {
   const found = { strokes: [], word: "", photo: "", k: 0, filters: {} };
   for (const part of hash.replace(/^#/, "").split("&")) {
     const [name, value = ""] = part.split("=", 2);

@@ -1,39 +1,36 @@
 // Puts the page together: what was drawn becomes a question, what was answered becomes the grid.
 import { call, tokens } from "./api.js";
-import { Drawing, asQuery, toCanvas, toSvg } from "./drawing.js";
+import { Drawing, toCanvas, toSvg } from "./drawing.js";
 import { offerExamples } from "./offer.js";
 import { Explanation } from "./explain.js";
 import { Filters, USUAL } from "./filters.js";
 import { Hits } from "./hits.js";
 import { bindKeys } from "./keys.js";
-import { fromHash, toHash } from "./link.js";
+import { Address } from "./link.js";
 import { Manage } from "./manage.js";
 import { Pad } from "./pad.js";
 import { Photo } from "./photo.js";
-import { asPhoto, decode, isColourful, onPaper, receive, receivePasted } from "./pictures.js";
+import { receive, receivePasted } from "./pictures.js";
+import { Query } from "./query.js";
 import { save, toCsv, toJson } from "./save.js";
 import { Search } from "./search.js";
-import { addressOf, show } from "./thumbs.js";
 import { askForToken } from "./token.js";
 import { Word } from "./word.js";
 
-const SENT = 384; // pixels of a drawing with a picture in it that is searched with
 const GROWS = 2000; // milliseconds between two looks at a gallery that is growing
 const $ = (id) => document.getElementById(id);
 
 const drawing = new Drawing();
 const pad = new Pad($("pad"), drawing, drawn);
 const hits = new Hits($("hits"), $("peek"), (place) => photo.open(hits.list, place));
-const mayWrite = (trouble) => token(trouble, "write");
-const photo = new Photo($("photo"), { like, token: mayWrite, deleted: begin });
+const photo = new Photo($("photo"), { like, token, deleted: begin });
 const filters = new Filters($("filters"), () => { remember(); search.now(); });
 const explanation = new Explanation($("explain"), failed, (list, place) => photo.open(list, place));
-const manage = new Manage($("manage"), { token: mayWrite, added: begin });
+const manage = new Manage($("manage"), { token, added: begin });
 const word = new Word($("word"), () => { remember(); ask(); });
+const query = new Query({ banner: $("like"), choice: $("picture-as"), pad, word }, changed);
 const search = new Search(question, answered, failed);
 let about = null;
-let liked = null; // the photo that is the query, in place of the drawing
-let picture = null; // the last one that came from outside, and what it was said to be
 let answer = null;
 let growing = 0;
 
@@ -43,25 +40,14 @@ function question() {
   return asked && { ...asked, ...filters.body() };
 }
 
+const source = () => query.body(about?.raster); // `begin` asks again once it is known how to ask
+const say = (text) => { $("status").textContent = text; };
 const busy = (so) => hits.root.setAttribute("aria-busy", String(so));
-
-function source() {
-  if (liked) return { id: liked.id };
-  if (picture?.photo) return { image: base64(picture.photo, "image/jpeg"), kind: "photo" };
-  if (!about) return null; // `begin` asks again once it is known how to ask
-  const told = word.value ? { word: word.value } : {};
-  if (drawing.blank && !pad.busy) return word.value ? told : null;
-  const asked = drawing.hasPicture ? toCanvas(pad.items, SENT) : asQuery(pad.items, about.raster);
-  return { image: base64(asked, "image/png"), ...told };
-}
-
-const base64 = (canvas, type) => canvas.toDataURL(type, 0.9).split(",", 2)[1];
 
 // -- what the person does --------------------------------------------------------------------------------------------
 
 function drawn(done) {
-  if (liked) leaveLiked();
-  if (picture) forgetPicture();
+  query.draw();
   if (done) changed();
   else {
     $("nudge").hidden = true;
@@ -75,7 +61,7 @@ function changed() {
   const blank = drawing.items.length === 0;
   $("undo").disabled = !drawing.canUndo;
   $("redo").disabled = !drawing.canRedo;
-  for (const id of ["clear", "save-png", "link"]) $(id).disabled = blank && !liked;
+  for (const id of ["clear", "save-png", "link"]) $(id).disabled = blank && !query.liked;
   $("save-svg").disabled = !drawing.strokes.length;
   $("nudge").hidden = !blank;
   pad.canvas.setAttribute("aria-label", blank ? "Drawing pad, empty" :
@@ -92,23 +78,20 @@ function ask() {
   hits.show([]);
   word.guess([]);
   settle();
-  $("status").textContent = "Draw, and photos appear here.";
+  say("Draw, and photos appear here.");
   return null;
 }
 
 function edit(change) {
   if (pad.busy) return;
   change();
-  if (liked) leaveLiked();
-  if (picture) forgetPicture();
+  query.draw();
   changed();
 }
 
 /** Asks for photos like one; `step` as in `remember`: a link that was opened is where Back leads already. */
 function like(hit, step = true) {
-  forgetPicture();
-  liked = { id: hit.id, photo: hit.photo ?? addressOf(hit.id) };
-  showLiked();
+  query.like(hit);
   remember(step);
   ask();
   if (!step) return;
@@ -116,68 +99,31 @@ function like(hit, step = true) {
   $("like").querySelector("button").focus({ preventScroll: true });
 }
 
-function showLiked() {
-  $("like").hidden = !liked;
-  if (!liked) return;
-  $("like").querySelector("b").textContent = liked.id;
-  show($("like").querySelector("img"), liked.photo, 128);
-}
-
-function leaveLiked() {
-  liked = null;
-  showLiked();
-}
-
-async function opened(files) {
-  try {
-    const bitmap = await decode(files[0]);
-    leaveLiked();
-    picture = { bitmap, photo: null };
-    drawing.add({ image: bitmap }); // which the next line puts onto paper
-    readPictureAs(isColourful(bitmap));
-  } catch (error) {
-    $("status").textContent = error.message;
-  }
-}
-
-function readPictureAs(photo) {
-  picture.photo = photo ? asPhoto(picture.bitmap) : null;
-  drawing.amend({ image: onPaper(picture.bitmap, !photo) });
-  $("picture-as").hidden = false;
-  $("as-sketch").setAttribute("aria-pressed", String(!photo));
-  $("as-photo").setAttribute("aria-pressed", String(photo));
-  changed();
-}
-
-function forgetPicture() {
-  picture = null;
-  $("picture-as").hidden = true;
-}
+const opened = ([file]) => query.open(file).catch((error) => say(error.message));
 
 // -- what the server says --------------------------------------------------------------------------------------------
 
 function answered(told, ms, final) {
   answer = told;
   busy(false);
-  clearTrouble();
+  $("trouble").hidden = true;
   hits.show(told.hits);
   word.guess(told.guesses ?? []);
   settle();
   const best = told.hits[0];
-  $("status").textContent = best ? `${told.hits.length} photos in ${Math.round(ms)} ms; best: ${best.label || best.id}` :
-    "No photo passes these filters.";
-  if (final && !$("explain").hidden) explain();
+  say(best ? `${told.hits.length} photos in ${Math.round(ms)} ms; best: ${best.label || best.id}` :
+    "No photo passes these filters.");
+  if (final && !$("explain").hidden) explain(true);
   if (about?.gallery && told.gallery_version !== about.gallery.version) learn();
 }
 
 /** What depends on whether there are answers. */
 function settle() {
-  const there = Boolean(answer);
-  $("empty").hidden = there;
+  $("empty").hidden = Boolean(answer);
   $("save-csv").disabled = $("save-json").disabled = !answer?.hits.length;
-  $("explain-open").disabled = Boolean(liked || picture?.photo) || drawing.blank;
-  $("explain-open").title = liked || picture?.photo ? "Only drawings are explained" : "";
-  if ($("explain-open").disabled) toggleExplain(false);
+  $("explain-open").disabled = !query.isDrawing || drawing.blank;
+  $("explain-open").title = query.isDrawing ? "" : "Only drawings are explained";
+  if ($("explain-open").disabled) explain(false);
 }
 
 function failed(trouble) {
@@ -191,7 +137,7 @@ function failed(trouble) {
     answer = null;
     settle();
     $("empty").hidden = true;
-    $("status").textContent = trouble.message;
+    say(trouble.message);
     return;
   }
   $("trouble").hidden = false;
@@ -199,20 +145,11 @@ function failed(trouble) {
   $("trouble").lastElementChild.hidden = !trouble.retry;
 }
 
-function clearTrouble() {
-  $("trouble").hidden = true;
-}
-
-function explain() {
-  const asked = source();
-  if (asked && !asked.id && asked.kind !== "photo") explanation.show({ ...asked, ...filters.body() }, (name) => hits.isUnseen(name),
-    answer?.hits[0]?.label);
-}
-
-function toggleExplain(open) {
+function explain(open) {
   $("explain").hidden = !open;
   $("explain-open").setAttribute("aria-expanded", String(open));
-  if (open) explain();
+  const asked = open && query.isDrawing && source();
+  if (asked) explanation.show({ ...asked, ...filters.body() }, (name) => hits.isUnseen(name), answer?.hits[0]?.label);
 }
 
 /** Asks for a token with a scope; tells whether there is one now. */
@@ -267,58 +204,41 @@ async function grow() {
 }
 
 async function begin() {
-  if (await learn()) {
-    clearTrouble();
-    ask();
-  }
+  if (!await learn()) return;
+  $("trouble").hidden = true;
+  ask();
 }
 
 // -- the address -----------------------------------------------------------------------------------------------------
 
-let remembered = "";
+const address = new Address();
 
 /** Keeps the query in the address, so that it can be shared and reloaded; `step` makes it one for the Back button. */
-async function remember(step = false) {
+function remember(step = false) {
   const k = filters.k === USUAL ? 0 : filters.k;
-  const hash = await toHash({
-    strokes: drawing.hasPicture ? [] : drawing.strokes, word: word.value, photo: liked?.id, k, filters: filters.values,
-  });
-  if (hash === remembered) return;
-  remembered = hash ?? "";
-  const url = remembered ? `#${remembered}` : location.pathname;
-  if (step) history.pushState(null, "", url);
-  else history.replaceState(null, "", url);
+  const strokes = drawing.hasPicture ? [] : drawing.strokes;
+  return address.keep({ strokes, word: word.value, photo: query.liked?.id, k, filters: filters.values }, step);
 }
 
 async function fromAddress() {
-  const hash = location.hash.slice(1);
-  if (hash === remembered) return;
-  remembered = hash;
-  const found = await fromHash(hash);
+  const found = await address.read();
+  if (!found) return;
   filters.set(found.filters, found.k);
   word.set(found.word);
-  forgetPicture();
-  liked = null;
-  if (found.photo) {
-    like({ id: found.photo }, false);
-    return;
+  query.draw();
+  if (found.photo) like({ id: found.photo }, false);
+  else {
+    if (found.strokes.length) drawing.replace(found.strokes);
+    changed();
   }
-  showLiked();
-  if (found.strokes.length) drawing.replace(found.strokes);
-  changed();
 }
 
 async function copyLink() {
   await remember();
-  const whole = liked || !drawing.hasPicture;
-  try {
-    await navigator.clipboard.writeText(location.href);
-    $("status").textContent = "The link is copied.";
-  } catch {
-    $("status").textContent = "The link is in the address bar.";
-  }
-  if (!whole) $("status").textContent = "A link cannot hold a picture; download it instead.";
-  else if (!liked && !location.hash) $("status").textContent = "The drawing is too long for a link; download it instead.";
+  const copied = await navigator.clipboard?.writeText(location.href).then(() => true, () => false); // encrypted pages have one
+  say(!query.liked && drawing.hasPicture ? "A link cannot hold a picture; download it instead." :
+    !query.liked && !location.hash ? "The drawing is too long for a link; download it instead." :
+    copied ? "The link is copied." : "The link is in the address bar.");
 }
 
 // -- buttons ---------------------------------------------------------------------------------------------------------
@@ -333,9 +253,8 @@ function useTool(erasing) {
 }
 
 function useWidth(width) {
-  const range = $("width");
-  range.value = String(width);
-  pad.width = Number(range.value);
+  $("width").value = String(width); // which keeps it in its bounds
+  pad.width = Number($("width").value);
 }
 
 const actions = {
@@ -356,10 +275,7 @@ on("save-png", () => toCanvas(drawing.items, 1024).toBlob((blob) => save("drawin
 on("save-svg", () => save("drawing.svg", toSvg(drawing.strokes), "image/svg+xml"));
 on("save-csv", () => save("photos.csv", toCsv(answer.hits), "text/csv;charset=utf-8"));
 on("save-json", () => save("photos.json", toJson(answer), "application/json"));
-on("explain-open", () => toggleExplain($("explain").hidden));
-on("as-sketch", () => readPictureAs(false));
-on("as-photo", () => readPictureAs(true));
-$("like").querySelector("button").addEventListener("click", () => { leaveLiked(); changed(); });
+on("explain-open", () => explain($("explain").hidden));
 $("trouble").lastElementChild.addEventListener("click", begin);
 $("width").addEventListener("input", () => useWidth(Number($("width").value)));
 $("upload").addEventListener("change", () => {
@@ -374,12 +290,9 @@ addEventListener("popstate", fromAddress);
 addEventListener("hashchange", fromAddress);
 
 offerExamples($("examples"), (strokes, partial) => {
-  if (partial) {
-    $("nudge").hidden = true;
-    return pad.preview(strokes);
-  }
-  pad.preview(null);
-  return edit(() => drawing.replace(strokes));
+  pad.preview(partial ? strokes : null);
+  if (partial) $("nudge").hidden = true;
+  else edit(() => drawing.replace(strokes));
 });
 await fromAddress();
 changed();

@@ -6,7 +6,7 @@ import { receive } from "./pictures.js";
 export class Manage {
   #busy = false;
 
-  /** `token(trouble)` asks for a token and gives whether there is one now; `added()` is called after photos came. */
+  /** `token(trouble, scope)` asks for a token and gives whether there is one now; `added()` is called after photos came. */
   constructor(dialog, { token, added }) {
     Object.assign(this, { dialog, token, added });
     const [label, files, progress, note, list, drop] = ["label", "files", "progress", "status", "list", "drop"].map(
@@ -60,7 +60,7 @@ export class Manage {
       const path = `/api/items?label=${encodeURIComponent(label)}`; // what is a photo is for the server to say
       return await call("POST", path, { body: file, type: "application/octet-stream", scope: "write" });
     } catch (error) {
-      const told = [401, 403].includes(error.code) && (await this.token(error));
+      const told = [401, 403].includes(error.code) && (await this.token(error, "write"));
       if (!again || !(told || error.retry)) throw error;
       if (!told) await new Promise((done) => { setTimeout(done, 1000 * error.retry); });
       return this.#one(file, label, again - 1);

@@ -7,7 +7,7 @@ export class Photo {
   #place = 0;
   #hits = [];
 
-  /** `like(hit)` asks for more like a photo; `token(trouble)` for a token; `deleted()` is called after a photo went. */
+  /** `like(hit)` asks for more like a photo; `token(trouble, scope)` for a token; `deleted()` is called after a photo went. */
   constructor(dialog, { like, token, deleted }) {
     this.dialog = dialog;
     this.img = dialog.querySelector("img");
@@ -53,11 +53,11 @@ export class Photo {
     this.img.removeAttribute("src");
     delete this.img.dataset.url; // so that the photo that was shown last is shown again
     show(this.img, hit.photo, 1024);
-    this.#facts([["Path", hit.id], ["Similarity", shown(hit.score)]]);
+    const rows = [["Path", hit.id], ["Similarity", shown(hit.score)]];
+    this.#facts(rows);
     try {
       const known = await call("GET", hit.photo.replace("/api/photo/", "/api/items/"));
       if (hit !== this.hit) return;
-      const rows = [["Path", hit.id], ["Similarity", shown(hit.score)]];
       if (known.width) rows.push(["Size", `${known.width} × ${known.height} pixels, ${Math.ceil(known.bytes / 1024)} KB`]);
       this.#facts([...rows, ...Object.entries(known.columns)]);
     } catch { /* the photo says enough */ }
@@ -86,7 +86,7 @@ export class Photo {
       deleted();
     } catch (error) {
       this.note.textContent = error.message;
-      if ([401, 403].includes(error.code) && await token(error)) this.note.textContent = "Thank you. Delete it now?";
+      if ([401, 403].includes(error.code) && await token(error, "write")) this.note.textContent = "Thank you. Delete it now?";
     } finally {
       this.remove.disabled = false;
     }
