@@ -82,7 +82,7 @@ class Followed:
         update.build(open_writer(where), folders, TinyEmbedder())
 
     def sync(self) -> int:
-        return update.sync(open_writer(self.where), self.folders, TinyEmbedder()).removed
+        return update.add(open_writer(self.where), self.folders, TinyEmbedder(), remove=True).removed
 
     def ids(self) -> set[str]:
         with open_gallery(self.where) as gallery:

@@ -1,6 +1,7 @@
 """From folders of photos to items: which files, with which id, label and path."""
 
 import codecs
+import itertools
 import os
 import re
 import stat
@@ -107,19 +108,12 @@ def resolve(
                 scopes.append((source, os.path.normpath(os.path.join(source.folder, os.path.relpath(real, root)))))
                 break
         else:
-            source = Source(folder, _free_prefix(to_text(os.path.basename(folder)) or "root", sources))
+            name, taken = to_text(os.path.basename(folder)) or "root", {source.prefix for source in sources}
+            names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+            source = Source(folder, next(prefix for prefix in names if prefix not in taken))
             sources.append(source)
             scopes.append((source, folder))
     return sources, scopes
-
-
-def _free_prefix(name: str, sources: Sequence[Source]) -> str:
-    taken = {source.prefix for source in sources}
-    prefix, number = name, 1
-    while prefix in taken:
-        number += 1
-        prefix = f"{name}-{number}"
-    return prefix
 
 
 def walk(

@@ -1,6 +1,6 @@
-"""Photos into a gallery, wherever it is kept: `build`, `add` and `sync`.
+"""Photos into a gallery, wherever it is kept: `build` and `add`.
 
-All of them look at the folders, compare what is there with what the gallery has (`plan.py`), and embed what is new or
+Both look at the folders, compare what is there with what the gallery has (`plan.py`), and embed what is new or
 changed. They commit as they go, at first soon, so that a reader finds the first photos while the rest is embedded.
 After a kill the same call goes on where that was stopped.
 """
@@ -75,13 +75,6 @@ def add(
         exclude = sorted({*change.exclude, *exclude})
         walked = walk(folders or [source.folder for source in change.sources], change.sources, exclude)
         return last(steps(change, walked, model, table, remove))
-
-
-def sync(
-    writer: Writer, folders: Folders, model: Embedder, metadata: File | None = None, exclude: Sequence[str] = ()
-) -> Report:
-    """`add`, and removes what vanished below `folders`; without folders, below all that were ever added."""
-    return add(writer, folders, model, metadata, exclude, remove=True)
 
 
 def last(reports: Iterator[Report]) -> Report:
@@ -178,7 +171,9 @@ def _batches(
         for file, outcome in some:
             if isinstance(outcome, Skipped):
                 batch.skipped.append((file, outcome))
-            elif _same_content(outcome, known.get(file.id)) and not about.changed(file, known[file.id]):
+                continue
+            item = known.get(file.id)
+            if item and item.sha256 == outcome.sha256 and not about.changed(file, item):
                 batch.unchanged += 1  # only its time of change is another
             else:
                 batch.photos.append(outcome)
@@ -187,10 +182,6 @@ def _batches(
         batch.images = {content: image for content, image in new.items() if content not in there}
         taken |= batch.images.keys()
         yield batch
-
-
-def _same_content(photo: Photo, item: Item | None) -> bool:
-    return item is not None and item.sha256 == photo.sha256
 
 
 def _append(

@@ -14,6 +14,7 @@ from tests.retrieval.embedder import TinyEmbedder
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.items import Item
 from tf_ssgn.retrieval.milvus import writer as milvus_writer
+from tf_ssgn.retrieval.milvus.connection import address
 from tf_ssgn.retrieval.milvus.filter import translated
 
 pytest.importorskip("pymilvus")
@@ -36,11 +37,11 @@ def items(tmp_path_factory: pytest.TempPathFactory) -> Any:
     database.execute(f'CREATE TABLE items ({", ".join(Item._fields)}, stars, "odd mood")')
     database.executemany(f"INSERT INTO items VALUES ({','.join('?' * 10)})", [(*row[0], *row[1:]) for row in made])
     where = f"milvus:{tmp_path_factory.mktemp('milvus')}/x.db/items"
-    gallery = milvus_writer.create(where, TinyEmbedder(), columns=COLUMNS)
+    gallery = milvus_writer.open_or_create(address(where), TinyEmbedder(), columns=COLUMNS)[0]
     extra = [dict(zip(COLUMNS, values, strict=True)) for _, *values in made]
     extra = [{name: value for name, value in row.items() if value is not None} for row in extra]
     vectors = np.random.default_rng(0).normal(size=(60, 16)).astype(np.float32)
-    milvus_writer.upsert(gallery, [item for item, *_ in made], vectors, extra)
+    milvus_writer.upsert(gallery, milvus_writer.rows_of([item for item, *_ in made], vectors, extra))
     return database, gallery
 
 

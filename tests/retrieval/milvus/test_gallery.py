@@ -20,6 +20,7 @@ from tf_ssgn.retrieval.folder.gallery import Gallery
 from tf_ssgn.retrieval.items import Item
 from tf_ssgn.retrieval.milvus import check
 from tf_ssgn.retrieval.milvus import writer as milvus_writer
+from tf_ssgn.retrieval.milvus.connection import address
 from tf_ssgn.retrieval.milvus.gallery import MilvusGallery
 from tf_ssgn.retrieval.milvus.writer import MilvusWriter
 from tf_ssgn.retrieval.open import open_gallery
@@ -134,7 +135,7 @@ def test_add_sync_and_delete(server: Server, tmp_path: Path) -> None:
     report = update.add(MilvusWriter(where), [photos], model)
     assert (report.embedded, report.unchanged, report.count, model.calls) == (1, 9, 11, 1)
     assert report.skipped[0][0].endswith("bad.png")
-    report = update.sync(MilvusWriter(where), [], TinyEmbedder())
+    report = update.add(MilvusWriter(where), [], TinyEmbedder(), remove=True)
     assert (report.embedded, report.removed, report.count) == (0, 1, 10)
     builder.build(tmp_path / "g", [photos], TinyEmbedder())
     with MilvusGallery.open(where) as gallery:
@@ -153,14 +154,14 @@ def test_add_sync_and_delete(server: Server, tmp_path: Path) -> None:
         update.add(MilvusWriter(where), [photos], TinyEmbedder("other"))
     for file in photos.rglob("*.png"):
         file.unlink()
-    assert update.sync(MilvusWriter(where), [], TinyEmbedder()).count == 0
+    assert update.add(MilvusWriter(where), [], TinyEmbedder(), remove=True).count == 0
 
 
 def test_ids_are_deleted_as_they_are_written(tmp_path: Path) -> None:
     ids = ["a", "b", "a','b", 'q"\\', "\x01\n\0", "it's"]
-    with milvus_writer.create(f"milvus:{tmp_path}/x.db/items", TinyEmbedder()) as gallery:
+    with milvus_writer.open_or_create(address(f"milvus:{tmp_path}/x.db/items"), TinyEmbedder())[0] as gallery:
         vectors = np.eye(16, dtype=np.float32)[: len(ids)]
-        milvus_writer.upsert(gallery, [Item(id, f"/{id}", id) for id in ids], vectors)
+        milvus_writer.upsert(gallery, milvus_writer.rows_of([Item(id, f"/{id}", id) for id in ids], vectors))
         for number, id in enumerate(ids[2:], 1):
             assert gallery.find(id) is not None
             milvus_writer.delete_ids(gallery, [id])

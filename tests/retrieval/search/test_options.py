@@ -217,12 +217,12 @@ def test_conditions_with_clock_or_chance_are_asked_anew(tmp_path: Path) -> None:
         "strftime('%f', 'now') > 0", "julianday() > 0", "CURRENT_TIMESTAMP > '2020'", "datetime('now') > label",
     ):  # fmt: skip
         opened.search(np.ones(16), 8, options=Options(where=where))
-        assert not opened._filters, where
+        assert not opened._remembered.cache_info().currsize, where
     found = {len(opened.search(np.ones(16), 8, options=Options(where="random() > 0"))) for _ in range(40)}
     assert len(found) > 1, "chance is asked each time; 40 equal answers of eight come once in 10^26"
     for where in ("label = 'random()'", "width > 3", "id GLOB '*current'"):
         opened.search(np.ones(16), 8, options=Options(where=where))
-    assert len(opened._filters) >= 2
+    assert opened._remembered.cache_info().currsize >= 2
 
 
 def test_composed_and_decomposed_names_meet(tmp_path: Path) -> None:

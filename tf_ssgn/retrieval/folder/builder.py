@@ -239,5 +239,5 @@ def add(
 def sync(
     folder: File, folders: Folders, model: Embedder, metadata: File | None = None, exclude: Sequence[str] = ()
 ) -> Report:
-    """`update.sync` of a gallery in a folder."""
-    return update.sync(FolderWriter(folder), folders, model, metadata, exclude)
+    """`add`, and removes what vanished below `folders`; without folders, below all that were ever added."""
+    return update.add(FolderWriter(folder), folders, model, metadata, exclude, remove=True)

@@ -1,20 +1,18 @@
 """From many parts to one: merges segments, drops deleted rows, builds the ScaNN index."""
 
-import heapq
 import itertools
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from tf_ssgn.common.cli import log
 from tf_ssgn.common.progress import Progress
+from tf_ssgn.retrieval.folder.rows import Rows
 from tf_ssgn.retrieval.folder.segment import Segment, SegmentWriter
 from tf_ssgn.retrieval.folder.store import Store, describe_folder
-from tf_ssgn.retrieval.items import Item
 from tf_ssgn.retrieval.search import scann_index
 from tf_ssgn.settings import GALLERY, ROWS_TOGETHER
 
@@ -62,45 +60,22 @@ def merge(store: Store, manifest: dict[str, Any], dead: np.ndarray, first: int) 
     kept, merged = manifest["segments"][:first], manifest["segments"][first:]
     start = sum(entry["rows"] for entry in kept)
     segments = [Segment(store.part(entry["folder"]), entry["rows"], dimension) for entry in merged]
-    starts = start + np.cumsum([0] + [segment.rows for segment in segments])
-    gone = set((dead[dead >= start]).tolist())
-    name = secrets.token_hex(6)
+    living = Rows(segments, dead[dead >= start] - start, dimension)
+    total, name = len(living), secrets.token_hex(6)
     writer = SegmentWriter(store.part(name), dimension)
-    total = int(starts[-1]) - start - len(gone)
     with Progress(total, "items") as bar:
-        rows = _living_by_id(segments, starts.tolist(), gone)
-        while chunk := list(itertools.islice(rows, ROWS_TOGETHER)):
-            which = np.array([number for number, _, _ in chunk])
-            local = np.array([row for _, row, _ in chunk])
-            vectors = np.empty((len(chunk), dimension), np.float32)
-            extra: list[dict[str, Any]] = [{}] * len(chunk)
-            for number in np.unique(which):
-                places = np.flatnonzero(which == number)
-                vectors[places] = segments[number].vectors[local[places]]
-                for place, values in zip(places.tolist(), segments[number].extra(local[places].tolist()), strict=True):
-                    extra[place] = values
-            writer.append([item for _, _, item in chunk], vectors, extra)
-            bar.advance(len(chunk))
-    for segment in segments:
-        segment.close()
+        items = living.by_id()
+        while some := list(itertools.islice(items, ROWS_TOGETHER)):
+            rows = np.array([row for row, _ in some])
+            writer.append([item for _, item in some], living.vectors_of(rows), living.extra(rows))
+            bar.advance(len(some))
+    living.close()
     if total:
         writer.finish()
         kept = [*kept, index_segment(store, name, total, dimension, first=first == 0)]
     else:
         writer.close()
     return {**manifest, "segments": kept}, dead[dead < start]
-
-
-def _living_by_id(segments: list[Segment], starts: list[int], gone: set[int]) -> Iterator[tuple[int, int, Item]]:
-    """(segment, row, item) in the order of ids."""
-
-    def one(number: int, segment: Segment) -> Iterator[tuple[str, int, int, Item]]:
-        for row, item in segment.scan("id"):
-            if starts[number] + row not in gone:
-                yield item.id, number, row, item
-
-    for _, number, row, item in heapq.merge(*(one(number, segment) for number, segment in enumerate(segments))):
-        yield number, row, item
 
 
 def compact(folder: str | os.PathLike) -> dict[str, Any]:

@@ -1,10 +1,9 @@
 """A gallery as its readers see it: open it, search it, ask what an item is."""
 
+import dataclasses
 import functools
 import itertools
 import os
-import threading
-from collections import OrderedDict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,8 +42,8 @@ class Gallery(Rows, OpenGallery):
         self.version: int = manifest["version"]
         self.model_path: str = manifest["model"]["path"]
         self._store, self._pointer = store, pointer
-        self._filters: OrderedDict[tuple, _Kept] = OrderedDict()  # of the last conditions; a version never changes
-        self._filter_lock = threading.Lock()
+        # The last conditions and what they leave: a version never changes.
+        self._remembered = functools.lru_cache(GALLERY.filters_kept)(self._filtered)
         # Ties are ordered by id; a gallery as `build` and `compact` leave it has its rows in that order already.
         self._in_id_order = len(segments) == 1 and bool(manifest["segments"][0]["in_id_order"])
 
@@ -133,7 +132,10 @@ class Gallery(Rows, OpenGallery):
 
     def _kept(self, options: Options) -> _Kept | None:
         """What the options leave; None where that is all."""
-        kept = self._filtered(options) if options.filters else None
+        kept = None
+        if options.filters:
+            alone = dataclasses.replace(options, exclude=(), threshold=None, group=None)
+            kept = self._filtered(alone) if condition.varies(options.where) else self._remembered(alone)
         gone = self.rows_of_ids(options.unwanted) if options.exclude else np.empty(0, np.int64)
         if gone.size:
             if kept is None:
@@ -144,23 +146,11 @@ class Gallery(Rows, OpenGallery):
         return kept
 
     def _filtered(self, options: Options) -> _Kept:
-        key = (options.labels, options.path_prefix, options.where)
-        with self._filter_lock:
-            if key in self._filters:
-                self._filters.move_to_end(key)
-                return self._filters[key]
         terms, values = options.condition()
         rows = self._matching(terms, values, options.where)
         mask = np.zeros(self._starts[-1], bool)
         mask[rows] = True
-        kept = _Kept(mask, len(rows), rows)
-        if condition.varies(options.where):
-            return kept
-        with self._filter_lock:
-            self._filters[key] = kept
-            while len(self._filters) > GALLERY.filters_kept:
-                self._filters.popitem(last=False)
-        return kept
+        return _Kept(mask, len(rows), rows)
 
     @property
     def method(self) -> str:

@@ -22,7 +22,7 @@ def grow(
     of a few photos, before all folders were looked through.
 
     `expect` is called with the number of photos below the folders where there are new ones. Where it is stopped, the
-    next call goes on. UserError as `update.build` and `update.sync`.
+    next call goes on. UserError as `update.build` and `update.add`.
     """
     writer = FolderWriter(folder)
     if not writer.exists():

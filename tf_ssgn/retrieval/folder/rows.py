@@ -1,6 +1,7 @@
 """The living items of a gallery's segments: by row, by id, by condition; their vectors and columns."""
 
 import functools
+import heapq
 import itertools
 import sqlite3
 from collections import Counter
@@ -34,6 +35,13 @@ class Rows:
     def close(self) -> None:
         for segment in self._segments:
             segment.close()
+
+    def _parts(self) -> Iterator[tuple[int, Segment]]:
+        """Each segment and the number of its first row."""
+        return zip(self._starts.tolist(), self._segments, strict=False)
+
+    def _living(self, rows: np.ndarray) -> np.ndarray:
+        return rows if self._alive is None else rows[self._alive[rows]]
 
     def _locate(self, rows: np.ndarray) -> list[tuple[int, np.ndarray, np.ndarray]]:
         """(segment, places in `rows`, rows within the segment) for each segment that `rows` touch."""
@@ -86,7 +94,7 @@ class Rows:
     def where(self, condition: str, values: Sequence = ()) -> list[tuple[int, Item]]:
         """Living (row, item) of which an SQL condition on the columns of `items` is true."""
         parts = []
-        for start, segment in zip(self._starts.tolist(), self._segments, strict=False):
+        for start, segment in self._parts():
             query = f"SELECT row, id, path, label, size, modified, sha256, width, height FROM items WHERE {condition}"
             for row, *rest in segment.sql(query, values):
                 if self._alive is None or self._alive[row + start]:
@@ -100,9 +108,9 @@ class Rows:
     def _matching(self, condition: str, values: Sequence, expression: str) -> np.ndarray:
         parts = [np.empty(0, np.int64)]
         try:
-            for start, segment in zip(self._starts.tolist(), self._segments, strict=False):
+            for start, segment in self._parts():
                 rows = np.array(segment.matching(condition, values, self.columns), np.int64) + start
-                parts.append(np.sort(rows if self._alive is None else rows[self._alive[rows]]))
+                parts.append(np.sort(self._living(rows)))
         except (sqlite3.Error, sqlite3.Warning, ValueError, UnicodeEncodeError) as error:
             columns = ", ".join((*Item._fields, *self.columns))
             reason = "it took too long" if str(error) == "interrupted" else error
@@ -115,10 +123,9 @@ class Rows:
         for low in range(0, len(ids), ROWS_TOGETHER):
             part = ids[low : low + ROWS_TOGETHER]
             marks = ",".join("?" * len(part))
-            for start, segment in zip(self._starts.tolist(), self._segments, strict=False):
+            for start, segment in self._parts():
                 numbers += [row + start for (row,) in segment.sql(f"SELECT row FROM items WHERE id IN ({marks})", part)]
-        rows = np.array(numbers, np.int64)
-        return rows if self._alive is None else rows[self._alive[rows]]
+        return self._living(np.array(numbers, np.int64))
 
     @functools.cached_property
     def columns(self) -> list[str]:
@@ -164,12 +171,20 @@ class Rows:
         rows = np.unique(np.linspace(0, max(len(self) - 1, 0), number).astype(int)).tolist()
         return [item.id for _, item in self.where(f"row IN ({','.join('?' * len(rows))})", rows)][:number]
 
+    def _scan(self, start: int, segment: Segment, order: str) -> Iterator[tuple[int, Item]]:
+        for row, item in segment.scan(order):
+            if self._alive is None or self._alive[row + start]:
+                yield row + start, item
+
     def items(self) -> Iterator[Item]:
         """All living items, in the order of `vectors`, without holding them in memory."""
-        for start, segment in zip(self._starts.tolist(), self._segments, strict=False):
-            for row, item in segment.scan():
-                if self._alive is None or self._alive[row + start]:
-                    yield item
+        for part in self._parts():
+            for _, item in self._scan(*part, "row"):
+                yield item
+
+    def by_id(self) -> Iterator[tuple[int, Item]]:
+        """Living (row, item) in the order of ids."""
+        return heapq.merge(*(self._scan(*part, "id") for part in self._parts()), key=lambda pair: pair[1].id)
 
     def blocks(self) -> Iterator[tuple[list[Item], np.ndarray]]:
         items = self.items()

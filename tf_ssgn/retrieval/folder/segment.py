@@ -213,7 +213,7 @@ class Segment:
             marks = ",".join("?" * len(part))
             yield from self.sql(f"SELECT row, {columns} FROM items WHERE row IN ({marks})", part)
 
-    def scan(self, order: str = "row") -> Iterator[tuple[int, Item]]:
+    def scan(self, order: str) -> Iterator[tuple[int, Item]]:
         """All (row, item), a chunk at a time; `order` is `row` or `id`."""
         last: tuple = (-1,) if order == "row" else ("", -1)
         keys, marks = ("row", "?") if order == "row" else ("id, row", "?, ?")

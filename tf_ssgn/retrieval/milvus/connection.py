@@ -140,16 +140,11 @@ class MilvusConnection:
         except Exception as error:
             if not _NOT_LOADED.search(str(error)):
                 raise self._explained(error, method) from None
-        # A server that was started anew may have to be told to load what it holds.
-        self.explained(lambda: self._client.load_collection(arguments[0], timeout=seconds), "load_collection")
-        return self.explained(once, method)
-
-    def explained(self, call: Callable[[], Any], what: str) -> Any:
-        """The same for a call of something that the client made."""
-        try:
-            return call()
+        try:  # a server that was started anew may have to be told to load what it holds
+            self._client.load_collection(arguments[0], timeout=seconds)
+            return once()
         except Exception as error:
-            raise self._explained(error, what) from None
+            raise self._explained(error, method) from None
 
     def again(self, call: Callable[[], Any]) -> Any:
         """What a call returns that may be repeated without harm, tried a few times while the server does not answer."""

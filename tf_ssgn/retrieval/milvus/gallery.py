@@ -34,15 +34,16 @@ class MilvusGallery(OpenGallery):
     version = 1  # of the collection's content there is no count; a collection made anew is another gallery
     most = MILVUS.most
 
-    def __init__(self, connection: MilvusConnection, about: dict[str, Any], identity: tuple):
-        self.connection, self.about, self._identity = connection, about, identity
+    def __init__(self, connection: MilvusConnection):
+        self.connection, self.about = connection, read_about(connection)
         self.address: Address = connection.where
+        self._identity = self.identity()
         self.path = connection.where.text
-        self.fingerprint: str = about["model"]["fingerprint"]
-        self.dimension: int = about["dimension"]
-        self.model_path: str = about["model"]["path"]
+        self.fingerprint: str = self.about["model"]["fingerprint"]
+        self.dimension: int = self.about["dimension"]
+        self.model_path: str = self.about["model"]["path"]
         self._counted, self._counted_at = 0, 0.0
-        self._lite = "lite" in str(about.get("server", ""))
+        self._lite = "lite" in str(self.about.get("server", ""))
 
     @classmethod
     def open(cls, where: str | Address) -> "MilvusGallery":
@@ -51,7 +52,7 @@ class MilvusGallery(OpenGallery):
         place = address(where) if isinstance(where, str) else where
         connection = MilvusConnection(place)
         try:
-            gallery = cls(connection, read_about(connection), identity(connection))
+            gallery = cls(connection)
             connection.call("load_collection", place.collection)
             gallery._counted = gallery.count()
             return gallery
@@ -83,8 +84,9 @@ class MilvusGallery(OpenGallery):
             return False
 
     def identity(self) -> tuple:
-        """As `identity`; UserError where there is no such collection now."""
-        return identity(self.connection)
+        """What tells a collection from one of the same name that was made later; UserError where there is none now."""
+        described = self.connection.call("describe_collection", self.address.collection, seconds=MILVUS.connect_seconds)
+        return described.get("collection_id"), described.get("created_timestamp")
 
     def close(self) -> None:
         self.connection.close()
@@ -173,12 +175,6 @@ def item_of_row(row: dict[str, Any]) -> Item:
     return Item(*(row.get(name) for name in _FIELDS))  # type: ignore[arg-type]
 
 
-def identity(connection: MilvusConnection) -> tuple:
-    """What tells a collection from one of the same name that was made later."""
-    described = connection.call("describe_collection", connection.where.collection, seconds=MILVUS.connect_seconds)
-    return described.get("collection_id"), described.get("created_timestamp")
-
-
 def read_about(connection: MilvusConnection) -> dict[str, Any]:
     """What a gallery's manifest says; UserError where the collection is not there or not one of ours."""
     name = connection.where.collection
@@ -188,13 +184,14 @@ def read_about(connection: MilvusConnection) -> dict[str, Any]:
     if not connection.call("has_collection", name + ABOUT, seconds=MILVUS.connect_seconds):
         raise UserError(f"{foreign} (it has no {name + ABOUT}); choose another name")
     try:
-        rows = _about_rows(connection, name + ABOUT)
-        about = json.loads(rows[0][ROW])
+        options = {"filter": f'id == "{ROW}"', "output_fields": [ROW], "limit": 1, "consistency_level": "Strong"}
+        (row,) = connection.call("query", name + ABOUT, seconds=MILVUS.connect_seconds, **options)
+        about = json.loads(row[ROW])
         model, dimension = about["model"]["fingerprint"], int(about["dimension"])
         assert isinstance(model, str) and about["format"] <= FORMAT
     except Unreachable:
         raise
-    except (IndexError, KeyError, TypeError, ValueError, AssertionError, UserError):
+    except (KeyError, TypeError, ValueError, AssertionError, UserError):
         raise UserError(f"{foreign}, or of a newer version: its {name + ABOUT} cannot be read") from None
     fields = {field["name"]: field for field in connection.call("describe_collection", name)["fields"]}
     missing = [column for column in (*_FIELDS, VECTOR) if column not in fields]
@@ -204,8 +201,3 @@ def read_about(connection: MilvusConnection) -> dict[str, Any]:
     if held != dimension:
         raise UserError(f"{foreign}: its vectors have {held} dimensions, its {name + ABOUT} says {dimension}")
     return about
-
-
-def _about_rows(connection: MilvusConnection, name: str) -> list[dict[str, Any]]:
-    options = {"filter": f'id == "{ROW}"', "output_fields": [ROW], "limit": 1, "consistency_level": "Strong"}
-    return list(connection.call("query", name, seconds=MILVUS.connect_seconds, **options))

@@ -4,11 +4,12 @@ Rows are written under their item's id, in batches that may be repeated: a batch
 replaces itself. So a writer that died is simply run again, and no item is ever there twice.
 """
 
+import itertools
 import json
 import math
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from typing import Any
 
@@ -33,23 +34,23 @@ _NUMBERS = ("size", "modified", "width", "height")
 _SEGMENT = 1_000_000  # items; Milvus indexes segments of about that many
 
 
-def create(where: str | Address, model: Embedder, expected: int = 0, **about: Any) -> MilvusGallery:
-    """Makes an empty gallery, with ScaNN's index where a server is behind it and exact search in a file. `expected`
-    items set the number of leaves. UserError where the collection is there already."""
-    place = address(where) if isinstance(where, str) else where
-    connection = MilvusConnection(place)
-    try:
-        if connection.call("has_collection", place.collection):
-            raise UserError(f"{place.text} already is a collection; use `index add` or `index sync`, or another name")
-        server = str(connection.call("get_server_version"))
-        manifest = {key: value for key, value in first_manifest(model).items() if key not in ("segments", "dead")}
-        manifest |= {"format": FORMAT, "server": server, "columns": [], **about}
-        _create_about(connection)
-        write_about(connection, manifest)
-        _create_items(connection, model.dimension, "lite" in server, expected)
-    finally:
-        connection.close()
-    return MilvusGallery.open(place)
+def open_or_create(where: Address, model: Embedder, expected: int = 0, **about: Any) -> tuple[MilvusGallery, bool]:
+    """The gallery of a model at an address, and whether it was made now: empty, with ScaNN's index where a server is
+    behind it and exact search in a file. `expected` items set the number of leaves."""
+    with closing(MilvusConnection(where)) as connection:
+        new = not connection.call("has_collection", where.collection)
+        if new:
+            server = str(connection.call("get_server_version"))
+            manifest = {key: value for key, value in first_manifest(model).items() if key not in ("segments", "dead")}
+            manifest |= {"format": FORMAT, "server": server, "columns": [], **about}
+            _create_about(connection)
+            write_about(connection, manifest)
+            _create_items(connection, model.dimension, "lite" in server, expected)
+    gallery = MilvusGallery.open(where)
+    gallery.require_model(model.fingerprint)
+    if gallery.dimension != model.dimension:
+        raise UserError(f"{where.text} has {gallery.dimension} dimensions; received vectors of {model.dimension}")
+    return gallery, new
 
 
 def _create_about(connection: MilvusConnection) -> None:
@@ -99,55 +100,29 @@ def write_about(connection: MilvusConnection, about: dict[str, Any]) -> None:
 
 def rows_of(
     items: Sequence[Item], vectors: np.ndarray, extra: Sequence[Mapping[str, Any]] | None = None
-) -> list[dict[str, Any]]:
-    """Items with their vectors as rows; UserError for a text that is too long for Milvus."""
-    rows = []
-    for place, item in enumerate(items):
+) -> Iterator[dict[str, Any]]:
+    """Items with their vectors, unit float32 [n, d], as rows; UserError for a text that is too long for Milvus."""
+    for item, vector, more in zip(items, vectors, extra or [{}] * len(items), strict=True):
         for name in ("id", "path", "label"):
             if len(getattr(item, name).encode()) > MILVUS_TEXT_BYTES:
                 raise UserError(
                     f"{item.id[:64]!r}...: its {name} is longer than the {MILVUS_TEXT_BYTES:,} bytes of Milvus"
                 )
-        more = extra[place] if extra else {}
-        rows.append({**more, **item._asdict(), VECTOR: vectors[place].tolist()})
-    return rows
+        yield {**more, **item._asdict(), VECTOR: vector.tolist()}
 
 
-def upsert(
-    gallery: MilvusGallery, items: Sequence[Item], vectors: np.ndarray, extra: Sequence[Mapping[str, Any]] | None = None
-) -> None:
-    """Writes items with their vectors, unit float32 [n, d], over those of the same id; acknowledged when it returns.
-    UserError for a text that is too long for Milvus, or a server that refuses; Unreachable after some tries."""
-    for low in range(0, len(items), MILVUS.batch):
-        high = low + MILVUS.batch
-        _upsert(gallery, rows_of(items[low:high], vectors[low:high], extra[low:high] if extra else None))
-
-
-def _upsert(gallery: MilvusGallery, rows: list[dict[str, Any]]) -> None:
-    connection = gallery.connection
-    connection.again(lambda: connection.call("upsert", gallery.address.collection, data=rows))
+def upsert(gallery: MilvusGallery, rows: Iterable[dict[str, Any]]) -> None:
+    """Writes rows over those of the same id; acknowledged when it returns. UserError for a server that refuses,
+    Unreachable after some tries."""
+    rows = iter(rows)
+    while some := list(itertools.islice(rows, MILVUS.batch)):
+        gallery.connection.again(partial(gallery.connection.call, "upsert", gallery.address.collection, data=some))
 
 
 def delete_ids(gallery: MilvusGallery, ids: Sequence[str]) -> None:
     for low in range(0, len(ids), MILVUS.batch):
         terms = f"id in {literals(ids[low : low + MILVUS.batch])}"  # pymilvus puts ids between quotes as they are (3.0)
         gallery.connection.again(partial(gallery.connection.call, "delete", gallery.address.collection, filter=terms))
-
-
-def open_or_create(where: Address, model: Embedder, expected: int = 0, **about: Any) -> tuple[MilvusGallery, bool]:
-    """The gallery of a model at an address, and whether it was made now."""
-    connection = MilvusConnection(where)
-    try:
-        there = connection.call("has_collection", where.collection)
-    finally:
-        connection.close()
-    if not there:
-        return create(where, model, expected, **about), True
-    gallery = MilvusGallery.open(where)
-    gallery.require_model(model.fingerprint)
-    if gallery.dimension != model.dimension:
-        raise UserError(f"{where.text} has {gallery.dimension} dimensions; received vectors of {model.dimension}")
-    return gallery, False
 
 
 class MilvusChange(Change):
@@ -200,7 +175,7 @@ class MilvusChange(Change):
 
     def _flush(self) -> None:
         for low in range(0, len(self._rows), MILVUS.batch):
-            _upsert(self._gallery, self._rows[low : low + MILVUS.batch])
+            upsert(self._gallery, self._rows[low : low + MILVUS.batch])
             self.new = False
         self._rows = []
 
@@ -288,7 +263,7 @@ class MilvusWriter(Writer):
         gallery, _ = open_or_create(self._address, model, count, sources=list(sources))
         with gallery, Progress(count, "items") as bar:
             for items, vectors in blocks:
-                upsert(gallery, items, unit_vectors(vectors, gallery.dimension, what))
+                upsert(gallery, rows_of(items, unit_vectors(vectors, gallery.dimension, what)))
                 bar.advance(len(items))
             return Report(gallery.count(), gallery.version)
 

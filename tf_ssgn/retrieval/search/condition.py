@@ -1,5 +1,6 @@
 """A user's SQL condition: what it may be before SQLite sees it."""
 
+import itertools
 import re
 import unicodedata
 
@@ -32,12 +33,13 @@ def check(expression: str) -> str:
     parentheses into a statement of ours, so it must not close them, hide what follows in a comment, end the statement,
     name our parameters, or select rows of its own."""
     bare = _QUOTED.sub(" 0 ", expression)
+    depths = list(itertools.accumulate(((sign == "(") - (sign == ")") for sign in bare), initial=0))
     wrong = ""
     if not expression.strip():
         wrong = "it is empty"
     elif refused := _REFUSED.search(bare):
         wrong = f"it has {refused.group()!r} outside quotes"
-    elif not _balanced(bare):
+    elif min(depths) < 0 or depths[-1]:
         wrong = "its parentheses do not match"
     if wrong:
         raise UserError(
@@ -45,12 +47,3 @@ def check(expression: str) -> str:
             "parameters and selects"
         )
     return expression
-
-
-def _balanced(text: str) -> bool:
-    depth = 0
-    for character in text:
-        depth += (character == "(") - (character == ")")
-        if depth < 0:
-            return False
-    return depth == 0

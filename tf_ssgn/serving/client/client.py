@@ -5,6 +5,7 @@ and: `async with AsyncClient("localhost:8500") as client: hits = await client.se
 """
 
 import asyncio
+import importlib
 import ipaddress
 import random
 import time
@@ -43,6 +44,8 @@ class _Base:
         certificate, key: PEM files that say who this client is; they imply `tls`.
     """
 
+    _library = "grpc"
+
     def __init__(
         self,
         address: str,
@@ -78,16 +81,10 @@ class _Base:
             ("grpc.max_reconnect_backoff_ms", 1000),
             ("grpc.enable_http_proxy", 0 if is_loopback(host) else 1),
         ]
-        self._channel, self._methods = self._open(self._library())
-
-    @staticmethod
-    def _library() -> Any:
-        import grpc
-
-        return grpc
+        self._channel, self._methods = self._open(importlib.import_module(self._library))
 
     def _open(self, library: Any) -> tuple[Any, dict[str, Any]]:
-        """A channel and its methods by path; `library` is `grpc` or `grpc.aio`."""
+        """A channel and its methods by path."""
         if self._credentials is None:
             channel = library.insecure_channel(self.address, options=self._options)
         else:
@@ -213,12 +210,7 @@ def _awaited(method: Callable[Concatenate[Client, P], T]) -> Callable[Concatenat
 class AsyncClient(_Base):
     """`Client` for asyncio: the same arguments, and the same methods to be awaited."""
 
-    @staticmethod
-    def _library() -> Any:
-        import grpc.aio
-
-        return grpc.aio
-
+    _library = "grpc.aio"
     search, search_photo = _awaited(Client.search), _awaited(Client.search_photo)
     search_batch = _awaited(Client.search_batch)
     embed_sketch, embed_photo = _awaited(Client.embed_sketch), _awaited(Client.embed_photo)
