@@ -24,6 +24,8 @@ def spark() -> Iterator[Any]:
     settings |= {"spark__executor__memory": "512m", "spark__driver__memory": "512m"}
     # Short jobs: what the JVM would save by compiling well costs more than it saves.
     settings |= dict.fromkeys(("spark__driver__defaultJavaOptions", "spark__executor__defaultJavaOptions"), QUICK)
+    # Fewer attempts than a user's, who waits longer to be told a mistake of all of them; a poisonous photo takes five.
+    settings |= {"spark__python__daemon__module": "tests.scale.daemon", "spark__task__maxFailures": "6"}
     settings |= {"spark__sql__shuffle__partitions": "4", "spark__sql__codegen__wholeStage": "false"}
     with session("local-cluster[2,1,1024]", **settings) as made:
         yield made

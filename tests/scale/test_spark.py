@@ -97,7 +97,7 @@ def test_follows_a_folder_as_one_machine_does(spark: Any, tmp_path: Path) -> Non
     with pytest.raises(UserError, match="another model"):
         run(spark, photos, out, poison.load_other, Card("m", "other", 16, 0))
     with pytest.raises(UserError, match="fingerprint tiny-1, expected other"):
-        run(spark, photos, tmp_path / "lie", poison.load_tiny, Card("m", "other", 16, 0))
+        run(spark, draw(tmp_path / "one" / "1.png", 80).parent, tmp_path / "lie", card=Card("m", "other", 16, 0))
     shutil.rmtree(photos / "class0")
     with pytest.raises(UserError, match="another model"):
         import_dataset(str(out), FolderWriter(tmp_path / "no"), Card("m", "other", 16, 0))
@@ -128,28 +128,6 @@ def test_a_model_is_sent_once_for_all_runs_of_a_session(spark: Any, tmp_path: Pa
     names = [_sent(spark, card, load_model) for _ in range(2)]
     assert names[0] and names[0] == names[1]
     assert sum(names[0] in archive for archive in spark.sparkContext.listArchives) == 1
-
-
-def test_executors_that_are_killed_change_nothing(spark: Any, tmp_path: Path) -> None:
-    photos, out = draw_folder(tmp_path / "photo", classes=4, each=80), tmp_path / "out"
-    killed: list[int] = []
-
-    def kill() -> None:
-        for number in range(2):
-            while len(list(out.glob("runs/*/done/part-*.json"))) < 1 + number:
-                time.sleep(0.02)
-            killed.append(kill_one(number))
-
-    thread = threading.Thread(target=kill, daemon=True)
-    thread.start()
-    report = run(spark, photos, out, poison.load_slow)
-    thread.join(5)
-    assert len(set(killed)) == 2 and report.count == 320
-    builder.build(tmp_path / "g", [photos], TinyEmbedder())
-    assert_same(out, tmp_path / "g")
-    assert not list(out.glob("runs/*")), "nothing is left of the run"
-    named = {entry["file"] for entry in open_embedded(str(out))[1]["data"]}
-    assert {str(path.relative_to(out)) for path in out.glob("data/*/*.parquet")} == named
 
 
 def test_a_run_that_was_cut_off_is_finished(spark: Any, tmp_path: Path) -> None:
@@ -248,25 +226,37 @@ def test_prefixes_and_tables_of_uris(spark: Any, tmp_path: Path) -> None:
         run(spark, photos, photos)
 
 
-def test_a_damaged_file_is_found(spark: Any, tmp_path: Path) -> None:
-    run(spark, draw_folder(tmp_path / "photo", classes=1, each=4), tmp_path / "out")
-    file = next((tmp_path / "out").glob("data/*/*.parquet"))
+@pytest.fixture(scope="module")
+def four(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four embedded photos."""
+    folder = tmp_path_factory.mktemp("four")
+    run(spark, draw_folder(folder / "photo", classes=1, each=4), folder / "out")
+    return folder / "out"
+
+
+@pytest.fixture
+def embedded(four: Path, tmp_path: Path) -> Path:
+    """A copy of them, to be changed."""
+    return Path(shutil.copytree(four, tmp_path / "out"))
+
+
+def test_a_damaged_file_is_found(embedded: Path, tmp_path: Path) -> None:
+    file = next(embedded.glob("data/*/*.parquet"))
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(bytes(content))
     with pytest.raises(UserError, match="missing or damaged"):
-        import_dataset(str(tmp_path / "out"), FolderWriter(tmp_path / "g"), CARD)
+        import_dataset(str(embedded), FolderWriter(tmp_path / "g"), CARD)
     assert not (tmp_path / "g").exists()
 
 
 @pytest.mark.parametrize("harm", ["width", "missing", "null"])
-def test_vectors_that_are_none_of_the_models_are_refused(harm: str, spark: Any, tmp_path: Path) -> None:
+def test_vectors_that_are_none_of_the_models_are_refused(harm: str, embedded: Path, tmp_path: Path) -> None:
     """A file that another tool wrote, with a manifest that says it is right."""
     import pyarrow
     from pyarrow import parquet
 
-    run(spark, draw_folder(tmp_path / "photo", classes=1, each=4), tmp_path / "out")
-    file = next((tmp_path / "out").glob("data/*/*.parquet"))
+    file = next(embedded.glob("data/*/*.parquet"))
     table = parquet.read_table(file)
     place = table.schema.get_field_index("vector")
     rows = table.column("vector").to_pylist()
@@ -278,14 +268,37 @@ def test_vectors_that_are_none_of_the_models_are_refused(harm: str, spark: Any, 
         kind = kind if harm == "null" else pyarrow.list_(pyarrow.float32(), 2 * len(rows[0]))
         table = table.set_column(place, "vector", pyarrow.array(values, kind))
     parquet.write_table(table, file)
-    (manifest,) = (tmp_path / "out").glob("manifests/*.json")
+    (manifest,) = embedded.glob("manifests/*.json")
     content = json.loads(manifest.read_text())
     for entry in (entry for entry in content["data"] if entry["file"].endswith(file.name)):
         entry |= {"bytes": file.stat().st_size, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
     manifest.write_text(json.dumps(content))
     with pytest.raises(UserError, match="column vector is|photos without a vector"):
-        import_dataset(str(tmp_path / "out"), FolderWriter(tmp_path / "g"), CARD)
+        import_dataset(str(embedded), FolderWriter(tmp_path / "g"), CARD)
     assert not (tmp_path / "g").exists()
+
+
+def test_executors_that_are_killed_change_nothing(spark: Any, tmp_path: Path) -> None:
+    """The last of those that use them: executors that are new are slow at first."""
+    photos, out = draw_folder(tmp_path / "photo", classes=4, each=80), tmp_path / "out"
+    killed: list[int] = []
+
+    def kill() -> None:
+        for number in range(2):
+            while len(list(out.glob("runs/*/done/part-*.json"))) < 1 + number:
+                time.sleep(0.02)
+            killed.append(kill_one(number))
+
+    thread = threading.Thread(target=kill, daemon=True)
+    thread.start()
+    report = run(spark, photos, out, poison.load_slow)
+    thread.join(5)
+    assert len(set(killed)) == 2 and report.count == 320
+    builder.build(tmp_path / "g", [photos], TinyEmbedder())
+    assert_same(out, tmp_path / "g")
+    assert not list(out.glob("runs/*")), "nothing is left of the run"
+    named = {entry["file"] for entry in open_embedded(str(out))[1]["data"]}
+    assert {str(path.relative_to(out)) for path in out.glob("data/*/*.parquet")} == named
 
 
 @pytest.mark.parametrize(
