@@ -59,38 +59,33 @@ def parser() -> argparse.ArgumentParser:
     def model(sub: argparse.ArgumentParser, new: bool) -> None:
         default = "%(default)s" if new else "the one the gallery was made with"
         text = f"an exported model, saved_models/NAME, or a shipped one [{default}]"
-        sub.add_argument("--model", default=MODEL if new else None, metavar="M", help=text)
-        sub.add_argument(
-            "--runtime",
-            default="auto",
-            choices=RUNTIMES,
-            help="what computes the model; auto: the faster one that is installed",
-        )
+        flag = sub.add_argument
+        flag("--model", default=MODEL if new else None, metavar="M", help=text)
+        text = "what computes the model; auto: the faster one installed"
+        flag("--runtime", default="auto", choices=RUNTIMES, help=text)
 
     build = verb("build", _build, "embed every photo below some folders into a new gallery; run it again to resume")
-    build.add_argument("folders", nargs="+", metavar="DIR")
+    flag = build.add_argument
+    flag("folders", nargs="+", metavar="DIR")
     model(build, new=True)
-    build.add_argument(
-        "--to", required=True, metavar="G", help="the gallery's folder, new or empty; with spark, that of the parquet"
-    )
-    build.add_argument(
+    flag("--to", required=True, metavar="G", help="the gallery's folder, new or empty; with spark, that of the parquet")
+    flag(
         "--engine",
         default="local",
         choices=("local", "spark"),
         help="spark: on a cluster, of folders, a URI prefix or a table of URIs, into parquet that `import` reads; run "
         "it again for what is new, changed or gone (docs/scale.md)",
     )
-    build.add_argument("--master", metavar="URL", help="Spark's master, as spark://HOST:7077 [local[*]]")
+    flag("--master", metavar="URL", help="Spark's master, as spark://HOST:7077 [local[*]]")
 
     add = verb("add", _add, "embed new and changed photos; the same call again changes nothing")
     add.add_argument("folders", nargs="+", metavar="DIR")
     sync = verb("sync", _sync, "add what is new or changed and remove what vanished")
     sync.add_argument("folders", nargs="*", metavar="DIR", help="default: all folders that were ever added")
     for sub in (build, add, sync):
-        sub.add_argument(
-            "--metadata", metavar="FILE", help="labels and columns of photos, .csv or .parquet, by `id` or `path`"
-        )
-        sub.add_argument(
+        flag = sub.add_argument
+        flag("--metadata", metavar="FILE", help="labels and columns of photos, .csv or .parquet, by `id` or `path`")
+        flag(
             "--exclude",
             action="append",
             default=[],
@@ -104,12 +99,10 @@ def parser() -> argparse.ArgumentParser:
 
     delete = verb("delete", _delete, "delete items by photo path, id or condition")
     delete.add_argument("gallery", metavar="G")
-    which = delete.add_mutually_exclusive_group(required=True)
-    which.add_argument(
-        "--path", action="append", default=[], metavar="P", help="a photo, or a folder with all below it"
-    )
-    which.add_argument("--id", action="append", default=[], metavar="I", help="an item's id")
-    which.add_argument("--where", metavar="EXPR", help="SQL over the items' columns: \"label = 'cat'\"")
+    flag = delete.add_mutually_exclusive_group(required=True).add_argument
+    flag("--path", action="append", default=[], metavar="P", help="a photo, or a folder with all below it")
+    flag("--id", action="append", default=[], metavar="I", help="an item's id")
+    flag("--where", metavar="EXPR", help="SQL over the items' columns: \"label = 'cat'\"")
 
     for name, do, text in (
         ("compact", _compact, "merge additions, drop deleted items, rebuild the index"),

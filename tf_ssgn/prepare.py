@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tf_ssgn.common import cli
 from tf_ssgn.config import PRESETS
 from tf_ssgn.errors import UserError
-from tf_ssgn.settings import RASTER, Raster, Synthetic
+from tf_ssgn.settings import RASTER, SYNTHETIC, Raster
 
 if TYPE_CHECKING:
     from tf_ssgn.data.check import Findings
@@ -27,44 +28,35 @@ DATASETS = ("sketchy", "tuberlin", "quickdraw", "folder")
 def parser() -> cli.Parser:
     shown = [example for examples in EXAMPLES.values() for example in examples[:1]]
     command = cli.Parser(prog="python -m tf_ssgn.prepare", description=__doc__, examples=shown)
-    commands = command.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    verbs = command.add_subparsers(metavar="COMMAND", required=True)
 
-    listing = commands.add_parser(
-        "list", help="datasets, folder layouts, splits with their checksums, presets", examples=EXAMPLES["list"]
-    )
-    listing.add_argument("--json", action="store_true", help="print one JSON object instead")
+    def verb(name: str, do: Callable[[argparse.Namespace], int], text: str, **more: str) -> Callable[..., Any]:
+        sub = verbs.add_parser(name, help=text, examples=EXAMPLES[name], **more)
+        sub.set_defaults(do=do)
+        return sub.add_argument
 
-    drawn = commands.add_parser(
-        "synthetic", help="draw a dataset of photo-like pictures and sketches into DIR", examples=EXAMPLES["synthetic"]
-    )
-    drawn.add_argument("folder", metavar="DIR", help="a new or empty folder")
-    drawn.add_argument(
-        "--photos-per-class", type=cli.number(1), default=Synthetic().photos_per_class, help="(%(default)s)"
-    )
-    drawn.add_argument(
-        "--sketches-per-class", type=cli.number(1), default=Synthetic().sketches_per_class, help="(%(default)s)"
-    )
-    drawn.add_argument("--size", type=cli.number(1), default=Synthetic().size, help="side in pixels (%(default)s)")
-    drawn.add_argument("--seed", type=int, default=Synthetic().seed, help="(%(default)s)")
+    flag = verb("list", _list, "datasets, folder layouts, splits with their checksums, presets")
+    flag("--json", action="store_true", help="print one JSON object instead")
 
-    checked = commands.add_parser(
+    flag = verb("synthetic", _synthetic, "draw a dataset of photo-like pictures and sketches into DIR")
+    flag("folder", metavar="DIR", help="a new or empty folder")
+    flag("--photos-per-class", type=cli.number(1), default=SYNTHETIC.photos_per_class, help="(%(default)s)")
+    flag("--sketches-per-class", type=cli.number(1), default=SYNTHETIC.sketches_per_class, help="(%(default)s)")
+    flag("--size", type=cli.number(1), default=SYNTHETIC.size, help="side in pixels (%(default)s)")
+    flag("--seed", type=int, default=SYNTHETIC.seed, help="(%(default)s)")
+
+    flag = verb(
         "check",
-        help="verify a local copy of a dataset; says what to get and where it belongs",
+        _check,
+        "verify a local copy of a dataset; says what to get and where it belongs",
         description="Reads every file once. Exit code 0: complete; 1: problems, each with what to do; 2: a mistake in "
         "the call.",
-        examples=EXAMPLES["check"],
     )
-    checked.add_argument("folder", metavar="DIR", help="the folder that holds the dataset, in any published layout")
-    checked.add_argument(
-        "--dataset", required=True, choices=DATASETS, help="folder: one's own, nothing to compare with"
-    )
-    checked.add_argument(
-        "--split", default="", metavar="NAME-or-FILE", help="also check this split's queries and gallery"
-    )
-    checked.add_argument(
-        "--duplicates", action="store_true", help="Sketchy: count the original photos twice, as lists do"
-    )
-    checked.add_argument(
+    flag("folder", metavar="DIR", help="the folder that holds the dataset, in any published layout")
+    flag("--dataset", required=True, choices=DATASETS, help="folder: one's own, nothing to compare with")
+    flag("--split", default="", metavar="NAME-or-FILE", help="also check this split's queries and gallery")
+    flag("--duplicates", action="store_true", help="Sketchy: count the original photos twice, as lists do")
+    flag(
         "--exclude",
         action="append",
         default=[],
@@ -72,45 +64,30 @@ def parser() -> cli.Parser:
         help="leave out files and folders of this name, or with a / of this path below DIR, as `train --data.exclude` "
         "does; may be repeated",
     )
-    checked.add_argument("--json", action="store_true", help="print one JSON object instead")
+    flag("--json", action="store_true", help="print one JSON object instead")
 
-    meant = commands.add_parser(
-        "semantics",
-        help="class vectors from a file, and each class's nearest neighbours",
-        examples=EXAMPLES["semantics"],
-    )
-    meant.add_argument(
-        "--vectors", required=True, metavar="FILE", help=".npz, .bin, .txt, .vec, or hub:HANDLE-OR-FOLDER"
-    )
-    meant.add_argument("--names", nargs="+", default=[], metavar="NAME", help="class names")
-    meant.add_argument("--split", default="", metavar="NAME-or-FILE", help="the classes of this split")
-    meant.add_argument("--cache", metavar="DIR", help="else TF_SSGN_CACHE, else the user's cache folder")
-    meant.add_argument("-k", type=cli.number(1), default=5, help="neighbours of each class (%(default)s)")
+    flag = verb("semantics", _semantics, "class vectors from a file, and each class's nearest neighbours")
+    flag("--vectors", required=True, metavar="FILE", help=".npz, .bin, .txt, .vec, or hub:HANDLE-OR-FOLDER")
+    flag("--names", nargs="+", default=[], metavar="NAME", help="class names")
+    flag("--split", default="", metavar="NAME-or-FILE", help="the classes of this split")
+    flag("--cache", metavar="DIR", help="else TF_SSGN_CACHE, else the user's cache folder")
+    flag("-k", type=cli.number(1), default=5, help="neighbours of each class (%(default)s)")
 
-    rendered = commands.add_parser(
-        "strokes",
-        help="QuickDraw .ndjson files or SVG drawings to PNG files, DIR/<class>/<key>.png",
-        examples=EXAMPLES["strokes"],
-    )
-    rendered.add_argument(
-        "source", metavar="SOURCE", help="a folder of *.ndjson, *.ndjson.gz or <class>/*.svg, or one such file"
-    )
-    rendered.add_argument("--to", required=True, metavar="DIR", help="the folder of sketches to write")
-    rendered.add_argument("--size", type=cli.number(1), default=RASTER.size, help="side in pixels (%(default)s)")
-    rendered.add_argument(
-        "--line-width", type=float, default=RASTER.line_width, help="in pixels; an SVG has its own (%(default)s)"
-    )
-    rendered.add_argument("--padding", type=int, default=RASTER.padding, help="white border in pixels (%(default)s)")
-    rendered.add_argument("--per-class", type=cli.number(1), default=0, help="at most so many of each class (all)")
-    rendered.add_argument("--recognized", action="store_true", help="only drawings that the game recognised")
-    rendered.add_argument("--json", action="store_true", help="also print one JSON object")
+    flag = verb("strokes", _strokes, "QuickDraw .ndjson files or SVG drawings to PNG files, DIR/<class>/<key>.png")
+    flag("source", metavar="SOURCE", help="a folder of *.ndjson, *.ndjson.gz or <class>/*.svg, or one such file")
+    flag("--to", required=True, metavar="DIR", help="the folder of sketches to write")
+    flag("--size", type=cli.number(1), default=RASTER.size, help="side in pixels (%(default)s)")
+    flag("--line-width", type=float, default=RASTER.line_width, help="in pixels; an SVG has its own (%(default)s)")
+    flag("--padding", type=int, default=RASTER.padding, help="white border in pixels (%(default)s)")
+    flag("--per-class", type=cli.number(1), default=0, help="at most so many of each class (all)")
+    flag("--recognized", action="store_true", help="only drawings that the game recognised")
+    flag("--json", action="store_true", help="also print one JSON object")
     return command
 
 
 def main(argv: list[str] | None = None) -> int | None:
     args = parser().parse_args(argv)
-    commands = {"list": _list, "synthetic": _synthetic, "check": _check, "semantics": _semantics, "strokes": _strokes}
-    return commands[args.command](args)
+    return args.do(args)
 
 
 def _list(args: argparse.Namespace) -> int:

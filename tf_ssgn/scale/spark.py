@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ from tf_ssgn.common.cli import log
 from tf_ssgn.common.progress import Progress
 from tf_ssgn.data.folders import READ
 from tf_ssgn.errors import UserError
+from tf_ssgn.retrieval.writer import Report
 from tf_ssgn.scale import places, worker
 from tf_ssgn.scale.card import Card
 from tf_ssgn.scale.dataset import BAD, DATA, RUNS, EmbeddedDataset
@@ -40,18 +41,11 @@ _SENT: set[tuple[str, str]] = set()  # applications and the archives that they h
 
 
 @dataclass
-class BulkReport:
+class BulkReport(Report):
     """What a run did. `skipped` has the first photos that could not be used, with the reason; `bad` counts all."""
 
-    count: int
-    bad: int
-    version: int
-    embedded: int = 0
-    resumed: int = 0
-    unchanged: int = 0
-    removed: int = 0
+    bad: int = 0
     seconds: float = 0.0
-    skipped: list[tuple[str, str]] = field(default_factory=list)
 
 
 def embed(
@@ -145,7 +139,8 @@ def _run(
             places.remove(dataset.at(RUNS, run))
             if current is None:
                 raise UserError(f"no photos ({READ}) in {', '.join(map(places.shown, sources))}")
-            return BulkReport(current["count"], current["rows_bad"], base, unchanged=current["count"], skipped=problems)
+            count, bad = current["count"], current["rows_bad"]
+            return BulkReport(count, base, unchanged=count, skipped=problems, bad=bad)
         places.write_whole(dataset.at(RUNS, run, "run.json"), json.dumps(state, ensure_ascii=False).encode())
     job = dataclasses.replace(job, run=state["run"], base=base)
     done = _done(dataset, state)
@@ -171,8 +166,8 @@ def _run(
     fresh = sum(_rows(report, DATA) for report in reports.values())
     return BulkReport(
         manifest["count"],
-        manifest["rows_bad"],
         manifest["version"],
+        bad=manifest["rows_bad"],
         embedded=fresh,
         resumed=resumed,
         unchanged=manifest["count"] - fresh,

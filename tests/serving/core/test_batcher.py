@@ -12,6 +12,7 @@ import pytest
 from tf_ssgn.serving.core import batcher as batcher_module
 from tf_ssgn.serving.core.batcher import Batch, Batcher, Call, Work
 from tf_ssgn.serving.core.faults import Fault
+from tf_ssgn.settings import Serving
 
 
 class Doubler:
@@ -28,8 +29,9 @@ class Doubler:
         return [2 * number for number in numbers]
 
 
-def made(doubler: Doubler, **options: Any) -> Batcher:
-    return Batcher(doubler, **{"workers": 1, "rows": 4, "queue": 8, "storm_queue": 8, "queue_bytes": 1000, **options})
+def made(doubler: Doubler, observe: Any = lambda batch: None, **options: Any) -> Batcher:
+    few = {"slots": 1, "rows": 4, "queue": 8, "storm_queue": 8, "queue_bytes": 1000}
+    return Batcher(doubler, Serving(**{**few, **options}), observe)
 
 
 def work(number: Any, key: str = "a", rows: int = 1, size: int = 1, seconds: float = 20.0, **call: Any) -> Work:
@@ -189,7 +191,7 @@ def test_a_failure_is_of_its_own_request_only() -> None:
 
 def test_closing_answers_what_waits_and_refuses_the_rest() -> None:
     doubler = Doubler()
-    batcher = made(doubler, workers=2)
+    batcher = made(doubler, slots=2)
     answers = [batcher.submit(work(number)) for number in range(8)]
     doubler.gate.set()
     batcher.close()
@@ -202,7 +204,7 @@ def test_closing_answers_what_waits_and_refuses_the_rest() -> None:
 def test_many_callers_get_their_own_answers() -> None:
     doubler = Doubler()
     doubler.gate.set()
-    batcher = made(doubler, workers=2, queue=100)
+    batcher = made(doubler, slots=2, queue=100)
     with ThreadPoolExecutor(32) as pool:
         found = list(pool.map(lambda number: batcher.wait(work(number, "ab"[number % 2])), range(500)))
     assert found == [2 * number for number in range(500)]

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tf_ssgn.serving.core.faults import Fault
-from tf_ssgn.settings import STORM_SECONDS
+from tf_ssgn.settings import SERVING, STORM_SECONDS, Serving
 
 
 @dataclass(frozen=True)
@@ -34,29 +34,28 @@ class Call:
     def remaining(self) -> float:
         return self.deadline - time.monotonic()
 
-    def check(self) -> None:
-        """Raises Fault if nobody waits for the answer any more, so that nothing is computed for nobody."""
+    def fault(self) -> Fault | None:
+        """Why nobody waits for the answer any more; None while somebody does."""
         if not self.alive():
-            raise Fault("CANCELLED", "the client cancelled the request")
+            return Fault("CANCELLED", "the client cancelled the request")
         if self.remaining() <= 0:
-            raise Fault("DEADLINE_EXCEEDED", "the deadline passed before the request could be computed")
+            return Fault("DEADLINE_EXCEEDED", "the deadline passed before the request could be computed")
+        return None
+
+    def check(self) -> None:
+        """Raises that Fault, so that nothing is computed for nobody."""
+        if fault := self.fault():
+            raise fault
 
 
 @dataclass(eq=False)
 class Work:
-    """One request in the queue.
+    """One request in the queue."""
 
-    Args:
-        key: requests of equal keys are computed together.
-        rows: how many rows it adds to a batch.
-        size: bytes that it holds in memory.
-        payload: what `compute` gets.
-    """
-
-    key: Hashable
-    rows: int
-    size: int
-    payload: Any
+    key: Hashable  # requests of equal keys are computed together
+    rows: int  # that it adds to a batch
+    size: int  # bytes that it holds in memory
+    payload: Any  # what `compute` gets
     call: Call
     answer: Future[Any] = field(default_factory=Future)
     waiting_since: float = field(default_factory=time.monotonic)
@@ -72,36 +71,23 @@ class Batch:
 
 
 class Batcher:
-    """`workers` threads that compute what waits.
-
-    Args:
-        compute: (key, payloads) to one answer for each payload.
-        rows: the most that a batch may have.
-        queue: requests that may wait.
-        storm_queue: requests that may wait while others are refused.
-        queue_bytes: bytes that they may hold together.
-        observe: is told of every batch.
-    """
+    """Threads, as many as `settings.slots`, that compute what waits: `compute` makes of (key, payloads) one answer for
+    each payload; `observe` is told of every batch."""
 
     def __init__(
         self,
         compute: Callable[[Any, list[Any]], Sequence[Any]],
-        workers: int,
-        rows: int,
-        queue: int,
-        storm_queue: int,
-        queue_bytes: int,
+        settings: Serving = SERVING,
         observe: Callable[[Batch], None] = lambda batch: None,
     ):
-        self._compute, self._rows, self._observe = compute, rows, observe
-        self._queue, self._storm_queue, self._queue_bytes = queue, storm_queue, queue_bytes
+        self._compute, self._settings, self._observe = compute, settings, observe
         self._calm_from = -math.inf  # when the last storm is over
         self._waiting: deque[Work] = deque()
         self._changed = threading.Condition()
         self._closed = False
         self.computing = 0  # requests
         self._threads = [
-            threading.Thread(target=self._work, name=f"batch-{number}", daemon=True) for number in range(workers)
+            threading.Thread(target=self._work, name=f"batch-{number}", daemon=True) for number in range(settings.slots)
         ]
         for thread in self._threads:
             thread.start()
@@ -167,14 +153,16 @@ class Batcher:
             raise Fault("RESOURCE_EXHAUSTED", f"the server is busy: {len(self._waiting)} requests wait; try later")
 
     def _fits(self, size: int) -> bool:
-        most = self._queue if time.monotonic() >= self._calm_from else self._storm_queue
+        settings = self._settings
+        most = settings.queue if time.monotonic() >= self._calm_from else settings.storm_queue
         held = sum(waiting.size for waiting in self._waiting)
-        return len(self._waiting) < most and (not self._waiting or held + size <= self._queue_bytes)
+        return len(self._waiting) < most and (not self._waiting or held + size <= settings.queue_bytes)
 
     def _drop_abandoned(self) -> None:
-        for work in [work for work in self._waiting if not work.call.alive() or work.call.remaining() <= 0]:
-            self._waiting.remove(work)
-            _abandon(work)
+        for work in list(self._waiting):
+            if fault := work.call.fault():
+                self._waiting.remove(work)
+                _abandon(work, fault)
 
     def _leave(self, work: Work) -> None:
         with self._changed:
@@ -203,9 +191,9 @@ class Batcher:
         left: deque[Work] = deque()
         while self._waiting:
             work = self._waiting.popleft()
-            if not work.call.alive() or work.call.remaining() <= 0:
-                _abandon(work)
-            elif not batch or (work.key == batch[0].key and rows + work.rows <= self._rows):
+            if fault := work.call.fault():
+                _abandon(work, fault)
+            elif not batch or (work.key == batch[0].key and rows + work.rows <= self._settings.rows):
                 if work.answer.set_running_or_notify_cancel():
                     batch.append(work)
                     rows += work.rows
@@ -233,11 +221,6 @@ class Batcher:
         self._observe(Batch(waited, sum(work.rows for work in batch), time.monotonic() - start))
 
 
-def _abandon(work: Work) -> None:
+def _abandon(work: Work, fault: Fault) -> None:
     if work.answer.set_running_or_notify_cancel():
-        try:
-            work.call.check()
-        except Fault as fault:
-            work.answer.set_exception(fault)
-        else:
-            work.answer.set_exception(Fault("CANCELLED", "the client cancelled the request"))
+        work.answer.set_exception(fault)

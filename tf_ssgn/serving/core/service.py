@@ -105,15 +105,7 @@ class Service:
         self.states: dict[int, VersionState] = {}
         self.draining = False
         self.expected: int | None = None  # photos that the gallery will have, while it grows; 0: not known yet
-        self.batcher = Batcher(
-            self._compute,
-            settings.slots,
-            settings.rows,
-            settings.queue,
-            settings.storm_queue,
-            settings.queue_bytes,
-            self.metrics.batch,
-        )
+        self.batcher = Batcher(self._compute, settings, self.metrics.batch)
         self.current: Served | None = None  # the version that answers; None while the first one is being loaded
 
     @property
