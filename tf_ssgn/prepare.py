@@ -30,8 +30,10 @@ def parser() -> cli.Parser:
     command = cli.Parser(prog="python -m tf_ssgn.prepare", description=__doc__, examples=shown)
     verbs = command.add_subparsers(metavar="COMMAND", required=True)
 
-    def verb(name: str, do: Callable[[argparse.Namespace], int], text: str, **more: str) -> Callable[..., Any]:
-        sub = verbs.add_parser(name, help=text, examples=EXAMPLES[name], **more)
+    def verb(
+        name: str, do: Callable[[argparse.Namespace], int], text: str, description: str | None = None
+    ) -> Callable[..., Any]:
+        sub = verbs.add_parser(name, help=text, description=description, examples=EXAMPLES[name])
         sub.set_defaults(do=do)
         return sub.add_argument
 
