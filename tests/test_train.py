@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 
 import keras
 import numpy as np
 import pytest
 
-from tests.long import resume
 from tf_ssgn import config
 from tf_ssgn.data.datasets.items import open_dataset
 from tf_ssgn.errors import UserError
@@ -24,7 +26,7 @@ from tf_ssgn.train import train
 from tf_ssgn.training import callbacks, feed, fit
 from tf_ssgn.training.fit import restore_trainer
 from tf_ssgn.training.guides import solve_guides
-from tf_ssgn.training.run_folder import REFIT, load_state, open_run, save_state
+from tf_ssgn.training.run_folder import REFIT, SELECT, load_state, open_run, save_state
 
 
 def history(run):
@@ -67,31 +69,23 @@ def test_the_keras_files_of_run_and_export_give_its_codes(chain):
             np.testing.assert_allclose((out["code"] if side == "sketch" else out).numpy(), expected, atol=1e-5)
 
 
-def test_a_killed_run_resumes_to_the_same_end(drawn, tmp_path):
-    """kill -9 at a random moment; the end equals that of a run nobody killed (`make long ONLY=resume`: 20 kills in both
-    phases).
-    """
-    result = resume.measure(
-        small(resume.small_config(patience=0), training__epochs=2, data__validation_classes=0), drawn, tmp_path, kills=1
-    )
-    assert len(result["kills"]) == 1
-    assert result["largest_difference"] <= 1e-6
-    assert result["history_equal"]
-
-
-PRESS = """
-import json, os, signal, sys
+ENDED = """
+import json, os, signal, sys, threading
 from tf_ssgn import config
 from tf_ssgn.common import cli
 from tf_ssgn.train import train
 from tf_ssgn.training import callbacks
 
-settings, data, run, cache, phase, epoch = sys.argv[1:]
-count = callbacks.Checkpoint.on_train_batch_end
+settings, data, run, cache, how, batches, later = sys.argv[1:]
+callbacks.STEP_CHECKPOINT_SECONDS = 0.0  # within the short epochs, as often as their cost allows
+count, left = callbacks.Checkpoint.on_train_batch_end, int(batches)
 
 def on_train_batch_end(self, batch, logs=None):
-    if (self.state["phase"], self.state["epoch"] + 1, self.state["step"]) == (phase, int(epoch), 1):
-        os.kill(os.getpid(), signal.SIGINT)
+    global left
+    left -= 1
+    if not left:
+        end = lambda: os.kill(os.getpid(), getattr(signal, how))
+        threading.Timer(float(later), end).start() if float(later) else end()
     count(self, batch, logs)
 
 callbacks.Checkpoint.on_train_batch_end = on_train_batch_end
@@ -102,11 +96,11 @@ cli.run(lambda argv: train(config.from_dict(json.loads(settings)), data, None, r
 def test_what_ends_a_run_loses_nothing_older_and_it_is_continued_there(
     chain, tiny_config, cache, tmp_path, monkeypatch, capsys
 ):
-    """A full disk, then Ctrl-C after the second step of an epoch of each phase; the end, model and metrics, is that of
-    an unharmed run with the same seed.
+    """A full disk, Ctrl-C within an epoch, `kill -9` at a random moment (`make long ONLY=resume`: 20 of them in both
+    phases) and Ctrl-C within the refit; the end, model and metrics, is that of an unharmed run with the same seed.
     """
     folder = tmp_path / "run"
-    on_epoch_end = callbacks.Checkpoint.on_epoch_end
+    on_epoch_end, on_train_batch_end = callbacks.Checkpoint.on_epoch_end, callbacks.Checkpoint.on_train_batch_end
 
     def limited(self, epoch, logs=None):
         """Files of the second epoch and later may not grow as large as a checkpoint is."""
@@ -117,37 +111,60 @@ def test_what_ends_a_run_loses_nothing_older_and_it_is_continued_there(
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, small)
 
+    def pressing(self, batch, logs=None):
+        """Ctrl-C after the second step of the refit."""
+        if (self.state["phase"], self.state["step"]) == (REFIT, 1):
+            os.kill(os.getpid(), signal.SIGINT)
+        on_train_batch_end(self, batch, logs)
+
+    def ended(how, batches, later=0.0):
+        """A process that ends so, later than so many batches; and the state that it leaves."""
+        words = [json.dumps(config.to_dict(tiny_config)), chain.data, folder, cache, how, batches, later]
+        done = subprocess.run(
+            [sys.executable, "-c", ENDED, *map(str, words)], capture_output=True, text=True, timeout=300
+        )
+        return done, load_state(open_run(folder))[0]
+
+    def again():
+        train(tiny_config, str(chain.data), None, str(folder), cache)
+
     monkeypatch.setattr(callbacks.Checkpoint, "on_epoch_end", limited)
     with pytest.raises(OSError, match="File too large"):
-        train(tiny_config, str(chain.data), None, str(folder), cache)
+        again()
     monkeypatch.undo()
     assert load_state(open_run(folder))[0]["epoch"] == 1
     assert not [path for path in folder.rglob(".*.tmp*")]
 
-    for moment in (("select", 2), ("refit", 1)):  # in a process of its own: signals reach the main thread only
-        words = [json.dumps(config.to_dict(tiny_config)), chain.data, folder, cache, *moment]
-        pressed = subprocess.run(
-            [sys.executable, "-c", PRESS, *map(str, words)], capture_output=True, text=True, timeout=300
-        )
-        assert pressed.returncode == 130, pressed.stderr
-        state, _ = load_state(open_run(folder))
-        assert (state["phase"], state["epoch"]) == (moment[0], moment[1] - 1)
-        assert state["step"] > 0
-        if moment[0] == "select":
-            assert "continuing select after epoch 1\n" in pressed.stderr
-            continued = f"continuing select after epoch 1, step {state['step']}\n"
-        else:
-            assert continued in pressed.stderr
-    train(tiny_config, str(chain.data), None, str(folder), cache)
+    pressed, state = ended("SIGINT", 2)
+    assert pressed.returncode == 130, pressed.stderr
+    assert "continuing select after epoch 1\n" in pressed.stderr
+    assert (state["phase"], state["epoch"]) == (SELECT, 1)
+    assert state["step"] > 0
+
+    rng = np.random.default_rng(0)
+    killed, _ = ended("SIGKILL", rng.integers(1, 5), rng.uniform(0.01, 0.5))
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert f"continuing select after epoch 1, step {state['step']}\n" in killed.stderr
+
+    assert threading.current_thread() is threading.main_thread(), "signals reach no other"
+    monkeypatch.setattr(callbacks.Checkpoint, "on_train_batch_end", pressing)
+    with pytest.raises(KeyboardInterrupt):
+        again()
+    monkeypatch.undo()
+    state, _ = load_state(open_run(folder))
+    assert (state["phase"], state["epoch"]) == (REFIT, 0)
+    assert state["step"] > 0
+    again()
     assert f"continuing refit after epoch 0, step {state['step']}\n" in capsys.readouterr().err
+
     for ours, theirs in zip(weights(folder), weights(chain.run), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
     for ours, theirs in zip(history(folder), history(chain.run), strict=True):
         assert ours == pytest.approx(theirs, abs=1e-6)
     shutil.copytree(chain.run, tmp_path / "unharmed")
-    first, again = (evaluate_run(run, cache=cache)[0] for run in (tmp_path / "unharmed", folder))
-    for family, values in first["families"].items():
-        assert again["families"][family] == pytest.approx(values, abs=1e-6)
+    unharmed, ours = (evaluate_run(run, cache=cache)[0] for run in (tmp_path / "unharmed", folder))
+    for family, values in unharmed["families"].items():
+        assert ours["families"][family] == pytest.approx(values, abs=1e-6)
 
 
 def test_a_finished_run_says_so_and_another_config_is_refused(chain, tiny_config, cache, capsys):
@@ -158,54 +175,15 @@ def test_a_finished_run_says_so_and_another_config_is_refused(chain, tiny_config
         train(other, str(chain.data), None, str(chain.run), cache)
 
 
-def test_a_dataset_that_was_moved_is_noted_in_its_run(mistakes, tiny_config, cache, tmp_path, monkeypatch, capsys):
-    data, _ = mistakes
-    made = small(tiny_config, training__epochs=1, data__validation_classes=0)
-    folder = tmp_path / "run"
-    monkeypatch.setattr(callbacks.EpochEnd, "on_train_batch_end", lambda *_, **__: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        train(made, str(data), None, str(folder), cache)
-    monkeypatch.undo()
-    for name in ("half-way", "at the end"):  # to resume, and where nothing is left to train
-        data = data.rename(tmp_path / name)
-        with pytest.raises(UserError, match="is not there; give --data, or note its new place"):
-            evaluate_run(folder, cache=cache)
-        train(made, str(data), None, str(folder), cache)
-        run = open_run(folder)
-        assert run.finished and run.data == str(data)
-        assert run.config.semantics.vectors == str(data / "semantics.npz")
-        assert f"is now {data}" in capsys.readouterr().err
-        assert evaluate_run(folder, cache=cache)[1] == folder, "its own dataset, without --data"
-    train(made, str(data), None, str(folder), cache)
-    assert "is now" not in capsys.readouterr().err
-
-
-def test_finetuning_trains_and_evaluates_beside_its_untrained_self(drawn, tiny_config, cache, tmp_path):
-    tuned = config.override(
-        tiny_config, {"training.finetune_from": "conv_3", "training.epochs": 1, "data.validation_classes": 0}
-    )
-    train(tuned, str(drawn), None, str(tmp_path / "run"), cache)
-    metrics, _ = evaluate_run(tmp_path / "run", cache=cache)
-    assert metrics["stages"]["untrained"]["sake"]["map_all"] > 0
-    assert set(metrics["stages"]) >= {"untrained", "sketch_code", "coarse", "fine"}
-    assert open_run(tmp_path / "run").classes == open_run(tmp_path / "run").split.seen
-    for name in ("untrained_statistics.npz", "untrained_backbone.weights.h5"):
-        file = tmp_path / "run" / "checkpoints" / name
-        content = file.read_bytes()
-        file.write_bytes(content[: len(content) // 2])
-        with pytest.raises(UserError, match="is compared with, or it is damaged"):
-            evaluate_run(tmp_path / "run", cache=cache)
-        file.write_bytes(content)
-
-
-def test_a_run_is_resumed_on_its_own_images_and_from_a_state_that_can_be(
-    mistakes, tiny_config, cache, tmp_path, monkeypatch
+def test_a_run_is_resumed_on_its_own_images_wherever_they_are_and_from_a_state_that_can_be(
+    mistakes, tiny_config, cache, tmp_path, monkeypatch, capsys
 ):
     data, _ = mistakes
-    made = small(tiny_config, training__epochs=2, data__validation_classes=0)
+    made = small(tiny_config, **LESS, training__epochs=2)
+    folder = tmp_path / "run"
 
     def again():
-        train(made, str(data), None, str(tmp_path / "run"), cache)
+        train(made, str(data), None, str(folder), cache)
 
     def crash(self, batch, logs=None):
         if self.state["epoch"]:
@@ -215,7 +193,7 @@ def test_a_run_is_resumed_on_its_own_images_and_from_a_state_that_can_be(
     with pytest.raises(ZeroDivisionError):
         again()
     monkeypatch.undo()
-    run = open_run(tmp_path / "run")
+    run = open_run(folder)
     state, arrays = load_state(run, with_arrays=True)
     photo = next((data / "photo/cup").iterdir())
     photo.rename(tmp_path / "kept")
@@ -231,8 +209,19 @@ def test_a_run_is_resumed_on_its_own_images_and_from_a_state_that_can_be(
         with pytest.raises(UserError, match=r"state.npz is damaged .*delete it"):
             again()
     save_state(run, state, arrays)
+    capsys.readouterr()
+    for name in ("half-way", "at the end"):  # to resume, and where nothing is left to train
+        data = data.rename(tmp_path / name)
+        with pytest.raises(UserError, match="is not there; give --data, or note its new place"):
+            evaluate_run(folder, cache=cache)
+        again()
+        run = open_run(folder)
+        assert run.finished and run.data == str(data)
+        assert run.config.semantics.vectors == str(data / "semantics.npz")
+        assert f"is now {data}" in capsys.readouterr().err
+        assert evaluate_run(folder, cache=cache)[1] == folder, "its own dataset, without --data"
     again()
-    assert open_run(tmp_path / "run").finished
+    assert "is now" not in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -251,6 +240,10 @@ def mistakes(drawn, cache, tmp_path):
 
 def small(made, **values):
     return config.override(made, {name.replace("__", "."): value for name, value in values.items()})
+
+
+# What is quick to train: one phase, and no decoders to trace.
+LESS = {"data__validation_classes": 0, "model__coarse": False, "model__fine": False}
 
 
 def test_missing_data(mistakes, tiny_config, tmp_path):
@@ -312,7 +305,7 @@ def test_vectors_that_are_all_alike(mistakes, tiny_config):
     check(tiny_config, "have the same vector; use vectors that tell them apart")
 
 
-def test_vectors_that_lack_an_unseen_class_leave_out_the_rows_with_the_class_name(
+def test_vectors_that_lack_an_unseen_class_leave_out_its_rows_and_guides_are_those_of_all_views(
     drawn, tiny_config, cache, tmp_path, capsys
 ):
     data = tmp_path / "data"
@@ -324,12 +317,29 @@ def test_vectors_that_lack_an_unseen_class_leave_out_the_rows_with_the_class_nam
     for name in ("cup", "giraffe"):  # what is left out is read by neither command
         (data / "photo" / name / "cut_thumb.jpg").write_bytes(b"x")
     made = small(tiny_config, training__epochs=1, data__validation_classes=0, data__exclude="*_thumb.jpg,drafts")
-    made = small(made, data__max_bad_files=0)
+    made = small(made, data__max_bad_files=0, training__views=1, training__photo_views=1)
     train(made, str(data), None, str(tmp_path / "run"), cache)
-    assert open_run(tmp_path / "run").config.data.exclude == ("*_thumb.jpg", "drafts")
+    run = open_run(tmp_path / "run")
+    assert run.config.data.exclude == ("*_thumb.jpg", "drafts")
     assert "rows with the class name are left out" in capsys.readouterr().err
     metrics, _ = evaluate_run(tmp_path / "run", cache=cache)
     assert "told" not in metrics
+
+    trainer, dataset = restore_trainer(run), open_dataset(str(drawn))
+    features = FeatureCache(cache, trainer.backbone, "tiny")
+    sides = [
+        fit.read_images(features, [item for item in items if item.label in run.classes], 1, 0)
+        for items in (dataset.sketches, dataset.photos)
+    ]
+    guides = solve_guides(trainer, *sides, run.classes)
+    np.testing.assert_allclose(trainer.ssgn.told.numpy(), guides.pop("told"), atol=1e-5)
+    assert set(guides) == {"coarse", "fine"}
+    for stage, kernel in guides.items():
+        kept = getattr(trainer.ssgn, f"{stage}_decoder").get_layer("guide").kernel.numpy()
+        np.testing.assert_allclose(kept, kernel, atol=1e-5)
+        assert np.abs(kernel).max() > 1e-3
+    plain = solve_guides(trainer, *(images.plain for images in sides), run.classes)
+    assert np.abs(plain["fine"] - guides["fine"]).max() > 1e-3
 
 
 def test_flags_reach_the_command(command, tmp_path):
@@ -376,10 +386,8 @@ def test_damaged_files_of_a_run_are_one_line(name, chain, tiny_config, cache, tm
         evaluate_run(tmp_path / "run", cache=cache)
 
 
-def test_validation_leaves_no_trace_in_training(drawn, tiny_config, cache, tmp_path, monkeypatch):
-    """So that selection and refit are the same training; and the guides at its end are those of all views."""
-    made = small(tiny_config, training__views=1, training__photo_views=1, training__patience=0, training__epochs=2)
-    train(made, str(drawn), None, str(tmp_path / "run"), cache)
+def test_validation_leaves_no_trace_in_training(chain, tiny_config, cache, tmp_path, monkeypatch):
+    """So that selection and refit are the same training."""
     phase = fit._phase
 
     def select_only(run, state, *rest):
@@ -389,33 +397,17 @@ def test_validation_leaves_no_trace_in_training(drawn, tiny_config, cache, tmp_p
 
     monkeypatch.setattr(fit, "_validate", lambda *_: 0.5)
     monkeypatch.setattr(fit, "_phase", select_only)
+    made = small(tiny_config, training__patience=0)
     with pytest.raises(InterruptedError):
-        train(made, str(drawn), None, str(tmp_path / "unseen"), cache)
+        train(made, str(chain.data), None, str(tmp_path / "unseen"), cache)
 
-    def losses(name):
-        rows = [row for row in history(tmp_path / name) if row["phase"] == "select"]
+    def losses(run):
+        rows = [row for row in history(run) if row["phase"] == "select"]
         return [{key: value for key, value in row.items() if key != callbacks.VALIDATION} for row in rows]
 
-    assert len(losses("run")) == 2
-    for ours, theirs in zip(losses("run"), losses("unseen"), strict=True):
+    assert len(losses(chain.run)) == 3
+    for ours, theirs in zip(losses(tmp_path / "unseen"), losses(chain.run), strict=True):
         assert ours == pytest.approx(theirs, abs=1e-6)
-
-    run = open_run(tmp_path / "run")
-    trainer, dataset = restore_trainer(run), open_dataset(str(drawn))
-    features = FeatureCache(cache, trainer.backbone, "tiny")
-    sides = [
-        fit.read_images(features, [item for item in items if item.label in run.classes], 1, 0)
-        for items in (dataset.sketches, dataset.photos)
-    ]
-    guides = solve_guides(trainer, *sides, run.classes)
-    np.testing.assert_allclose(trainer.ssgn.told.numpy(), guides.pop("told"), atol=1e-5)
-    assert set(guides) == {"coarse", "fine"}
-    for stage, kernel in guides.items():
-        kept = getattr(trainer.ssgn, f"{stage}_decoder").get_layer("guide").kernel.numpy()
-        np.testing.assert_allclose(kept, kernel, atol=1e-5)
-        assert np.abs(kernel).max() > 1e-3
-    plain = solve_guides(trainer, *(images.plain for images in sides), run.classes)
-    assert np.abs(plain["fine"] - guides["fine"]).max() > 1e-3
 
 
 @pytest.mark.parametrize("modality", ["photo", "sketch"])
@@ -457,9 +449,12 @@ def test_a_run_folder_that_cannot_be_made(drawn, tiny_config, cache, tmp_path):
         train(tiny_config, str(drawn), None, str(tmp_path / "file" / "run"), cache)
 
 
-def test_a_file_that_vanishes_while_it_is_trained_on(mistakes, tiny_config, tmp_path, monkeypatch):
+def test_finetuning_goes_on_after_a_file_vanished_and_is_evaluated_beside_its_untrained_self(
+    mistakes, tiny_config, tmp_path, monkeypatch
+):
     """A backbone in training reads images in every epoch; here one goes after the first."""
     data, _ = mistakes
+    folder, cache = tmp_path / "run", str(tmp_path / "cache")
     for module in (feed, fit):
         monkeypatch.setattr(module, "KEEP_DECODED", 0)
     on_epoch_end = callbacks.EpochEnd.on_epoch_end
@@ -471,12 +466,24 @@ def test_a_file_that_vanishes_while_it_is_trained_on(mistakes, tiny_config, tmp_
     monkeypatch.setattr(callbacks.EpochEnd, "on_epoch_end", losing)
     made = small(tiny_config, training__finetune_from="conv_3", training__epochs=2, data__validation_classes=0)
     with pytest.raises(UserError, match=r"photo/cup/.* cannot be used any more \(it is gone"):
-        train(made, str(data), None, str(tmp_path / "run"), str(tmp_path / "cache"))
-    assert load_state(open_run(tmp_path / "run"))[0]["epoch"] == 1
+        train(made, str(data), None, str(folder), cache)
+    assert load_state(open_run(folder))[0]["epoch"] == 1
     monkeypatch.undo()
     (data / "gone").rename(data / "photo/cup")
-    train(made, str(data), None, str(tmp_path / "run"), str(tmp_path / "cache"))
-    assert [row["epoch"] for row in history(tmp_path / "run")] == [1, 2]
+    train(made, str(data), None, str(folder), cache)
+    assert [row["epoch"] for row in history(folder)] == [1, 2]
+
+    metrics, _ = evaluate_run(folder, cache=cache)
+    assert metrics["stages"]["untrained"]["sake"]["map_all"] > 0
+    assert set(metrics["stages"]) >= {"untrained", "sketch_code", "coarse", "fine"}
+    assert open_run(folder).classes == open_run(folder).split.seen
+    for name in ("untrained_statistics.npz", "untrained_backbone.weights.h5"):
+        file = folder / "checkpoints" / name
+        content = file.read_bytes()
+        file.write_bytes(content[: len(content) // 2])
+        with pytest.raises(UserError, match="is compared with, or it is damaged"):
+            evaluate_run(folder, cache=cache)
+        file.write_bytes(content)
 
 
 def test_one_class_and_a_class_without_photos(mistakes, tiny_config, tmp_path):

@@ -1,4 +1,4 @@
-"""Knowledge preservation: the teacher's soft labels, its file, and that training comes nearer to them."""
+"""Knowledge preservation: the teacher's soft labels, its file, and training of all losses with it."""
 
 from __future__ import annotations
 
@@ -35,9 +35,19 @@ def test_soft_labels_are_the_classifiers_answer_to_the_last_tap(teacher):
     assert out["soft"].shape == (2 * BATCH, CLASSES)  # the pairs with contours have the same photos
 
 
-def test_training_preserves_more(teacher):
-    history = fit(preserving(teacher, training__learning_rate=3e-3), steps=15, epochs=4)
-    assert history["preservation"][-1] < history["preservation"][0]
+def test_training_lowers_every_term_it_can_and_leaves_a_frozen_backbone_alone(teacher, tmp_path):
+    trainer = preserving(teacher, training__learning_rate=3e-3)
+    before = [weight.copy() for weight in trainer.backbone.get_weights()]
+    history = fit(trainer, steps=15, epochs=4)
+    for term in ("loss", "reconstruction", "classification", "contrastive", "semantic", "regression", "preservation"):
+        assert history[term][-1] < history[term][0], term
+    for a, b in zip(trainer.backbone.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(a, b)
+    trainer.save_weights(tmp_path / "t.weights.h5")
+    other = preserving(teacher, training__seed=7)
+    other.load_weights(tmp_path / "t.weights.h5")
+    for a, b in zip(other.get_weights(), trainer.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_what_does_not_fit_is_one_line(teacher, tmp_path):

@@ -1,4 +1,4 @@
-"""The weighted sum of losses: switches, precision, class centres, and that fit lowers it."""
+"""The weighted sum of losses: switches, precision, class centres, and a backbone in training."""
 
 from __future__ import annotations
 
@@ -24,6 +24,10 @@ SMALL = {
 
 
 ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
+
+
+# Less to trace, where it is the backbone that counts.
+NO_STAGES = {"model__coarse": False, "model__fine": False}
 
 
 def trainer_of(**changes):
@@ -55,19 +59,13 @@ def fit(trainer, steps, epochs=1, **options):
 
 def test_a_backbone_of_keras_hub_is_fine_tuned(tmp_path):
     pytest.importorskip("keras_hub")
-    made = {"model__backbone": save_preset("dinov2", tmp_path), "model__weights": "", "training__epochs": 1}
+    made = NO_STAGES | {"model__backbone": save_preset("dinov2", tmp_path), "model__weights": "", "training__epochs": 1}
     trainer = trainer_of(training__finetune_from="stage2", **made)
     before = [keras.ops.convert_to_numpy(weight) for weight in trainer.backbone.weights]
     assert np.isfinite(fit(trainer, steps=2, images=True)["loss"][0])
     moved = {weight.path for weight, old in zip(trainer.backbone.weights, before, strict=True)
              if not np.array_equal(keras.ops.convert_to_numpy(weight), old)}  # fmt: skip
     assert moved and all("layers_1" in path for path in moved), "the last block alone"
-
-
-def test_fit_lowers_every_term_it_can():
-    history = fit(trainer_of(training__learning_rate=3e-3), steps=15, epochs=4)
-    for term in ("loss", "reconstruction", "classification", "contrastive", "semantic", "regression"):
-        assert history[term][-1] < history[term][0], term
 
 
 @pytest.mark.parametrize("term", ["reconstruction", "kl", "regression", "classification", "semantic", "contrastive"])
@@ -120,7 +118,7 @@ def test_mixed_precision_keeps_codes_in_float32_and_follows_float32(precision):
 
 
 def test_finetuning_moves_the_backbone_and_its_statistics():
-    trainer = trainer_of(training__finetune_from="all")
+    trainer = trainer_of(training__finetune_from="all", **NO_STAGES)
     before = [keras.ops.convert_to_numpy(weight.value).copy() for weight in trainer.backbone.trainable_variables]
     mean = keras.ops.convert_to_numpy(trainer.ssgn.fuse_sketch.get_layer("standardise_sketch").mean.value).copy()
     fit(trainer, steps=3, images=True)
@@ -128,19 +126,6 @@ def test_finetuning_moves_the_backbone_and_its_statistics():
     assert all(np.abs(a - b).max() > 0 for a, b in zip(after, before, strict=True))
     moved = keras.ops.convert_to_numpy(trainer.ssgn.fuse_sketch.get_layer("standardise_sketch").mean.value)
     assert np.abs(moved - mean).max() > 0
-
-
-def test_a_frozen_backbone_stays(tmp_path):
-    trainer = trainer_of()
-    before = [weight.copy() for weight in trainer.backbone.get_weights()]
-    fit(trainer, steps=3)
-    for a, b in zip(trainer.backbone.get_weights(), before, strict=True):
-        np.testing.assert_array_equal(a, b)
-    trainer.save_weights(tmp_path / "t.weights.h5")
-    other = trainer_of(training__seed=7)
-    other.load_weights(tmp_path / "t.weights.h5")
-    for a, b in zip(other.get_weights(), trainer.get_weights(), strict=True):
-        np.testing.assert_array_equal(a, b)
 
 
 def gradients(trainer, inputs):
