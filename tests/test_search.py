@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -323,9 +324,12 @@ def test_the_data_folder(monkeypatch, tmp_path) -> None:
     assert not os.path.exists(tmp_path / "home")
 
 
-def test_the_benchmark_sees_both_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_benchmark_sees_both_runs(monkeypatch: pytest.MonkeyPatch, capsys: Any, chain: Any) -> None:
+    """The model is the one that the tests have; writing an untrained one takes longer than all that is measured."""
+    from tf_ssgn.benchmarks import runtime
     from tf_ssgn.benchmarks import search as bench
 
+    monkeypatch.setattr(runtime, "write_model", lambda folder, backbone: shutil.copytree(chain.models, folder))
     monkeypatch.setattr(bench, "SMALL", 40)
     found = bench.run(full=False, only="first")["first"]
     assert (found["first_answers"], found["second_answers"]) == (5, 5)

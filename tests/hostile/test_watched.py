@@ -14,8 +14,8 @@ from tests.long import fuzz, reload, served, soak
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> served.Folders:
-    return served.write(tmp_path_factory.mktemp("watched"), 500)
+def folders(tmp_path_factory: pytest.TempPathFactory, chain: Any) -> served.Folders:
+    return served.write(tmp_path_factory.mktemp("watched"), 500, chain.models)
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +56,6 @@ def test_a_wrong_neighbour_is_noticed(folders) -> None:
 
 
 def test_versions_come_and_go_unnoticed(server, folders) -> None:
-    found = reload.measure(server, folders, 2, 1, 0)
+    found = reload.measure(server, folders, 2, 1, warm_up=0, looks=1)
     assert (found["failed"], found["wrong"], found["crashes"]) == (0, 0, 0), found
     assert found["requests"] > 20

@@ -16,11 +16,12 @@ from tests.long import served, soak
 from tf_ssgn.runtime.saved_model import newest_version
 
 CLIENTS = 4
+LOOKS = 10  # at the memory, before and after
 PATIENCE = 120.0  # seconds until a new version answers
 
 
 def measure(
-    server: served.Watched, folders: served.Folders, galleries: int, models: int, warm_up: int
+    server: served.Watched, folders: served.Folders, galleries: int, models: int, warm_up: int, looks: int = LOOKS
 ) -> dict[str, Any]:
     """Counts of `gallery_reloads` and `model_reloads` after so many to warm up, of `requests` answered meanwhile, of
     those that `failed` or were `wrong`, and the server's memory in MB before and after with its growth in percent."""
@@ -29,12 +30,12 @@ def measure(
         for number in range(warm_up):
             version = _new_model(server, folders, version)
             _new_gallery(server, folders, number)
-        before = _settled(server)
+        before = _settled(server, looks)
         for number in range(galleries):
             _new_gallery(server, folders, warm_up + number)
             if number % max(1, galleries // models) == 0:
                 version = _new_model(server, folders, version)
-        after = _settled(server)
+        after = _settled(server, looks)
     return {
         "gallery_reloads": galleries, "model_reloads": models, "requests": counts["requests"],
         "failed": counts["failed"], "wrong": counts["wrong"], "crashes": 0 if server.alive else 1,
@@ -82,13 +83,13 @@ def _wait(server: served.Watched, what: str, version: int) -> None:
         time.sleep(0.02)
 
 
-def _settled(server: served.Watched) -> float:
-    """Memory once what was replaced is gone: the median of some looks."""
-    looks = []
-    for _ in range(10):
+def _settled(server: served.Watched, looks: int) -> float:
+    """Memory once what was replaced is gone: the median of so many looks."""
+    found = []
+    for _ in range(looks):
         time.sleep(0.3)
-        looks.append(server.resident())
-    return float(np.median(looks))
+        found.append(server.resident())
+    return float(np.median(found))
 
 
 class _Asking:

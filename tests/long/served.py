@@ -1,11 +1,12 @@
 """A server for the tests that watch one from outside: the real command, over a small model and drawn photos.
 
-The weights are drawn at random and the gallery holds the photo embeddings of the drawings that are asked for, beside
-random vectors. What the server must answer is computed in this process from the same files.
+The gallery holds the embeddings of the drawings that are asked for, beside random vectors. What the server must answer
+is computed in this process from the same files, by TensorFlow.
 """
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -47,26 +48,29 @@ class Folders:
         )
 
 
-def write(folder: Path, items: int) -> Folders:
-    """Writes `folder/model` and `folder/gallery` of that many items."""
+def write(folder: Path, items: int, model: Path | None = None) -> Folders:
+    """Writes `folder/model`, a copy or else with weights drawn at random, and `folder/gallery` of that many items."""
     import tf_ssgn
     from tf_ssgn.retrieval.folder.changes import import_vectors
     from tf_ssgn.retrieval.folder.gallery import Gallery
 
-    runtime.write_model(folder / "model", "tiny")
-    model = tf_ssgn.load(folder / "model")
+    if model is None:
+        runtime.write_model(folder / "model", "tiny")
+    else:
+        shutil.copytree(model / "embed", folder / "model" / "embed")
+    embedder = tf_ssgn.load(folder / "model", runtime="tensorflow")
     drawings = [drawing(seed) for seed in range(DRAWINGS)]
-    found = model.call("embed_sketch", {"image_bytes": np.array(drawings, object)})["embedding"]
+    found = embedder.call("embed_sketch", {"image_bytes": np.array(drawings, object)})["embedding"]
     random = np.random.default_rng(0)
     # Around the queries' own mean and spread, so that ten near neighbours are a matter of the code and not of luck.
-    noise = random.standard_normal((items - DRAWINGS, model.dimension), dtype=np.float32)
+    noise = random.standard_normal((items - DRAWINGS, embedder.dimension), dtype=np.float32)
     vectors = np.concatenate([found, found[random.integers(0, DRAWINGS, len(noise))] + 0.02 * noise])
     np.savez(folder / "vectors.npz", vectors=vectors, ids=np.array([f"drawn/{row}" for row in range(items)]))
-    import_vectors(folder / "vectors.npz", folder / "gallery", model)
+    import_vectors(folder / "vectors.npz", folder / "gallery", embedder)
     gallery = Gallery.open(folder / "gallery")
     ids, scores, _ = gallery.search_batch(found, np.full(DRAWINGS, 10, np.int32))
     plain = [[id.decode() if isinstance(id, bytes) else id for id in row] for row in ids]
-    return Folders(folder / "model", folder / "gallery", model.fingerprint, drawings, plain, scores)
+    return Folders(folder / "model", folder / "gallery", embedder.fingerprint, drawings, plain, scores)
 
 
 @dataclass(frozen=True)

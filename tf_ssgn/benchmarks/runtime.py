@@ -60,11 +60,23 @@ def run(
 
 def build(backbone: str, weights: str) -> tuple[Any, dict[str, Any]]:
     """An untrained model's graph, and what each runtime that is there makes of it, by name."""
+    from tf_ssgn.runtime import openvino_model
+    from tf_ssgn.runtime.saved_model import EmbeddingModel, tensorflow_functions
+
+    module, card = _untrained(backbone, weights)
+    functions = {"tensorflow": tensorflow_functions(module)}
+    if not openvino_model.why_not(module):
+        functions["openvino"] = openvino_model.openvino_functions(module, card["fingerprint"])
+    return module, {
+        name: EmbeddingModel(backbone, card, function, f"{name} f32") for name, function in functions.items()
+    }
+
+
+def _untrained(backbone: str, weights: str) -> tuple[Any, dict[str, Any]]:
+    """The graph, and what its card says at least."""
     from tf_ssgn.models.backbones import build_backbone
     from tf_ssgn.models.ssgn import SSGN
-    from tf_ssgn.runtime import openvino_model
     from tf_ssgn.runtime.publish import model_fingerprint
-    from tf_ssgn.runtime.saved_model import EmbeddingModel, tensorflow_functions
     from tf_ssgn.runtime.signatures import EmbeddingGraph
 
     side = 64 if backbone == "tiny" else 224
@@ -73,13 +85,7 @@ def build(backbone: str, weights: str) -> tuple[Any, dict[str, Any]]:
     vectors = np.eye(CLASSES, SEMANTIC, dtype=np.float32)
     module = EmbeddingGraph(network, ssgn, 0, 0, [f"class {index}" for index in range(CLASSES)], vectors)
     mark = model_fingerprint(network, ssgn, side, 0, 0, 0)
-    card = {"fingerprint": mark, "dimension": ssgn.config.code, "views": 0, "photo_views": 0}
-    functions = {"tensorflow": tensorflow_functions(module)}
-    if not openvino_model.why_not(module):
-        functions["openvino"] = openvino_model.openvino_functions(module, mark)
-    return module, {
-        name: EmbeddingModel(backbone, card, function, f"{name} f32") for name, function in functions.items()
-    }
+    return module, {"fingerprint": mark, "dimension": ssgn.config.code, "views": 0, "photo_views": 0}
 
 
 def write_model(folder: Path, backbone: str) -> None:
@@ -87,8 +93,7 @@ def write_model(folder: Path, backbone: str) -> None:
     from tf_ssgn.runtime import publish as export
     from tf_ssgn.runtime.saved_model import SIGNATURES
 
-    module, models = build(backbone, "none")
-    card = next(iter(models.values())).card
+    module, card = _untrained(backbone, "none")
     card = {**card, "semantic_dimension": SEMANTIC, "name": "drawn", "content": "1", "signatures": []}
     unknown = ("backbone", "image_size", "evaluation_views", "evaluation_photo_views", "dataset", "split", "seed")
     card |= dict.fromkeys((*unknown, "weights"), "none")

@@ -46,7 +46,7 @@ def run(full: bool, backbone: str = "") -> dict[str, Any]:
     from tf_ssgn.serving.rpc.server import Server
     from tf_ssgn.settings import SERVING
 
-    seconds, items = (20.0, 100_000) if full else (1.0, 2_000)
+    seconds, items = (20.0, 100_000) if full else (0.2, 2_000)
     with tempfile.TemporaryDirectory() as temporary:
         _, models = runtime.build(backbone or ("mobilenet_v2" if full else "tiny"), "none")
         model = models.get("openvino", models["tensorflow"])
@@ -71,7 +71,7 @@ def run(full: bool, backbone: str = "") -> dict[str, Any]:
                 "ratio": medians["served"] / bound,
                 "to_tensorflow": medians["served"] / medians["tensorflow"],
             }
-            overload = _overload(server.address, medians["served"], seconds, 60.0 if full else 2.0)
+            overload = _overload(server.address, medians["served"], seconds, 60.0 if full else 0.5)
     figures: dict[str, Any] = {}
     for name, part in (("one query, ms", single), ("queries/s", throughput), ("overload, ms", overload)):
         noting(figures, 14)(name, part)
