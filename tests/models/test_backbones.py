@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 
+from tests.models.forward import forward
 from tf_ssgn.errors import UserError
 from tf_ssgn.models.backbones import BACKBONES, Energy, Pool, build_backbone, halves, pooling_of, tap_sizes
 
@@ -29,7 +30,7 @@ ON_ALL = ("tiny", "efficientnet_lite0", "mobilenet_v2")
 def test_taps_have_the_shapes_of_the_network(name):
     backbone = build_backbone(name, 64)
     assert tap_sizes(backbone) == dict(zip(BACKBONES[name].taps, SIZES[name], strict=True))
-    taps = keras.ops.convert_to_numpy(backbone(np.full((2, 64, 64, 3), 127.0, np.float32)))
+    taps = forward(backbone, np.full((2, 64, 64, 3), 127.0, np.float32))
     assert taps.shape == (2, sum(SIZES[name]))
     assert taps.dtype == np.float32
     assert np.isfinite(taps).all()
@@ -42,7 +43,7 @@ def test_taps_are_averages_of_the_named_layers():
     network = next(layer for layer in backbone.layers if layer.name == "tiny")
     by_hand = network((image / 127.5 - 1).astype("float32"))
     expected = np.concatenate([keras.ops.convert_to_numpy(tap).mean(axis=(1, 2)) for tap in by_hand], axis=1)
-    np.testing.assert_allclose(keras.ops.convert_to_numpy(backbone(image)), expected, atol=1e-5)
+    np.testing.assert_allclose(forward(backbone, image), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("taps", [("tap_1", "tap_4"), ("tap_4",)])
@@ -55,7 +56,7 @@ def test_energy_weighs_the_positions_of_every_tap_by_those_of_the_last(taps):
     network = next(layer for layer in backbone.layers if layer.name == "tiny")
     maps = network((image / 127.5 - 1).astype("float32"))
     maps = [keras.ops.convert_to_numpy(tap) for tap in (maps if len(taps) > 1 else [maps])]
-    found = keras.ops.convert_to_numpy(backbone(image))
+    found = forward(backbone, image)
     for row in range(3):
         weights = (maps[-1][row] ** 2).sum(-1)
         weights = weights / weights.sum()
@@ -107,7 +108,7 @@ def test_the_halves_of_a_backbone_are_together_the_whole(name, start):
     whole = build_backbone(name, 32, finetune_from=start, pooling="energy")
     below, above = halves(whole)
     images = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype("float32")
-    np.testing.assert_allclose(above(below(images)), whole(images), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(forward(above, forward(below, images)), forward(whole, images), rtol=1e-5, atol=1e-5)
     assert not below.trainable_weights
     assert [id(weight) for weight in above.trainable_weights] == [id(weight) for weight in whole.trainable_weights]
 
@@ -164,7 +165,7 @@ def test_real_weights_load_and_tell_images_apart(shared, version):
         files = sorted((shared / "data/sketchy_mini/photo" / label).iterdir())[:4]
         return np.stack([np.asarray(Image.open(file).convert("RGB").resize((224, 224)), np.float32) for file in files])
 
-    taps = keras.ops.convert_to_numpy(backbone(np.concatenate([pixels("giraffe"), pixels("pizza")])))
+    taps = forward(backbone, np.concatenate([pixels("giraffe"), pixels("pizza")]))
     taps = (taps - taps.mean(axis=0)) / (taps.std(axis=0) + 1e-6)
     cosines = taps @ taps.T / np.outer(np.linalg.norm(taps, axis=1), np.linalg.norm(taps, axis=1))
     assert cosines[:4, :4].mean() > cosines[:4, 4:].mean() + 0.3

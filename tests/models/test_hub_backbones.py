@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import pytest
 
+from tests.models.forward import forward
 from tests.models.hub import OFFSET, SCALE, SIZE, save_preset
 from tf_ssgn.errors import UserError
 from tf_ssgn.models.backbones import architecture_of, build_backbone, energy_tap, tap_sizes, weights_hash
@@ -22,6 +23,11 @@ from tf_ssgn.runtime.features import FeatureCache
 keras_hub = pytest.importorskip("keras_hub")
 
 IMAGES = np.random.default_rng(0).uniform(0, 255, (2, SIZE, SIZE, 3)).astype(np.float32)
+
+
+said_once = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="is about files, names and imports, the same on every backend"
+)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +56,7 @@ def reference(name, tensors):
         network = keras_hub.models.Backbone.from_preset(folder).vision_encoder
     pixels = IMAGES * np.float32(SCALE) + np.float32(OFFSET)
     np.testing.assert_array_equal(numpy(keras_hub.layers.ImageConverter.from_preset(folder)(IMAGES)), pixels)
-    return [numpy(keras.Model(network.inputs[0], tensor)(pixels)) for tensor in tensors(network)]
+    return [forward(keras.Model(network.inputs[0], tensor), pixels) for tensor in tensors(network)]
 
 
 def mean(values):
@@ -66,7 +72,7 @@ def test_taps_are_the_last_levels_of_the_pyramid(presets, family, levels):
     outputs = reference(presets(family), lambda network: [network.pyramid_outputs[level] for level in levels])
     expected = [mean(output[:, front:] if front else output) for output in outputs]
     assert list(tap_sizes(backbone)) == levels
-    np.testing.assert_allclose(numpy(backbone(IMAGES)), np.concatenate(expected, axis=1), atol=1e-5)
+    np.testing.assert_allclose(forward(backbone, IMAGES), np.concatenate(expected, axis=1), atol=1e-5)
     assert not backbone.trainable_weights
 
 
@@ -78,14 +84,14 @@ def test_taps_are_the_last_levels_of_the_pyramid(presets, family, levels):
 def test_without_a_pyramid_taps_are_the_last_blocks(presets, family, taps):
     backbone = build_backbone(presets(family), SIZE, "")
     assert [name[-len(tap) :] for name, tap in zip(tap_sizes(backbone), taps, strict=True)] == taps
-    assert np.isfinite(numpy(backbone(IMAGES))).all()
+    assert np.isfinite(forward(backbone, IMAGES)).all()
 
 
 @pytest.mark.parametrize(("family", "front"), [("vit", 1), ("swin", 0)])
 def test_the_output_is_that_of_the_library(presets, family, front):
     expected = reference(presets(family), lambda network: network.outputs)[0]
     taps = ("output", "output.class") if front else ("output",)
-    found = numpy(build_backbone(presets(family), SIZE, "", taps)(IMAGES))
+    found = forward(build_backbone(presets(family), SIZE, "", taps), IMAGES)
     np.testing.assert_allclose(found[:, : expected.shape[-1]], mean(expected[:, front:]), atol=1e-5)
     if front:
         np.testing.assert_allclose(found[:, expected.shape[-1] :], expected[:, 0], atol=1e-5)
@@ -94,8 +100,8 @@ def test_the_output_is_that_of_the_library(presets, family, front):
 def test_an_image_tower_gives_its_pooled_vector_too(presets):
     folder = presets("siglip").removeprefix("hub:")
     tower = keras_hub.models.Backbone.from_preset(folder).vision_encoder
-    expected = numpy(tower(IMAGES * np.float32(SCALE) + np.float32(OFFSET)))
-    found = numpy(build_backbone(presets("siglip"), SIZE, "", ("output",), pooling="energy")(IMAGES))
+    expected = forward(tower, IMAGES * np.float32(SCALE) + np.float32(OFFSET))
+    found = forward(build_backbone(presets("siglip"), SIZE, "", ("output",), pooling="energy"), IMAGES)
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
@@ -106,10 +112,11 @@ def test_class_and_register_tokens_stand_apart(presets):
     energy = (tokens[:, 3:] ** 2).sum(-1, keepdims=True)
     grid = (tokens[:, 3:] * energy / energy.sum(axis=1, keepdims=True)).sum(axis=1)
     expected = np.concatenate([grid, tokens[:, 0], tokens[:, 1:3].mean(axis=1)], axis=1)
-    np.testing.assert_allclose(numpy(backbone(IMAGES)), expected, atol=1e-4)
+    np.testing.assert_allclose(forward(backbone, IMAGES), expected, atol=1e-4)
     assert energy_tap(backbone) == "stage2"
 
 
+@said_once
 @pytest.mark.parametrize(("family", "start", "trained"), [
     ("dinov2", "stage2", {"layers_1"}), ("vit", "vit_encoder_transformer_block_2", {"transformer_block_2"}),
 ])  # fmt: skip
@@ -119,6 +126,7 @@ def test_finetuning_starts_at_a_block(presets, family, start, trained):
     assert all(any(block in weight.path for block in trained) for weight in backbone.trainable_weights)
 
 
+@said_once
 def test_everything_but_dinov2s_positions_can_be_trained(presets):
     backbone = build_backbone(presets("dinov2"), SIZE, "", finetune_from="all")
     still = {weight.path.rpartition("/")[2] for weight in backbone.non_trainable_weights}
@@ -137,17 +145,17 @@ def test_it_is_the_same_from_a_run_from_a_keras_file_and_with_saved_weights(pres
     assert weights_hash(again) == weights_hash(backbone)
     backbone.save(tmp_path / "backbone.keras")
     for other in (again, keras.saving.load_model(tmp_path / "backbone.keras")):
-        np.testing.assert_array_equal(numpy(other(IMAGES)), numpy(backbone(IMAGES)))
+        np.testing.assert_array_equal(forward(other, IMAGES), forward(backbone, IMAGES))
 
 
 def test_mixed_precision_computes_in_bfloat16_and_answers_in_float32(presets):
-    exact = numpy(build_backbone(presets("vit"), SIZE, "")(IMAGES))
+    exact = forward(build_backbone(presets("vit"), SIZE, ""), IMAGES)
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
         backbone = build_backbone(presets("vit"), SIZE, "")
     finally:
         keras.config.set_dtype_policy("float32")
-    mixed = numpy(backbone(IMAGES))
+    mixed = forward(backbone, IMAGES)
     assert mixed.dtype == np.float32 and 0 < np.abs(mixed - exact).max() < 0.1 * np.abs(exact).max()
     assert {weight.dtype for weight in backbone.weights} == {"float32"}
 
@@ -160,6 +168,7 @@ def test_features_are_what_the_backbone_computes(presets):
         np.testing.assert_allclose(np.asarray(forward(IMAGES)), numpy(backbone(IMAGES, training=False)), atol=1e-5)
 
 
+@said_once
 def test_the_cache_goes_by_content_and_not_by_place(presets, tmp_path):
     def folder(name, pooling="average"):
         return FeatureCache(tmp_path / "cache", build_backbone(name, SIZE, "", pooling=pooling), name).folder.name
@@ -173,6 +182,7 @@ def test_the_cache_goes_by_content_and_not_by_place(presets, tmp_path):
     assert folder(f"hub:{place}") != first
 
 
+@said_once
 @pytest.mark.parametrize(
     ("name", "size", "options", "message"),
     [
@@ -198,6 +208,7 @@ def test_mistakes_are_one_line(presets, name, size, options, message):
     assert "\n" not in str(caught.value)
 
 
+@said_once
 def test_weights_of_another_shape_and_a_missing_converter_are_one_line(presets, tmp_path):
     folder = tmp_path / "other"
     shutil.copytree(presets("dinov2").removeprefix("hub:"), folder)
@@ -244,11 +255,6 @@ def alone(how, *names, **environment):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout.splitlines()[-len(names) :]
-
-
-said_once = pytest.mark.skipif(
-    keras.backend.backend() != "tensorflow", reason="is about imports and downloads, the same on every backend"
-)
 
 
 @said_once

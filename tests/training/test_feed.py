@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import keras
 import numpy as np
 import pytest
 
@@ -16,6 +17,9 @@ from tf_ssgn.errors import UserError
 from tf_ssgn.training import feed
 from tf_ssgn.training.images import Images
 
+pytestmark = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="is TensorFlow's and NumPy's, the same on every backend"
+)
 TRAINING = dataclasses.replace(config.preset("demo").training, batch_classes=3, batch_per_class=2)
 
 

@@ -13,7 +13,8 @@ from tf_ssgn.training.optimizer import AdamW, WarmUpCosine
 RNG = np.random.default_rng(0)
 
 
-@pytest.mark.parametrize("steps", [3, 40, 100])
+# Keras's own compiles two branches at every step on JAX, where `test_against_a_loop` takes a longer schedule.
+@pytest.mark.parametrize("steps", [3, 40, 100] if keras.backend.backend() == "tensorflow" else [3])
 def test_the_schedule_is_that_of_keras(steps):
     ours = WarmUpCosine(3e-4, steps, 0.05)
     theirs = keras.optimizers.schedules.CosineDecay(

@@ -43,7 +43,7 @@ def run(full: bool) -> dict[str, Any]:
     figures: dict[str, Any] = {"device": str(jax.devices()[0].device_kind)}
     note = noting(figures, 44)
     with tempfile.TemporaryDirectory() as folder:
-        networks = dict(NETWORKS) if full else {"tiny": "tiny"}
+        networks = dict(NETWORKS) if full else {}
         networks[DINOV2] = _dinov2(Path(folder), size, SHAPE if full else SMALL_SHAPE)
         for precision in PRECISIONS:
             own = _matrix_product(side, precision, rounds)

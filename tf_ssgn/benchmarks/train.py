@@ -206,6 +206,7 @@ def _runs(full: bool, data: str | None, folder: Path) -> dict[str, Any]:
     fields: dict[str, Any] = {"semantics.vectors": material["vectors"]}
     if not full:
         fields |= {"model.backbone": "tiny", "model.weights": "none", "data.image_size": 32, "training.epochs": 1}
+        fields["data.validation_classes"] = 0
         fields |= dict.fromkeys(
             (f"{part}.{views}" for part in ("training", "evaluation") for views in ("views", "photo_views")), 0
         )
