@@ -64,12 +64,11 @@ def make(folder: Path, seed: int) -> None:
     metrics = evaluated(run)
     step("export", run, "--to", folder / "saved_models")
 
-    sketch = example(data)
-    kinds = len(classes(data))
+    kinds, asked = len(classes(data)), queries(data)
     print(f"""
 The shipped model `{MODEL}` saw no drawn picture. Of the first {ANSWERS} photos that it finds for a drawing, among all
 {kinds} classes, {share:.0%} are right (P@{ANSWERS} {share:.3f}; guessing would give {1 / kinds:.3f}).""")
-    print(table(metrics, len(queries(data))))
+    print(table(metrics, len(asked)))
     print(f"""
 done in {time.monotonic() - start:.0f} s. Look at
   {picture}              drawings, and the photos that `{MODEL}` found, of all classes
@@ -77,7 +76,7 @@ done in {time.monotonic() - start:.0f} s. Look at
 draw something yourself, in the browser:
   {draw_command(folder)}
 while that runs, in another terminal (after `. .venv/bin/activate`, where make demo installed everything)
-  python -m tf_ssgn.query {sketch} --server localhost:{settings.SERVING.port} --html out.html
+  python -m tf_ssgn.query {asked[0][1]} --server localhost:{settings.SERVING.port} --html out.html
 and then
   python -m tf_ssgn.train --help       train on sketches and photos of your own""")
 
@@ -108,24 +107,14 @@ def evaluated(run: Path) -> dict[str, Any]:
 
 def table(metrics: dict[str, Any], classes: int) -> str:
     """The trained codes beside the untrained backbone and guessing, on so many unseen classes of equal size."""
-    rows = [("untrained backbone", metrics["stages"]["untrained"]), ("SSGN", metrics["families"])]
-    cut = metrics_cut(metrics)
-    lines = [f"\n{f'{classes} unseen classes (family sem_pcyc)':<34} {'mAP@all':>8} {f'P@{cut}':>8}"]
-    lines.append(f"{'guessing':<34} {1 / classes:8.3f} {1 / classes:8.3f}")
-    lines += [
-        f"{name:<34} {families['sem_pcyc']['map_all']:8.3f} {families['sem_pcyc'][f'precision_at_{cut}']:8.3f}"
-        for name, families in rows
-    ]
-    lines.append(
-        f"P@{cut}: how many of the first {cut} photos are right, where only photos of these classes are searched"
-    )
-    return "\n".join(lines)
-
-
-def metrics_cut(metrics: dict[str, Any]) -> int:
-    """The smallest k that was evaluated."""
-    names = metrics["families"]["sem_pcyc"]
-    return min(int(name.rpartition("_")[2]) for name in names if name.startswith("precision_at_"))
+    ours = metrics["families"]["sem_pcyc"]
+    cut = min(int(name.rpartition("_")[2]) for name in ours if name.startswith("precision_at_"))
+    chance = dict.fromkeys(("map_all", f"precision_at_{cut}"), 1 / classes)
+    rows = {"guessing": chance, "untrained backbone": metrics["stages"]["untrained"]["sem_pcyc"], "SSGN": ours}
+    figures = [f"{name:<34} {one['map_all']:8.3f} {one[f'precision_at_{cut}']:8.3f}" for name, one in rows.items()]
+    head = f"\n{f'{classes} unseen classes (family sem_pcyc)':<34} {'mAP@all':>8} {f'P@{cut}':>8}"
+    note = f"P@{cut}: how many of the first {cut} photos are right, where only photos of these classes are searched"
+    return "\n".join([head, *figures, note])
 
 
 def indexed(gallery: Path) -> bool:
@@ -155,7 +144,7 @@ def served(gallery: Path, data: Path, folder: Path, picture: Path) -> float:
             raise UserError(
                 f"the server was not ready within {START_SECONDS} s; {folder / 'serve.log'} says how far it came"
             )
-        step("query", example(data), "--server", address, "-k", ANSWERS, "--html", folder / "answers.html")
+        step("query", queries(data)[0][1], "--server", address, "-k", ANSWERS, "--html", folder / "answers.html")
         draw_answers(address, data, picture)
         return precision(address, data)
     finally:
@@ -196,12 +185,8 @@ def precision(address: str, data: Path) -> float:
     return right / asked
 
 
-def example(data: Path) -> Path:
-    """The first drawing of an unseen class."""
-    return queries(data)[0][1]
-
-
 def queries(data: Path) -> list[tuple[str, Path]]:
+    """The unseen classes, and the first drawing of each."""
     from tf_ssgn.data.datasets.splits import read_split
 
     unseen = read_split(str(data / "split.json")).unseen
@@ -209,9 +194,8 @@ def queries(data: Path) -> list[tuple[str, Path]]:
 
 
 def draw_answers(address: str, data: Path, picture: Path) -> None:
-    """A drawing in each row, and the photos found among all classes, framed by right and wrong.
-
-    The rows are the classes that the second act tests on: they were chosen before any answer was seen."""
+    """A drawing in each row, and the photos found among all classes, framed by right and wrong. The rows are the
+    classes that the second act tests on: they were chosen before any answer was seen."""
     from tf_ssgn.client import Client
     from tf_ssgn.common.atomic import writing
     from tf_ssgn.evaluation.report.pictures import Grid, Picture, sheet

@@ -51,12 +51,8 @@ def export(
     photo_views: int | None = None,
     words: Sequence[str] = (),
 ) -> dict[str, Path]:
-    """Writes the next version of each model whose content changed; kind -> its newest version folder.
-
-    Args:
-        words: that can be told beside a drawing, besides the run's classes; their vectors come from where those of the
-            classes came from.
-    """
+    """Writes the next version of each model whose content changed; kind -> its newest version folder. `words` can be
+    told beside a drawing, besides the run's classes; their vectors come from where those of the classes came from."""
     from tf_ssgn.runs.load import from_run
     from tf_ssgn.runtime import publish as writer
     from tf_ssgn.runtime.saved_model import EMBED_WORD, SIGNATURES

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,7 +81,7 @@ def parser() -> argparse.ArgumentParser:
 
     add = verb("add", _add, "embed new and changed photos; the same call again changes nothing")
     add.add_argument("folders", nargs="+", metavar="DIR")
-    sync = verb("sync", _sync, "add what is new or changed and remove what vanished")
+    sync = verb("sync", partial(_add, remove=True), "add what is new or changed and remove what vanished")
     sync.add_argument("folders", nargs="*", metavar="DIR", help="default: all folders that were ever added")
     for sub in (build, add, sync):
         flag = sub.add_argument
@@ -179,10 +180,6 @@ def _add(options: argparse.Namespace, remove: bool = False) -> None:
     writer = _writer(options.to)
     model = _model_of(options, writer)
     _report(options, writer, update.add(writer, options.folders, model, options.metadata, options.exclude, remove))
-
-
-def _sync(options: argparse.Namespace) -> None:
-    _add(options, remove=True)
 
 
 def _delete(options: argparse.Namespace) -> None:

@@ -125,8 +125,7 @@ def train_on(
             cli.log(f"the run {path} is finished; evaluate it with `python -m tf_ssgn.evaluate {path}`")
             return path
     else:
-        # Of several workers another one may be making the folder this moment.
-        # By a run that was killed meanwhile.
+        # By a run that was killed meanwhile; or by another worker, which may be making the folder this moment.
         begun = ("semantics.npz", ARCHITECTURE, LEFTOVER) if devices.chief else ("*",)
         foreign = [p for p in path.iterdir() if not any(fnmatch(p.name, b) for b in begun)] if path.is_dir() else []
         if foreign or (path.exists() and not path.is_dir()):

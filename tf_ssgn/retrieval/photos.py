@@ -146,9 +146,7 @@ def embed_images(model: Embedder, images: dict[str, bytes]) -> Embedded:
     """Embeds images by their hash: ({hash: float32 [d]}, {hash: why it could not be embedded})."""
     if not images:
         return {}, {}
-    payload = np.empty(len(images), object)
-    payload[:] = list(images.values())
-    answer = model.call("embed_photo", {"image_bytes": payload})
+    answer = model.call("embed_photo", {"image_bytes": np.array(list(images.values()), object)})
     vectors, statuses = np.asarray(answer["embedding"]), np.asarray(answer["status"])
     faults: dict[str, str] = {}
     good: list[int] = []

@@ -11,8 +11,7 @@ import numpy as np
 
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.items import Hit, Item
-from tf_ssgn.retrieval.search import grouping
-from tf_ssgn.retrieval.search.exact import unit_vectors
+from tf_ssgn.retrieval.search.exact import MARGIN, unit_vectors
 from tf_ssgn.retrieval.search.options import NO_OPTIONS, Options, each_k, whole_k
 from tf_ssgn.settings import GALLERY, WIDEST_ANSWER
 
@@ -141,16 +140,38 @@ class Searcher(ABC):
             ((scores, items, vectors),) = self.nearest(query, limit, method, options, whole=True)
             assert vectors is not None
             near = options.reached(scores, len(scores))
-            groups = grouping.groups(vectors[:near], [item.sha256 for item in items[:near]], k, options.group)
-            if len(groups) == k or near < limit or limit == self.most:
+            alike = groups(vectors[:near], [item.sha256 for item in items[:near]], k, options.group)
+            if len(alike) == k or near < limit or limit == self.most:
                 break
             ask *= 4
         hits = []
-        for first, *twins in groups:
+        for first, *twins in alike:
             item = items[first]
             duplicates = tuple(items[twin].id for twin in twins)
             hits.append(Hit(item.id, float(scores[first]), item.path, item.label, duplicates))
         return hits
+
+
+def groups(vectors: np.ndarray, contents: Sequence[str | None], k: int, least: float) -> list[list[int]]:
+    """The k best groups, as places in `vectors` (float32 [n, d], unit length, best answer first), best first, all of
+    those given that belong to them.
+
+    The best answer that is in no group yet begins the next one; every later answer with a cosine of at least `least` to
+    it, or of the same content hash, where that is known, is its duplicate.
+    """
+    number = {content: place for place, content in enumerate(dict.fromkeys(contents)) if content is not None}
+    content = np.array([number.get(text, -1) if text is not None else -1 for text in contents], np.int64)
+    free = np.ones(len(vectors), bool)
+    rows: list[list[int]] = []
+    while len(rows) < k and free.any():
+        first = int(np.argmax(free))
+        near = vectors @ vectors[first] >= least - MARGIN
+        if content[first] >= 0:
+            near |= content == content[first]
+        near[first] = True
+        rows.append(np.flatnonzero(near & free).tolist())
+        free &= ~near
+    return rows
 
 
 class OpenGallery(Searcher):

@@ -209,15 +209,9 @@ def make_plan(
     try:
         known = judged.filter("file IS NOT NULL")
         counted = known.select(F.explode("prefixes").alias("prefix"), (F.col("verdict") == "gone").alias("gone"))
-        rows = counted.groupBy("prefix").agg(
-            F.count("*").alias("known"), F.sum(F.col("gone").cast("long")).alias("gone")
-        )
-        counts = {row["prefix"]: row for row in rows.collect()}
-        refuse_unmounted(
-            {prefix: row["known"] for prefix, row in counts.items()},
-            {prefix: row["gone"] for prefix, row in counts.items()},
-            "to start anew embed into another folder",
-        )
+        counts = counted.groupBy("prefix").agg(F.count("*"), F.sum(F.col("gone").cast("long"))).collect()
+        before, away = ({row["prefix"]: row[place] for row in counts} for place in (1, 2))
+        refuse_unmounted(before, away, "to start anew embed into another folder")
         wanted = judged.filter("verdict IN ('new', 'changed')").select(*_COLUMNS)
         parts, photos = _write(wanted, dataset, run)
         leaves = known.filter("verdict IN ('changed', 'gone')")

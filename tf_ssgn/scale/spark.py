@@ -151,7 +151,7 @@ def _run(
     replaced: dict[str, Any] = {}
     for files in _on_executors(spark, state["gone"], partial(worker.rewrite_part, job)):
         replaced |= files
-    manifest = _manifest(card, dataset, current, state, list(reports.values()), replaced)
+    manifest = _manifest(card, current, state, list(reports.values()), replaced)
     if not manifest["count"] and current is None:
         first = next(dataset.tables(manifest, BAD)).to_pylist()[0]
         places.remove(dataset.at(RUNS, state["run"]))
@@ -256,7 +256,6 @@ def _on_executors(spark: SparkSession, parts: list[int], work: Callable[[int], d
 
 def _manifest(
     card: Card,
-    dataset: EmbeddedDataset,
     current: dict[str, Any] | None,
     state: dict[str, Any],
     reports: list[dict[str, Any]],

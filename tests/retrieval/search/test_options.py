@@ -13,8 +13,9 @@ from tests.retrieval.embedder import TinyEmbedder, draw, draw_folder
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.folder import builder, changes, compaction, gallery, segment
 from tf_ssgn.retrieval.folder.gallery import Gallery
-from tf_ssgn.retrieval.search import grouping, scann_index
+from tf_ssgn.retrieval.search import scann_index
 from tf_ssgn.retrieval.search.options import Options
+from tf_ssgn.retrieval.searcher import groups
 
 D, N = TinyEmbedder.dimension, 240
 
@@ -190,8 +191,8 @@ def test_groups_equal_a_naive_loop_for_every_k() -> None:
         near = [group for group in expected if vectors[group[0]] @ vector >= 0.8 - 1e-5]
         near[0].append(place) if near else expected.append([place])
     for k in (1, 3, 10, 300):
-        assert grouping.groups(vectors, [None] * 300, k, 0.8) == expected[:k]
-    assert grouping.groups(vectors[:3], ["a", "b", "a"], 3, 1.0) == [[0, 2], [1]]
+        assert groups(vectors, [None] * 300, k, 0.8) == expected[:k]
+    assert groups(vectors[:3], ["a", "b", "a"], 3, 1.0) == [[0, 2], [1]]
 
 
 def test_calls_that_no_gallery_can_answer(opened: Gallery) -> None:

@@ -120,7 +120,7 @@ class Gallery(Rows, OpenGallery):
         if kept is not None and method != "scann" and count < GALLERY.exact_below:
             ranked = self._among(queries, k, np.flatnonzero(kept.mask) if kept.rows is None else kept.rows)
         elif self._use_scann(method):
-            ranked = self._approximate(queries, k, alive, count)
+            ranked = self._approximate(queries, k, alive)
         else:
             ranked = exact.candidates([segment.vectors for segment in self._segments], queries, k, alive)
         answers = []
@@ -178,7 +178,7 @@ class Gallery(Rows, OpenGallery):
             return scann_index.ScannIndex.build(segment.vectors)
         return scann_index.ScannIndex.load(segment.folder / scann_index.FOLDER, segment.rows, entry["scann"])
 
-    def _approximate(self, queries: np.ndarray, k: int, alive: np.ndarray | None, count: int) -> list[np.ndarray]:
+    def _approximate(self, queries: np.ndarray, k: int, alive: np.ndarray | None) -> list[np.ndarray]:
         """ScaNN's rows of the first segment, and the exact ones of what was added since."""
         rows = self._segments[0].rows
         if alive is None:

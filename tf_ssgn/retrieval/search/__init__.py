@@ -1,1 +1,1 @@
-"""Finding the nearest items: exact, ScaNN, grouping, and what a search may ask for."""
+"""Finding the nearest items: exact, ScaNN, and what a search may ask for."""

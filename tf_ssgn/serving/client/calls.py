@@ -144,9 +144,7 @@ def _predict(
         request = wire.PredictRequest()
         request.model_spec.name = model
         request.model_spec.signature_name = signature
-        array = np.empty(len(batch), np.object_)
-        array[:] = batch
-        tensors.encode(array, request.inputs["image_bytes"])
+        tensors.encode(np.array(batch, np.object_), request.inputs["image_bytes"])
         if word:
             tensors.encode(np.full(len(batch), word.encode("utf-8", "replace"), np.object_), request.inputs["word"])
         if k is not None:

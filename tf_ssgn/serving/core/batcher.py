@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tf_ssgn.serving.core.faults import Fault
-from tf_ssgn.settings import SERVING, STORM_SECONDS, Serving
+from tf_ssgn.settings import STORM_SECONDS, Serving
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,8 @@ class Batcher:
     def __init__(
         self,
         compute: Callable[[Any, list[Any]], Sequence[Any]],
-        settings: Serving = SERVING,
-        observe: Callable[[Batch], None] = lambda batch: None,
+        settings: Serving,
+        observe: Callable[[Batch], None],
     ):
         self._compute, self._settings, self._observe = compute, settings, observe
         self._calm_from = -math.inf  # when the last storm is over

@@ -109,7 +109,7 @@ def _shape(proto: Any, largest: int) -> tuple[int, ...]:
 
 def _from_content(kind: Kind, content: bytes, count: int) -> np.ndarray:
     if kind.name == "string":
-        return _strings(split_strings(content, count))
+        return np.array(split_strings(content, count), np.object_)
     wanted = count * np.dtype(kind.numpy).itemsize
     if len(content) != wanted:
         raise TensorFault(f"tensor_content has {len(content)} bytes, expected {wanted} for {count} x {kind.name}")
@@ -150,7 +150,7 @@ def _from_field(kind: Kind, field: Any, count: int, largest: int) -> np.ndarray:
         total = sum(map(len, strings))
         if total > largest:
             raise TensorFault(f"the strings take {total} bytes once repeated to the shape, expected at most {largest}")
-        return _strings(strings)
+        return np.array(strings, np.object_)
     values = np.zeros(count, kind.numpy)
     if length:
         values[:length] = _numbers(kind, field)
@@ -169,12 +169,6 @@ def _numbers(kind: Kind, field: Any) -> np.ndarray:
         if ((raw < bounds.min) | (raw > bounds.max)).any():
             raise TensorFault(f"{kind.field} has a value that does not fit {kind.name}")
     return raw.astype(kind.numpy)
-
-
-def _strings(values: list[bytes]) -> np.ndarray:
-    array = np.empty(len(values), np.object_)
-    array[:] = values
-    return array
 
 
 def encode(array: np.ndarray, proto: Any) -> None:

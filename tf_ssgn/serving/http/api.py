@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, wraps
 from typing import Any
 from urllib.parse import quote
 
@@ -104,24 +104,40 @@ def _checked(query: Query) -> Query:
     return query
 
 
-def search(service: Service, query: Query, call: Call) -> dict[str, Any]:
+def on_current(answer: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """Answers from the version that is current; once more where it failed since a newer one came and took the older
+    one's files away. Fault UNAVAILABLE where the gallery does not answer, INVALID_ARGUMENT for a mistake in the query.
+    """
+
+    @wraps(answer)
+    def answered(service: Service, query: Query, call: Call) -> dict[str, Any]:
+        version = service.find()
+        try:
+            return answer(service, version, query, call)
+        except Fault:
+            raise
+        except Exception as error:  # SQLite, NumPy and the disk have each their own for a file that is gone
+            if service.current is not None and service.current.gallery is not version.gallery:
+                return answered(service, query, call)
+            if isinstance(error, Unreachable):
+                raise NO_GALLERY_NOW from None
+            if isinstance(error, UserError):
+                raise invalid(str(error)) from None
+            raise
+
+    return answered
+
+
+@on_current
+def search(service: Service, version: Served, query: Query, call: Call) -> dict[str, Any]:
     """`{"hits": [{"id", "score", "label", "duplicates", "photo"}], "status", "model_version", "gallery_version"}`."""
-    version = service.find()
     gallery = gallery_of(version)
     options = _options(service, query, gallery)
-    if query.id is None:
-        vector = _embedded(service, version, query, call)
-
-    def answer() -> list[dict[str, Any]]:
-        query_vector = gallery.vector(query.id) if query.id is not None else vector
-        if query_vector is None:
-            raise not_found("there is no photo of that id")
-        with tracing.stage("search"):
-            return _hits(gallery, query_vector, query.k, options)
-
-    hits = _on_current(service, gallery, answer)
-    if hits is None:
-        return search(service, query, call)
+    vector = _embedded(service, version, query, call) if query.id is None else gallery.vector(query.id)
+    if vector is None:
+        raise not_found("there is no photo of that id")
+    with tracing.stage("search"):
+        hits = _hits(gallery, vector, query.k, options)
     return {
         "hits": hits,
         **({"guesses": guesses(version, vector)} if query.image and not query.word and query.kind == "sketch" else {}),
@@ -131,11 +147,11 @@ def search(service: Service, query: Query, call: Call) -> dict[str, Any]:
     }
 
 
-def explain(service: Service, query: Query, call: Call) -> dict[str, Any]:
+@on_current
+def explain(service: Service, version: Served, query: Query, call: Call) -> dict[str, Any]:
     """What the model made of a drawing: `{"classes": [{"name", "score"}], "coarse", "fine", "semantics", "answers"}`,
     classes best first. `answers` has the hits of each stage's code, `{"coarse": [...], "fine": [...]}`, and with a word
     those of both together, `word`; it is null where there is no gallery."""
-    version = service.find()
     gallery = version.gallery
     options = NO_OPTIONS if gallery is None else _options(service, query, gallery)
     out = _one(service, version, "explain", query.image, call)
@@ -146,11 +162,7 @@ def explain(service: Service, query: Query, call: Call) -> dict[str, Any]:
         codes = {stage: out[stage][0] for stage in ("coarse", "fine")}
         if query.word:
             codes["word"] = _embedded(service, version, query, call)
-        answers = _on_current(
-            service, gallery, lambda: {stage: _hits(gallery, code, query.k, options) for stage, code in codes.items()}
-        )
-        if answers is None:
-            return explain(service, query, call)
+        answers = {stage: _hits(gallery, code, query.k, options) for stage, code in codes.items()}
     return {
         "classes": [{"name": name, "score": score} for name, score in ranked],
         **{name: out[name][0].tolist() for name in ("coarse", "fine", "semantics")},
@@ -240,29 +252,11 @@ def photo_address(id: str) -> str:
     return f"/api/photo/{quote(id, safe='' if {'.', '..'} & set(id.split('/')) else '/')}"
 
 
-def _on_current(service: Service, gallery: OpenGallery, work: Callable[[], Any]) -> Any:
-    """What `work` gives; None where it failed since a newer version came and took the older one's files away."""
-    try:
-        return work()
-    except Fault:
-        raise
-    except Exception as error:  # SQLite, NumPy and the disk have each their own for a file that is gone
-        current = service.current
-        if current is not None and current.gallery is not gallery:
-            return None
-        if isinstance(error, Unreachable):
-            raise NO_GALLERY_NOW from None
-        if isinstance(error, UserError):
-            raise invalid(str(error)) from None
-        raise
-
-
 def _one(
     service: Service, version: Served, function: str, image: bytes, call: Call, word: bytes | None = None
 ) -> dict[str, np.ndarray]:
-    images, said = np.empty(1, np.object_), np.empty(1, np.object_)
-    images[0], said[0] = image, word
-    request = ModelRequest(images, words=None if word is None else said)
+    words = None if word is None else np.array([word], np.object_)
+    request = ModelRequest(np.array([image], np.object_), words=words)
     out = service.batcher.wait(service.work(version, function, request, call))
     status = Status(int(out["status"][0]))
     if status != Status.OK:

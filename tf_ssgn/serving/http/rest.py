@@ -109,8 +109,7 @@ def _pending(key: str, values: list[Any], signature: contract.Signature) -> Pend
     dtype = signature.inputs[key].dtype if key in signature.inputs else "string"
     if dtype == "string":
         strings = [_bytes(key, value) for value in values] if key in signature.inputs else []
-        array = np.empty(len(strings), np.object_)
-        array[:] = strings
+        array = np.array(strings, np.object_)
         return Pending(dtype, (len(values),), lambda: array)
     bounds = np.iinfo(BY_NAME[dtype].numpy)
     for value in values:

@@ -103,10 +103,8 @@ def _client(context: grpc.ServicerContext) -> str:
 
 
 def _metadata(context: grpc.ServicerContext, name: str) -> str | None:
-    for key, value in context.invocation_metadata():
-        if key == name:
-            return value if isinstance(value, str) else None
-    return None
+    value = next((value for key, value in context.invocation_metadata() if key == name), None)
+    return value if isinstance(value, str) else None
 
 
 class Answers:

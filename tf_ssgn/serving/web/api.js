@@ -1,7 +1,7 @@
 // The server's API, with the tokens that it may ask for, and what is wrong in words.
 
 /** `code` is the HTTP status, 0 where no answer came; `retry` the seconds after which to try again, 0 for never. */
-export class Trouble extends Error {
+class Trouble extends Error {
   constructor(message, code, retry) {
     super(message);
     Object.assign(this, { code, retry });

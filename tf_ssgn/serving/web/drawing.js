@@ -26,7 +26,7 @@ export class Drawing {
 }
 
 /** The width of the line at a pressure; a mouse has 0.5. */
-export const widthAt = (stroke, pressure) => stroke.width * (0.4 + 1.2 * pressure);
+const widthAt = (stroke, pressure) => stroke.width * (0.4 + 1.2 * pressure);
 
 /** `width` in place of the stroke's own, whatever the pressure. */
 export function drawStroke(context, stroke, from = 0, width = null, ink = "#111") {

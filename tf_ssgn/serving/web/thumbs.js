@@ -2,14 +2,14 @@
 import { at, headers, tokens } from "./api.js";
 
 const LONGEST_WAIT = 16; // seconds until a refused photo is asked for again for the last time
-const seen = "IntersectionObserver" in window ? new IntersectionObserver((entries) => {
+const seen = new IntersectionObserver((entries) => {
   for (const { isIntersecting, target } of entries) {
     if (isIntersecting) {
       seen.unobserve(target);
       load(target);
     }
   }
-}, { rootMargin: "200px" }) : null;
+}, { rootMargin: "200px" });
 
 /** Where the photo of an id is, as the server says it with each answer. */
 export function addressOf(id) {
@@ -28,7 +28,7 @@ export function show(img, address, side) {
   if (!tokens.get("search")) {
     img.loading = img.closest("dialog") ? "eager" : "lazy";
     img.src = url;
-  } else if (seen && !img.closest("dialog")) seen.observe(img);
+  } else if (!img.closest("dialog")) seen.observe(img);
   else load(img);
 }
 
