@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.eagerly import eagerly
 from tf_ssgn import evaluate
 from tf_ssgn.data.datasets.items import open_dataset
 from tf_ssgn.data.datasets.splits import checksum
@@ -28,7 +29,8 @@ def runs(drawn: Path, tiny_config, cache: str, tmp_path_factory: pytest.TempPath
         training = dataclasses.replace(tiny_config.training, seed=seed, epochs=1)
         data = dataclasses.replace(tiny_config.data, validation_classes=0)
         config = dataclasses.replace(tiny_config, training=training, data=data)
-        made.append(train(config, str(drawn), None, str(folder / f"seed{seed}"), cache))
+        with eagerly():
+            made.append(train(config, str(drawn), None, str(folder / f"seed{seed}"), cache))
     return made
 
 

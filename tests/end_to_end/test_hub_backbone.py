@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 import tf_ssgn
+from tests.eagerly import eagerly
 from tests.end_to_end.test_saved_models import fresh
 from tests.models.hub import save_preset
 from tf_ssgn.export import export
@@ -32,7 +30,8 @@ def trained(drawn, tiny_config, tmp_path_factory):
     training = dataclasses.replace(tiny_config.training, epochs=1)
     data = dataclasses.replace(tiny_config.data, validation_classes=0)  # one phase of training is enough here
     config = dataclasses.replace(tiny_config, data=data, model=model, training=training)
-    train(config, str(drawn), None, str(folder / "run"), str(folder / "cache"))
+    with eagerly():
+        train(config, str(drawn), None, str(folder / "run"), str(folder / "cache"))
     assert any(path.name.startswith("preset-32-") for path in (folder / "cache").iterdir())
     shutil.rmtree(folder / "preset")
     export(folder / "run", folder / "models")
@@ -44,29 +43,40 @@ def sketches(drawn):
     return [sorted((drawn / "sketch" / label).iterdir())[0] for label in ("giraffe", "teapot")]
 
 
-def test_a_run_needs_no_preset_and_a_served_model_no_keras_hub(trained, sketches):
-    run, models = trained
-    ours = tf_ssgn.load(run, runtime="tensorflow").embed_sketch(sketches)
-    ((alone,),) = fresh([(newest_version(models), [(sketches, [])])], before=WITHOUT)
-    np.testing.assert_allclose(alone["embed_sketch"]["embedding"], ours, atol=1e-5)
+@pytest.fixture(scope="module")
+def ours(trained):
+    return tf_ssgn.load(trained[0], runtime="tensorflow")
 
 
+# In the same process: tf_ssgn is there again, keras-hub is not.
 WORKER = """
-import json
+del sys.modules['tf_ssgn'], sys.modules['keras']
 from tf_ssgn.scale.worker import load_model
-model = load_model(sys.argv[1], 'auto')
-print(json.dumps([model.runtime, model.embed_photo(sys.argv[2:]).tolist()]))
+model = load_model(sys.argv[2], 'auto')
+print(json.dumps([model.runtime, model.embed_photo(sys.argv[3:]).tolist()]))
 """
 
 
-def test_a_worker_of_spark_computes_it_with_openvino_and_without_keras_hub(trained, drawn):
+@pytest.fixture(scope="module")
+def photos(drawn):
+    return [str(sorted((drawn / "photo" / label).iterdir())[0]) for label in ("giraffe", "teapot")]
+
+
+@pytest.fixture(scope="module")
+def without(trained, sketches, photos):
+    """What a process without keras-hub computes: with TensorFlow alone, then as a worker of Spark; and what it said."""
+    models = trained[1]
+    asked = [(newest_version(models), [(sketches, [])], "")]
+    return fresh(asked, before=WITHOUT, after=WORKER, more=(models, *photos))
+
+
+def test_a_run_needs_no_preset_and_a_served_model_no_keras_hub(ours, sketches, without):
+    ((alone,),) = without[0]
+    np.testing.assert_allclose(alone["embed_sketch"]["embedding"], ours.embed_sketch(sketches), atol=1e-5)
+
+
+def test_a_worker_of_spark_computes_it_with_openvino_and_without_keras_hub(ours, photos, without):
     pytest.importorskip("openvino")
-    run, models = trained
-    photos = [str(sorted((drawn / "photo" / label).iterdir())[0]) for label in ("giraffe", "teapot")]
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT + WORKER, str(models), *photos], capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    runtime, vectors = json.loads(done.stdout.splitlines()[-1])
-    assert runtime.startswith("openvino") and "TensorFlow" not in done.stderr
-    np.testing.assert_allclose(vectors, tf_ssgn.load(run, runtime="tensorflow").embed_photo(photos), atol=1e-4)
+    _, (runtime, vectors), said = without
+    assert runtime.startswith("openvino") and "TensorFlow" not in said
+    np.testing.assert_allclose(vectors, ours.embed_photo(photos), atol=1e-4)

@@ -18,6 +18,7 @@ import pytest
 import tf_ssgn
 from tests import trees
 from tests.conftest import REPOSITORY
+from tests.eagerly import eagerly
 
 PACKAGE = str(REPOSITORY / "tf_ssgn") + "/"
 
@@ -111,12 +112,7 @@ def test_a_batch_in_train(drawn, tiny_config, cache, tmp_path, monkeypatch) -> N
     from tf_ssgn.training import fit
     from tf_ssgn.training.feed import Feed
 
-    files = Files()
-    compile_trainer, taps = fit.compile_trainer, Feed._taps
-
-    def eager(trainer: Any, steps: int) -> None:
-        compile_trainer(trainer, steps)
-        trainer.run_eagerly = True
+    files, taps = Files(), Feed._taps
 
     def watched(self: Feed, epoch: int, step: int) -> Iterator[Any]:
         """`tf.data` calls generators in threads that Python did not begin."""
@@ -131,10 +127,9 @@ def test_a_batch_in_train(drawn, tiny_config, cache, tmp_path, monkeypatch) -> N
             if batch == 1:
                 raise Done
 
-    monkeypatch.setattr(fit, "compile_trainer", eager)
     monkeypatch.setattr(Feed, "_taps", watched)
     monkeypatch.setattr(fit, "StepProgress", Second)
     config = dataclasses.replace(tiny_config, training=dataclasses.replace(tiny_config.training, epochs=1))
-    with files.here(), pytest.raises(Done):
+    with eagerly(), files.here(), pytest.raises(Done):
         train(config, str(drawn), None, str(tmp_path / "run"), cache)
     files.check(10)

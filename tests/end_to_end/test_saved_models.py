@@ -19,6 +19,8 @@ from tf_ssgn.errors import UserError
 from tf_ssgn.export import export
 from tf_ssgn.settings import SERVING
 
+WARM_UP = "assets.extra/tf_serving_warmup_requests"
+
 # Neither tf_ssgn nor Keras may be needed to answer, nor ScaNN to answer exactly: it comes last.
 FRESH = """
 import sys, json
@@ -35,23 +37,33 @@ def answer(model, paths, k):
     for name, f in model.signatures.items():
         out[name] = f(**{key: feed[key] for key in f.structured_input_signature[1]})
     return {n: {k: plain(v.numpy()) for k, v in o.items()} for n, o in out.items()}
-def answers(folder, requests):
+def replayed(model, records):
+    from tensorflow_serving.apis import prediction_log_pb2
+    for record in tf.data.TFRecordDataset(records).as_numpy_iterator():
+        request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
+        feed = {key: tf.constant(tf.make_ndarray(value)) for key, value in request.inputs.items()}
+        name = request.model_spec.signature_name
+        yield request.model_spec.name, name, plain(model.signatures[name](**feed)['status'].numpy())
+def answers(folder, requests, warm_up):
     if 'search_scann' in folder:
         import scann
     model = tf.saved_model.load(folder)
-    return [answer(model, *request) for request in requests]
+    return [answer(model, *request) for request in requests] + ([[*replayed(model, warm_up)]] if warm_up else [])
 print(json.dumps([answers(*asked) for asked in json.loads(sys.argv[1])]))
 """
 
 
-def fresh(asked, before=""):
-    """The answers of each (folder, [(images, k), ...]) by signature, all computed by one new process."""
-    words = json.dumps([(str(folder), requests) for folder, requests in asked], default=str)
+def fresh(asked, before="", after="", more=()):
+    """The answers of each (folder, [(images, k), ...], file of warm-up requests or "") by signature, and what the
+    model answers to those requests, all computed by one new process; then what `after` prints, to which `more` is
+    given."""
+    words = [json.dumps(asked, default=str), *map(str, more)]
     done = subprocess.run(
-        [sys.executable, "-c", before + FRESH, words], capture_output=True, text=True, timeout=300
+        [sys.executable, "-c", before + FRESH + after, *words], capture_output=True, text=True, timeout=300
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    printed = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
+    return (*printed, done.stderr) if after else printed[0]
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +73,7 @@ def sketches(chain):
 
 @pytest.fixture(scope="module")
 def in_memory(chain):
-    return tf_ssgn.load(chain.run)
+    return tf_ssgn.load(chain.run, runtime="tensorflow")
 
 
 @pytest.fixture(scope="module")
@@ -75,13 +87,13 @@ def alone(chain, sketches):
     first = sketches[0]
     searches = [([*sketches, "", first, first], [3, 5, 4, 0, 999]), ([first], [0]), ([first], [SERVING.k])]
     requests = {"embed": [([*sketches, ""], [])], "search_exact": searches, "search_scann": searches}
-    return dict(
-        zip(requests, fresh([(chain.models / name / "1", rows) for name, rows in requests.items()]), strict=True)
-    )
+    folders = [chain.models / name / "1" for name in requests]
+    asked = [(folder, requests[folder.parent.name], folder / WARM_UP) for folder in folders]
+    return dict(zip(requests, fresh(asked), strict=True))
 
 
 def test_embed_alone_equals_the_run(chain, sketches, in_memory, alone):
-    (out,) = alone["embed"]
+    out, _ = alone["embed"]
     assert set(out) == {"embed_sketch", "embed_photo", "embed_word", "explain"}
     assert out["embed_word"] == out["embed_sketch"]  # an empty word changes nothing
     embedded = np.array(out["embed_sketch"]["embedding"])
@@ -93,6 +105,15 @@ def test_embed_alone_equals_the_run(chain, sketches, in_memory, alone):
     np.testing.assert_allclose(explained["fine"], embedded, atol=1e-5)
     assert sorted(explained["class_names"][0]) == sorted(path.name for path in (chain.data / "sketch").iterdir())
     assert np.shape(explained["class_scores"]) == (3, 32)
+
+
+def test_of_the_networks_it_keeps_the_variables_and_no_layer(chain):
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    for kind in ("embed", "search_exact"):
+        stored = saved_model_pb2.SavedModel.FromString((chain.models / kind / "1" / "saved_model.pb").read_bytes())
+        nodes = [node.WhichOneof("kind") for node in stored.meta_graphs[0].object_graph_def.nodes]
+        assert nodes.count("variable") > 50 and nodes.count("user_object") < 10
 
 
 @pytest.mark.parametrize("kind", ["exact", "scann"])
@@ -115,7 +136,7 @@ def test_search_alone_equals_the_gallery(kind, chain, sketches, in_memory, alone
 
 @pytest.mark.parametrize("kind", ["exact", "scann"])
 def test_every_bad_k_and_more_than_there_is(kind, alone):
-    bad, answer = (out["search"] for out in alone[f"search_{kind}"][1:])
+    bad, answer = (out["search"] for out in alone[f"search_{kind}"][1:-1])
     assert bad == {"ids": [[]], "scores": [[]], "count": [0], "status": [Status.BAD_K]}
     assert answer["count"] == [192]
     assert len(answer["ids"][0]) == SERVING.k
@@ -146,39 +167,33 @@ def with_views(evaluated):
 
 def test_views_are_another_model(chain, sketches, exported, evaluated, with_views):
     to = evaluated.parent / "m"
-    model = tf_ssgn.load(to)
+    model = tf_ssgn.load(to, runtime="tensorflow")
     assert model.views == 2
     assert model.fingerprint != exported.fingerprint
     assert (with_views / "README.md").read_text().count(": 2 of a sketch, 2 of a photo") == 1
     cosine = float(model.embed_sketch(sketches[0]) @ exported.embed_sketch(sketches[0]))
     assert 0.5 < cosine < 0.99999
     np.testing.assert_allclose(
-        model.embed_sketch(sketches[0]), tf_ssgn.load(chain.run, views=2).embed_sketch(sketches[0]), atol=1e-5
+        model.embed_sketch(sketches[0]),
+        tf_ssgn.load(chain.run, views=2, runtime="tensorflow").embed_sketch(sketches[0]),
+        atol=1e-5,
     )
     with pytest.raises(UserError, match="another model"):
         export(evaluated, to, chain.gallery, views=2)
     assert not (to / "search_exact").exists()
 
 
-def test_warm_up_requests_are_what_tf_serving_replays(chain):
-    import tensorflow as tf
-    from tensorflow_serving.apis import prediction_log_pb2
-
-    for kind, signatures in (("embed", 4), ("search_exact", 3), ("search_scann", 3)):
-        version = chain.models / kind / "1"
-        model = None if kind == "search_scann" else tf.saved_model.load(str(version))
-        file = version / "assets.extra" / "tf_serving_warmup_requests"
-        records = [r.numpy() for r in tf.data.TFRecordDataset(str(file))]
-        assert len(records) == 2 * signatures
-        for record in records:
-            request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
-            assert request.model_spec.name == SERVING.name
-            if model is not None:
-                feed = {key: tf.make_ndarray(value) for key, value in request.inputs.items()}
-                out = model.signatures[request.model_spec.signature_name](
-                    **{key: tf.constant(value) for key, value in feed.items()}
-                )
-                assert not out["status"].numpy().any()
+def test_warm_up_requests_are_what_tf_serving_replays(alone):
+    for kind, signatures in (
+        ("embed", {"embed_sketch", "embed_photo", "embed_word", "explain"}),
+        ("search_exact", {"search", "search_photo", "search_word"}),
+        ("search_scann", {"search", "search_photo", "search_word"}),
+    ):
+        replayed = alone[kind][-1]
+        assert len(replayed) == 2 * len(signatures)
+        assert {signature for _, signature, _ in replayed} == signatures
+        for name, _, status in replayed:
+            assert name == SERVING.name and not any(status)
 
 
 def test_the_card_tells_what_the_model_is(chain, exported, in_memory):

@@ -226,17 +226,7 @@ ALONE = """
 import sys
 import tf_ssgn.models.backbones as backbones
 assert 'keras_hub' not in sys.modules and 'kagglehub' not in sys.modules
-if sys.argv[1] == 'without':
-    sys.modules['keras_hub'] = None
-    import importlib.util
-    found = importlib.util.find_spec
-    importlib.util.find_spec = lambda name, *rest: None if name == 'keras_hub' else found(name, *rest)
-if sys.argv[1] == 'silent':
-    import socket
-    def refuse(self, address):
-        raise AssertionError(f'{address} was called')
-    socket.socket.connect = socket.socket.connect_ex = refuse
-for name in sys.argv[2:]:
+def say(name):
     try:
         taps = backbones.build_backbone(name, 32, '')
         import keras, numpy as np
@@ -244,47 +234,60 @@ for name in sys.argv[2:]:
         print(taps.output_shape[-1], float(abs(out).sum()))
     except backbones.UserError as error:
         print(error)
+if sys.argv[1]:
+    sys.modules['keras_hub'] = None
+    import importlib.util
+    found = importlib.util.find_spec
+    importlib.util.find_spec = lambda name, *rest: None if name == 'keras_hub' else found(name, *rest)
+    say(sys.argv[1])
+    importlib.util.find_spec = found
+    del sys.modules['keras_hub']
+if sys.argv[2]:
+    import socket
+    def refuse(self, address):
+        raise AssertionError(f'{address} was called')
+    kept = socket.socket.connect, socket.socket.connect_ex
+    socket.socket.connect = socket.socket.connect_ex = refuse
+    say(sys.argv[2])
+    socket.socket.connect, socket.socket.connect_ex = kept
+for name in sys.argv[3:]:
+    say(name)
 """
 
 
-def alone(how, *names, **environment):
-    """What a process of its own says of each backbone."""
+def alone(*names, without="", silent="", **environment):
+    """What a process of its own says of each backbone: of the first one without keras-hub, of the second one where a
+    connection would end it, then of the others."""
     done = subprocess.run(
-        [sys.executable, "-c", ALONE, how, *names],
+        [sys.executable, "-c", ALONE, without, silent, *names],
         capture_output=True, text=True, timeout=300, env=os.environ | environment,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout.splitlines()[-len(names) :]
+    return done.stdout.splitlines()[-(len(names) + bool(without) + bool(silent)) :]
 
 
 @said_once
-def test_keras_hub_is_imported_for_its_backbones_alone_and_its_absence_is_one_line():
-    (said,) = alone("without", "hub:dinov2_small")
-    assert said.endswith("needs keras-hub, which is not installed; pip install 'tf_ssgn[hub]'")
-
-
-@said_once
-def test_no_network_is_one_line(tmp_path):
+def test_keras_hub_is_imported_for_its_backbones_alone_and_asked_for_what_is_not_here(presets, tmp_path):
+    """Its absence is one line, a local preset calls nobody, and no network is one line."""
     names = ("hub:dinov2_small", "hub:hf://keras/no_such_preset")
     nowhere = "http://127.0.0.1:9"
     proxies = dict.fromkeys(
         ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"), nowhere
     )
     caches = {"KAGGLEHUB_CACHE": str(tmp_path), "HF_HOME": str(tmp_path)}
-    lines = alone("", *names, **proxies, NO_PROXY="", no_proxy="", **caches)
+    absent, local, *lines = alone(
+        *names, without=names[0], silent=presets("dinov2"), **proxies, NO_PROXY="", no_proxy="", **caches
+    )
+    assert absent.endswith("needs keras-hub, which is not installed; pip install 'tf_ssgn[hub]'")
+    width, total = local.split()
+    assert int(width) == 36 and math.isfinite(float(total))
     for name, said in zip(names, lines, strict=True):
         assert said.startswith(f"{name} could not be downloaded (") and "name a local folder" in said
-
-
-@said_once
-def test_a_local_preset_calls_nobody(presets):
-    ((width, total),) = map(str.split, alone("silent", presets("dinov2")))
-    assert int(width) == 36 and math.isfinite(float(total))
 
 
 def test_jax_computes_the_same(presets):
     pytest.importorskip("jax")
     other = "jax" if keras.backend.backend() == "tensorflow" else "tensorflow"
-    (said,) = alone("", presets("dinov2"), KERAS_BACKEND=other)
+    (said,) = alone(presets("dinov2"), KERAS_BACKEND=other)
     ours = numpy(build_backbone(presets("dinov2"), SIZE, "")(np.zeros((1, SIZE, SIZE, 3), np.float32)))
     assert float(said.split()[1]) == pytest.approx(float(np.abs(ours).sum()), rel=1e-4)

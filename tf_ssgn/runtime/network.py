@@ -39,8 +39,16 @@ def concrete(encode: Any) -> Any:
 
 
 def graph_hash(concrete: Any) -> str:
-    """sha256 of a function's graph."""
-    return hashlib.sha256(concrete.graph.as_graph_def().SerializeToString(deterministic=True)).hexdigest()
+    """sha256 of a function's graph, whatever its nodes are called: Keras numbers its layers as a process makes them."""
+    graph = concrete.graph.as_graph_def()
+    numbers = {node.name: str(number) for number, node in enumerate(graph.node)}
+    for node in graph.node:
+        node.name = numbers[node.name]
+        node.ClearField("experimental_debug_info")  # names again
+        for place, tensor in enumerate(node.input):  # `name`, `name:output` or `^name`
+            name, colon, output = tensor.removeprefix("^").partition(":")
+            node.input[place] = f"{'^' * tensor.startswith('^')}{numbers[name]}{colon}{output}"
+    return hashlib.sha256(graph.SerializeToString(deterministic=True)).hexdigest()
 
 
 def convert(concrete: Any) -> Any:

@@ -34,8 +34,8 @@ class EmbeddingGraph(Decoder):
 
     def __init__(self, backbone, ssgn, *others):
         super().__init__(int(backbone.input_shape[1]), *others)
-        self._backbone, self._ssgn = backbone, ssgn
-        # Not the Keras models themselves: of those only the variables belong into a SavedModel.
+        # Of the Keras models only the variables belong into a SavedModel, which does not look into functions.
+        self._backbone, self._ssgn = lambda: backbone, lambda: ssgn
         self.weights = [variable.value for variable in (*backbone.variables, *ssgn.variables)]
         sketches, photos = (
             tf.TensorSpec([None, 1 + extra, self._size, self._size, 3], tf.float32, name="pixels")
@@ -89,25 +89,25 @@ class EmbeddingGraph(Decoder):
 
     def encoders(self) -> tuple[Any, Any]:
         """The model as Keras people know it, see `models.encoders`; for one view."""
-        return build_encoders(self._backbone, self._ssgn)
+        return build_encoders(self._backbone(), self._ssgn())
 
     def _encode_sketch(self, pixels):
         """Pixels to `code`, `coarse`, `fine` float32 `[B, d]` and `semantics` `[B, s]`; a stage that the model was
         built without answers with the code that the next one starts from."""
-        codes = self._each_view(pixels, lambda image: self._ssgn.retrieve(self._taps(image)))
+        codes = self._each_view(pixels, lambda image: self._ssgn().retrieve(self._taps(image)))
         coarse = codes.get("coarse", codes["sketch"])
         fine = codes.get("fine", coarse)
         return {"code": codes["code"], "coarse": coarse, "fine": fine, "semantics": codes["semantics"]}
 
     def _encode_photo(self, pixels):
         def encode(image):
-            drawn = [self._taps(contours(image))] if self._ssgn.config.contours else []
-            return {"code": self._ssgn.photo_code(tf.concat([self._taps(image), *drawn], axis=-1))}
+            drawn = [self._taps(contours(image))] if self._ssgn().config.contours else []
+            return {"code": self._ssgn().photo_code(tf.concat([self._taps(image), *drawn], axis=-1))}
 
         return self._each_view(pixels, encode)
 
     def _taps(self, image):
-        return tf.cast(self._backbone(image, training=False), tf.float32)
+        return tf.cast(self._backbone()(image, training=False), tf.float32)
 
     def _each_view(self, pixels, encode) -> dict[str, Any]:
         """Unit means over the views of what `encode` gives for each; the graph holds the backbone once."""
