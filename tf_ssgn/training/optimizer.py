@@ -37,28 +37,29 @@ class AdamW(keras.optimizers.Adam):
     to it; 0 never."""
 
     def __init__(self, learning_rate, decay: float, clip: float):
-        # Keras adds up the replicas' clipped gradients: a mean on each, clipped at its share, is the sum clipped.
-        super().__init__(learning_rate, global_clipnorm=clip / _replicas() or None)
+        super().__init__(learning_rate, global_clipnorm=clip or None)
         self.decay, self.clip = decay, clip
 
     def apply(self, grads, trainable_variables=None) -> None:
-        """As always, but over several replicas the norm is that of their gradients together."""
+        """As always, with the gradients of several replicas added up first: the norm is that of their sum."""
         context = replicas.context()
-        if context is None:
-            if (
-                _one_tensorflow_device()
-            ):  # here, not in the update of every variable, where they are a tenth of the graph
-                done = ops.cast(self.iterations + 1, "float32")
-                kept = 1.0 - self.decay * self._get_current_learning_rate()
-                self._shared = kept, self.beta_1**done, self.beta_2**done
-            super().apply(grads, trainable_variables)
-            return
-        import tensorflow as tf
+        if context is not None:
+            import tensorflow as tf
 
-        super().apply(context.all_reduce(tf.distribute.ReduceOp.MEAN, list(grads)), trainable_variables)
+            grads = context.all_reduce(tf.distribute.ReduceOp.SUM, list(grads))
+        if keras.backend.backend() == "tensorflow":
+            # Here, not in the update of every variable, where they are a tenth of the graph.
+            done = ops.cast(self.iterations + 1, "float32")
+            kept = 1.0 - self.decay * self._get_current_learning_rate()
+            self._shared = kept, self.beta_1**done, self.beta_2**done
+        super().apply(grads, trainable_variables)
+
+    def _all_reduce_sum_gradients(self, grads_and_vars):
+        """Of Keras, on TensorFlow, which would add them up again."""
+        return grads_and_vars
 
     def update_step(self, gradient, variable, learning_rate):
-        if not _one_tensorflow_device():
+        if keras.backend.backend() != "tensorflow":
             self.assign(variable, variable * (1.0 - self.decay * learning_rate))
             super().update_step(gradient, variable, learning_rate)
             return
@@ -84,21 +85,3 @@ class AdamW(keras.optimizers.Adam):
         values = super().get_config()
         del values["global_clipnorm"]
         return values | {"decay": self.decay, "clip": self.clip}
-
-
-def _one_tensorflow_device() -> bool:
-    """Whether a variable is one buffer, as the fused kernel needs it."""
-    if keras.backend.backend() != "tensorflow":
-        return False
-    import tensorflow as tf
-
-    return not tf.distribute.has_strategy()
-
-
-def _replicas() -> int:
-    """Of the strategy in whose scope this is called."""
-    if keras.backend.backend() != "tensorflow":
-        return 1
-    import tensorflow as tf
-
-    return tf.distribute.get_strategy().num_replicas_in_sync
