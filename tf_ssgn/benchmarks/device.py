@@ -49,7 +49,7 @@ def run(full: bool) -> dict[str, Any]:
             own = _matrix_product(side, precision, rounds)
             note(f"matrix product, {precision}", {"tflops": own / 1e12})
             for (name, backbone), trained in itertools.product(networks.items(), (True, False)):
-                speed, work = _network(backbone, trained, precision, size, pairs, rounds)
+                speed, work = _network(backbone, trained, precision, size, pairs, rounds, full)
                 rates = {"images_per_s": speed, "tflops": speed * work / 1e12, "share": speed * work / own}
                 note(f"{name}, {'fine-tuned' if trained else 'frozen'}, {precision}", rates)
     return figures
@@ -67,8 +67,11 @@ def _dinov2(folder: Path, size: int, shape: dict[str, int]) -> str:
     return f"{configuration.HUB}{folder}"
 
 
-def _network(backbone: str, trained: bool, precision: str, size: int, pairs: int, rounds: int) -> tuple[float, float]:
-    """Images/s of a training step of SSGN with the whole backbone, or of the frozen backbone; FLOPs of an image."""
+def _network(
+    backbone: str, trained: bool, precision: str, size: int, pairs: int, rounds: int, stages: bool
+) -> tuple[float, float]:
+    """Images/s of a training step of SSGN, with its `stages` or without, with the whole backbone, or of the frozen
+    backbone; FLOPs of an image."""
     import jax
     from keras import ops
 
@@ -76,6 +79,7 @@ def _network(backbone: str, trained: bool, precision: str, size: int, pairs: int
 
     fields = {"model.backbone": backbone, "data.image_size": size, "training.precision": precision}
     fields |= {"model.weights": "none", "model.taps": (), "training.finetune_from": "all" if trained else ""}
+    fields |= {"model.coarse": stages, "model.fine": stages}
     trainer = made_up_trainer(configuration.override(configuration.preset("sketchy"), fields))
     images = np.random.default_rng(0).uniform(0, 255, (2 * pairs, size, size, 3)).astype(np.float32)
     network = trainer.backbone
