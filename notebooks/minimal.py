@@ -184,7 +184,11 @@ def main(images=40, epochs=12):
 
     model = SSGN(vectors)
     model.compile(optimizer=keras.optimizers.AdamW(2e-3, weight_decay=1e-4, global_clipnorm=1.0))
-    model.fit({"sketch": sketches, "photo": photos[own], "label": labels}, batch_size=64, epochs=epochs, verbose=2)
+    pairs = {"sketch": sketches, "photo": photos[own], "label": labels}
+    for side in ("sketch", "photo"):
+        model.fuse(pairs[side][:1], side)  # makes the last variables: else Keras traces a step twice
+    model.optimizer.build(model.trainable_variables)
+    model.fit(pairs, batch_size=64, epochs=epochs, verbose=2)
 
     def codes(pictures, side):
         parts = [model.fuse(pictures[i : i + 256], side) for i in range(0, len(pictures), 256)]
