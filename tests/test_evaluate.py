@@ -19,19 +19,17 @@ from tf_ssgn.evaluation import per_query
 
 
 @pytest.fixture(scope="module")
-def runs(drawn: Path, tiny_config, cache: str, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Two seeds of one config, trained for an epoch."""
+def runs(chain, tiny_config, cache: str, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two seeds: the run that all tests share, and one that is trained for an epoch."""
     from tf_ssgn.train import train
 
+    training = dataclasses.replace(tiny_config.training, seed=1, epochs=1)
+    data = dataclasses.replace(tiny_config.data, validation_classes=0)
+    config = dataclasses.replace(tiny_config, training=training, data=data)
     folder = tmp_path_factory.mktemp("runs")
-    made = []
-    for seed in (0, 1):
-        training = dataclasses.replace(tiny_config.training, seed=seed, epochs=1)
-        data = dataclasses.replace(tiny_config.data, validation_classes=0)
-        config = dataclasses.replace(tiny_config, training=training, data=data)
-        with eagerly():
-            made.append(train(config, str(drawn), None, str(folder / f"seed{seed}"), cache))
-    return made
+    shutil.copytree(chain.run, folder / "seed0")
+    with eagerly():
+        return [folder / "seed0", train(config, str(chain.data), None, str(folder / "seed1"), cache)]
 
 
 @pytest.fixture
