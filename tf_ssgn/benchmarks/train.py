@@ -60,7 +60,7 @@ def run(full: bool, data: str | None = None, only: str | None = None) -> dict[st
             "pipeline": lambda: _pipeline(paths * (4 if full else 1), rounds=5 if full else 3),
             "extraction": lambda: _extraction(paths[: 256 if full else 32], folder, rounds=5 if full else 1),
             "epoch": lambda: _epoch(paths[: 2 * 128 if full else 16], rounds=3 if full else 1),
-            "mixed": lambda: _mixed(*(("vgg16", SIZE, 8, 3) if full else ("tiny", 32, 2, 1))),
+            "mixed": lambda: _mixed(*(("vgg16", SIZE, 8, 3, True) if full else ("tiny", 32, 2, 1, False))),
             "memory": lambda: _memory(folder / "many", *((SKETCHY_PHOTOS, SKETCHY_SKETCHES) if full else (120, 120))),
             "runs": lambda: _runs(full, data, folder),
         }
@@ -156,13 +156,13 @@ def _epoch(paths: Sequence[str], rounds: int) -> dict[str, Any]:
     }
 
 
-def _mixed(backbone: str, size: int, batch: int, rounds: int) -> dict[str, Any]:
-    """A training step of SSGN with all of a backbone, in both precisions."""
+def _mixed(backbone: str, size: int, batch: int, rounds: int, stages: bool) -> dict[str, Any]:
+    """A training step of SSGN, with its `stages` or without, with all of a backbone, in both precisions."""
     steps = []
     for precision in ("float32", "mixed_bfloat16"):
         fields = {
             "model.backbone": backbone, "model.weights": "none", "model.contours": 0, "training.finetune_from": "all",
-            "training.precision": precision, "data.image_size": size,
+            "training.precision": precision, "data.image_size": size, "model.coarse": stages, "model.fine": stages,
         }  # fmt: skip
         trainer = made_up_trainer(configuration.override(configuration.preset("sketchy"), fields))
         batches = _batches((size, size, 3), (size, size, 3), batch)
