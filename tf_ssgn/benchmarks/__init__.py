@@ -43,6 +43,13 @@ def seconds(work: Callable[..., Any], *arguments: Any, **named: Any) -> float:
     return time.perf_counter() - start
 
 
+def best(rounds: int, *sides: Callable[[], Any]) -> list[float]:
+    """The least seconds of each side, by turns; the first round of all is not counted, as graphs are traced in it. Not
+    the median: whatever else the machine does only ever adds, and a borrowed core halves the speed for seconds."""
+    times = [[seconds(side) for side in sides] for _ in range(1 + rounds)]
+    return [min(taken) for taken in zip(*times[1:], strict=True)]
+
+
 def jpegs(folder: str) -> list[str]:
     """JPEG photos below a folder."""
     return sorted(str(path) for kind in ("*.jpg", "*.JPEG") for path in Path(folder).rglob(kind))

@@ -8,14 +8,13 @@ in the same precision, measured in the same run.
 
 import itertools
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tf_ssgn import config as configuration
-from tf_ssgn.benchmarks import noting, seconds
+from tf_ssgn.benchmarks import best, noting
 from tf_ssgn.benchmarks.train import CLASSES, made_up_trainer
 from tf_ssgn.errors import UserError
 
@@ -90,10 +89,10 @@ def _network(
     work = lowered.cost_analysis()["flops"] / len(images)
     if not trained:
         forward = jitted(network)
-        return len(images) / _best(lambda: forward(images), rounds), work
+        return len(images) / best(rounds, lambda: forward(images))[0], work
     batch = {"sketch": ops.array(images[:pairs]), "photo": ops.array(images[pairs:])}
     batch["label"] = ops.array(np.arange(pairs, dtype=np.int32) % CLASSES)
-    return len(images) / _best(lambda: trainer.train_on_batch(batch), rounds), BACKWARD * work
+    return len(images) / best(rounds, lambda: trainer.train_on_batch(batch))[0], BACKWARD * work
 
 
 def _matrix_product(side: int, precision: str, rounds: int) -> float:
@@ -103,10 +102,4 @@ def _matrix_product(side: int, precision: str, rounds: int) -> float:
 
     matrix = jnp.ones((side, side), jnp.float32 if precision == "float32" else jnp.bfloat16)
     product = jax.jit(lambda x: x @ x)
-    return 2 * side**3 / _best(lambda: product(matrix).block_until_ready(), rounds)
-
-
-def _best(step: Callable[[], Any], rounds: int) -> float:
-    """The least seconds of a step that was compiled before."""
-    step()
-    return min(seconds(step) for _ in range(rounds))
+    return 2 * side**3 / best(rounds, lambda: product(matrix).block_until_ready())[0]

@@ -4,14 +4,14 @@ Times on a shared machine mean little, so floor and evaluation alternate in one 
 is the figure to watch. `run(True)` takes the published sizes; `run(False)` the same code on a fixed-seed small part.
 """
 
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tf_ssgn.benchmarks import megabytes, seconds
+from tf_ssgn.benchmarks import megabytes, noting, seconds
 from tf_ssgn.common.cores import cores
 from tf_ssgn.evaluation.hashing import fit_itq, rank_codes
 from tf_ssgn.evaluation.inputs import encode_labels
@@ -22,19 +22,20 @@ from tf_ssgn.evaluation.threads import one_blas_thread
 FULL = {"sketchy-25": (15_229, 17_101, 512, 25, 3), "quickdraw-30": (92_291, 54_151, 512, 30, 1)}
 SMALL = {"sketchy-25 / 8": (1_904, 2_138, 64, 25, 3)}
 CUTS = (100, 200)
-WIDTHS = (14, 9, 10, 6, 8, 8, 8, 9)  # columns of the printed table
 FLOOR_ROWS = 512  # rows of one product; the floor does not get faster with other blocks
 
 
 def run(full: bool) -> dict[str, Any]:
     """Measures and prints, and returns by size: seconds as medians over rounds, `peak_mb` of memory above the inputs;
     `itq_fit_s` is of 64 bits on the gallery, `hamming_64_s` of all families once the codes are made."""
-    header = ("size", "floor s", "families s", "ratio", "half s", "peak MB", "ITQ fit", "Hamming s")
-    print("  ".join(text.rjust(width) for text, width in zip(header, WIDTHS, strict=True)))
-    return {name: _size(name, *numbers) for name, numbers in (FULL if full else SMALL).items()}
+    figures: dict[str, Any] = {}
+    note = noting(figures, 14)
+    for name, numbers in (FULL if full else SMALL).items():
+        note(name, _size(*numbers))
+    return figures
 
 
-def _size(name: str, queries: int, photos: int, dimension: int, classes: int, rounds: int) -> dict[str, Any]:
+def _size(queries: int, photos: int, dimension: int, classes: int, rounds: int) -> dict[str, Any]:
     random = np.random.default_rng(0)
     centres = random.standard_normal((classes, dimension), dtype=np.float32)
     asked, held = random.integers(0, classes, queries), random.integers(0, classes, photos)
@@ -45,9 +46,10 @@ def _size(name: str, queries: int, photos: int, dimension: int, classes: int, ro
     peak = 0.0
     for _ in range(rounds):
         floors.append(seconds(_floor, left, right))
-        with PeakMemory() as memory:
-            times.append(seconds(per_query_features, left, asked, right, held, CUTS, progress=large))
-        peak = max(peak, memory.megabytes)
+        Path("/proc/self/clear_refs").write_text("5")  # the highest memory is counted anew (Linux)
+        before = megabytes()
+        times.append(seconds(per_query_features, left, asked, right, held, CUTS, progress=large))
+        peak = max(peak, megabytes("VmHWM") - before)
         half = queries // 2
         halves.append(seconds(score_features, left[:half], asked[:half], right, held, CUTS))
     start = time.perf_counter()
@@ -58,7 +60,7 @@ def _size(name: str, queries: int, photos: int, dimension: int, classes: int, ro
     hamming = [
         seconds(lambda: measure(rank_codes(codes, gallery, labels), queries, photos, CUTS)) for _ in range(rounds)
     ]
-    result = {
+    return {
         "queries": queries,
         "photos": photos,
         "dimension": dimension,
@@ -70,10 +72,6 @@ def _size(name: str, queries: int, photos: int, dimension: int, classes: int, ro
         "itq_fit_s": fitted,
         "hamming_64_s": float(np.median(hamming)),
     }
-    shown = ("floor_s", "all_families_s", "ratio", "half_queries_s", "peak_mb", "itq_fit_s", "hamming_64_s")
-    cells = [name, *(f"{result[key]:.2f}" if key != "peak_mb" else f"{result[key]:.0f}" for key in shown)]
-    print("  ".join(cell.rjust(width) for cell, width in zip(cells, WIDTHS, strict=True)), flush=True)
-    return result
 
 
 def _floor(queries: np.ndarray, gallery: np.ndarray) -> None:
@@ -84,23 +82,3 @@ def _floor(queries: np.ndarray, gallery: np.ndarray) -> None:
 
     with one_blas_thread(), ThreadPoolExecutor(cores()) as pool:
         list(pool.map(part, range(0, len(queries), FLOOR_ROWS)))
-
-
-class PeakMemory:
-    """`with PeakMemory() as memory: ...`, then `memory.megabytes`: how far the resident set grew (Linux)."""
-
-    def __enter__(self) -> "PeakMemory":
-        self.megabytes = 0.0
-        self._base = megabytes()
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._done.wait(0.01):
-            self.megabytes = max(self.megabytes, megabytes() - self._base)

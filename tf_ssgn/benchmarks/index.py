@@ -17,6 +17,10 @@ from typing import Any
 import numpy as np
 
 from tf_ssgn.benchmarks import apart, noting
+from tf_ssgn.retrieval.folder import changes
+from tf_ssgn.retrieval.folder.gallery import Gallery
+from tf_ssgn.retrieval.search import scann_index
+from tf_ssgn.retrieval.search.options import Options
 from tf_ssgn.settings import GALLERY
 
 
@@ -60,31 +64,23 @@ class NoModel:
 def run(full: bool) -> dict[str, Any]:
     """Measures and prints one line per figure; returns them by name."""
     size = FULL if full else SMALL
-    work = Path(tempfile.mkdtemp(prefix="bench-index-"))
-    try:
-        return _measure(size, work)
-    finally:
-        shutil.rmtree(work)
-
-
-def _measure(size: IndexSize, work: Path) -> dict[str, Any]:
     figures: dict[str, Any] = {"items": size.items, "dimension": size.dimension}
-
     note = noting(figures)
-    note("vectors", apart(prepare, size, work))
-    ours = apart(build_ours, size, work)
-    note("build, ours", ours)
-    bare = apart(build_bare, size, work)
-    note("build, bare ScaNN", bare)
-    note("build, ours / bare", {name: ours[name] / bare[name] for name in ("seconds", "cpu_seconds", "peak_mb")})
-    for name, values in apart(search_both, size, work).items():
-        note(name, values)
-    note("open and first query", apart(open_and_ask, size, work))
-    note("filter of 1 %", apart(filtered, size, work))
-    note(f"add of {size.added:,}", apart(add, size, work))
-    shutil.rmtree(work / "bare")
-    for name, factory in FAISS.items():
-        note(f"FAISS {name}", apart(faiss_index, size, work, factory))
+    with tempfile.TemporaryDirectory(prefix="bench-index-") as folder:
+        work = Path(folder)
+        note("vectors", apart(prepare, size, work))
+        ours, bare = apart(build_ours, size, work), apart(build_bare, size, work)
+        note("build, ours", ours)
+        note("build, bare ScaNN", bare)
+        note("build, ours / bare", {name: ours[name] / bare[name] for name in ("seconds", "cpu_seconds", "peak_mb")})
+        for name, values in apart(search_both, size, work).items():
+            note(name, values)
+        note("open and first query", apart(open_and_ask, size, work))
+        note("filter of 1 %", apart(filtered, size, work))
+        note(f"add of {size.added:,}", apart(add, size, work))
+        shutil.rmtree(work / "bare")
+        for name, factory in FAISS.items():
+            note(f"FAISS {name}", apart(faiss_index, size, work, factory))
     return figures
 
 
@@ -155,9 +151,6 @@ def recall(hits: list[list[int]] | np.ndarray, truth: np.ndarray) -> float:
 
 def build_ours(size: IndexSize, work: Path) -> dict[str, Any]:
     """`index import` of the file: rows and items written and synced, index built, its recall measured, all hashed."""
-    from tf_ssgn.retrieval.folder import changes
-    from tf_ssgn.retrieval.search import scann_index
-
     if size.items >= GALLERY.exact_below:
         scann_index.why_not()  # imports it, which is no part of building
     labels = [f"label {row % LABELS}" for row in range(size.items)]
@@ -172,8 +165,6 @@ def build_ours(size: IndexSize, work: Path) -> dict[str, Any]:
 def build_bare(size: IndexSize, work: Path) -> dict[str, Any]:
     """ScaNN as its documentation has it, with as many leaves, saved."""
     from scann.scann_ops.py import scann_ops_pybind
-
-    from tf_ssgn.retrieval.search import scann_index
 
     vectors = np.load(work / "vectors.npy", mmap_mode="r")
     start, worked = time.perf_counter(), time.process_time()
@@ -210,9 +201,6 @@ def rate(ask: Callable[[np.ndarray], Any], queries: np.ndarray) -> float:
 def search_both(size: IndexSize, work: Path) -> dict[str, Any]:
     from scann.scann_ops.py import scann_ops_pybind
 
-    from tf_ssgn.retrieval.folder.gallery import Gallery
-    from tf_ssgn.retrieval.search import scann_index
-
     queries, truth = np.load(work / "queries.npy"), np.load(work / "truth.npy")
     gallery = Gallery.open(work / "g")
     bare = scann_ops_pybind.load_searcher(str(work / "bare"))
@@ -232,7 +220,7 @@ def search_both(size: IndexSize, work: Path) -> dict[str, Any]:
     def bare_parallel(block: np.ndarray) -> np.ndarray:
         return bare.search_batched_parallel(block, K, CANDIDATES, effort, BATCH // 2)[0]
 
-    asks: dict[str, tuple[Callable, Callable]] = {
+    asks: dict[str, tuple[Callable, Callable]] = {  # of one query, of a batch
         "ours": (lambda query: gallery.search(query, K), ours_batch),
         "bare ScaNN": (lambda query: bare.search(query, K, CANDIDATES, effort), bare_batch),
         "bare ScaNN, parallel": (lambda query: None, bare_parallel),
@@ -294,9 +282,6 @@ def same_tree(gallery: Any, work: Path) -> Any:
 
 def open_and_ask(size: IndexSize, work: Path) -> dict[str, Any]:
     """In a fresh process; the import of ScaNN, which brings TensorFlow along, apart."""
-    from tf_ssgn.retrieval.folder.gallery import Gallery
-    from tf_ssgn.retrieval.search import scann_index
-
     queries = np.load(work / "queries.npy")
     before = time.perf_counter()
     scann_index.why_not()
@@ -315,9 +300,6 @@ def open_and_ask(size: IndexSize, work: Path) -> dict[str, Any]:
 
 def filtered(size: IndexSize, work: Path) -> dict[str, Any]:
     """Label `label 7`, which every hundredth row has."""
-    from tf_ssgn.retrieval.folder.gallery import Gallery
-    from tf_ssgn.retrieval.search.options import Options
-
     queries = np.load(work / "queries.npy")[:100]
     vectors = np.load(work / "vectors.npy", mmap_mode="r")
     best = Best(queries, K)
@@ -332,9 +314,6 @@ def filtered(size: IndexSize, work: Path) -> dict[str, Any]:
 
 def add(size: IndexSize, work: Path) -> dict[str, Any]:
     """Adds vectors, opens the gallery again and finds one of them; then recall as before."""
-    from tf_ssgn.retrieval.folder import changes
-    from tf_ssgn.retrieval.folder.gallery import Gallery
-
     queries = np.load(work / "queries.npy")
     truth = Best(queries, K)
     truth.rows, truth.scores = np.load(work / "truth.npy"), np.load(work / "truth_scores.npy")

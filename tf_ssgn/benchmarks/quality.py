@@ -215,6 +215,8 @@ def _folder(name: str, split: str, seed: int) -> Path:
 def table(measured: dict[str, dict[str, list[dict[str, Any]]]], joined: dict[str, dict[str, Any]]) -> str:
     """The results as Markdown; `joined` is `together` by ensemble and split, empty for one seed."""
     splits = list(measured[MAIN])
+    main = [measured[MAIN][split] for split in splits]
+    head = ("| | " + " | ".join(splits) + " |", "|---|" + "---|" * len(splits))
     lines = [
         "# Results", "",
         "Written by `python -m tf_ssgn.bench quality --full`. mAP@all in the definition of the `sem_pcyc` family,",
@@ -225,19 +227,15 @@ def table(measured: dict[str, dict[str, list[dict[str, Any]]]], joined: dict[str
         f"## Stages of {MAIN}, {len(measured[MAIN][splits[0]])} seeds", "",
         "The sketch's own code is also a discriminative baseline: the same shared projection, classification and",
         "contrast, which the decoders do not touch, beside what the backbone knew. The heads below are plain ones.", "",
-        "| | " + " | ".join(splits) + " |", "|---|" + "---|" * len(splits),
+        *head,
     ]  # fmt: skip
-    for key, name in STAGES.items():
-        lines.append(_row(name, [measured[MAIN][split] for split in splits], key))
-    lines += ["", "Fine-grained, a sketch's own photo among those of its class:", ""]
-    lines += ["| | " + " | ".join(splits) + " |", "|---|" + "---|" * len(splits)]
-    for key, name in (("acc_at_1", "acc@1"), ("acc_at_5", "acc@5")):
-        lines.append(_row(name, [measured[MAIN][split] for split in splits], key))
+    lines += [_row(name, main, key) for key, name in STAGES.items()]
+    lines += ["", "Fine-grained, a sketch's own photo among those of its class:", "", *head]
+    lines += [_row("acc@1", main, "acc_at_1"), _row("acc@5", main, "acc_at_5")]
     told = [row for row in (TOLD, NAME_ALONE, f"acc@1, sketch, {TOLD}") if row in measured[MAIN][splits[0]][0]["views"]]
     if told:
-        lines += ["", "## With the class name", "", NOT_ZERO_SHOT, ""]
-        lines += ["| | " + " | ".join(splits) + " |", "|---|" + "---|" * len(splits)]
-        lines += [_row(row, [measured[MAIN][split] for split in splits], row) for row in told]
+        lines += ["", "## With the class name", "", NOT_ZERO_SHOT, "", *head]
+        lines += [_row(row, main, row) for row in told]
     lines += [
         "", "## Beyond one model and plain ranking", "",
         f"Together: the codes of all {len(measured[MAIN][splits[0]])} seeds joined (`evaluate RUN RUN --ensemble`).",
@@ -245,19 +243,16 @@ def table(measured: dict[str, dict[str, list[dict[str, Any]]]], joined: dict[str
         f"Transductive: query and database expansion over {NEIGHBOURS} neighbours (`--transductive {NEIGHBOURS}`);",
         "it uses the whole unlabelled gallery and leans on its classes of 25 photos each; no zero-shot figure, and no",
         "comparison for those above.", "",
-        "| | " + " | ".join(splits) + " |", "|---|" + "---|" * len(splits),
+        *head,
     ]  # fmt: skip
-    for title, cells in joined.items():
-        lines.append(_row(title, [[cells[split]] for split in splits], "retrieved"))
-    lines.append(_row("transductive", [measured[MAIN][split] for split in splits], "transductive"))
-    for title, cells in joined.items():
-        lines.append(_row(f"{title}, transductive", [[cells[split]] for split in splits], "transductive"))
-    lines += ["", "## Variants", "", "| | seeds | " + " | ".join(splits) + " |", "|---|---|" + "---|" * len(splits)]
-    lines[-2] += " flags, beside `--preset sketchy-mini --data.validation_classes 0` |"
-    lines[-1] += "---|"
+    ensembles = {title: [[cells[split]] for split in splits] for title, cells in joined.items()}
+    lines += [_row(title, cells, "retrieved") for title, cells in ensembles.items()]
+    lines.append(_row("transductive", main, "transductive"))
+    lines += [_row(f"{title}, transductive", cells, "transductive") for title, cells in ensembles.items()]
+    flags = "flags, beside `--preset sketchy-mini --data.validation_classes 0`"
+    lines += ["", "## Variants", "", f"| | seeds | {' | '.join(splits)} | {flags} |", "|---" * (3 + len(splits)) + "|"]
     for name, results in measured.items():
-        row = _row(name, [results[split] for split in splits], "retrieved")
-        row = row.replace(f"| {name} |", f"| {name} | {len(results[splits[0]])} |", 1)
+        row = _row(f"{name} | {len(results[splits[0]])}", [results[split] for split in splits], "retrieved")
         flags = " ".join(f"--{field} {value}" for field, value in (MAIN_VARIANTS | ABLATIONS).get(name, {}).items())
         lines.append(f"{row} {f'`{flags}`' if flags else ''} |")
     return "\n".join(lines) + "\n"

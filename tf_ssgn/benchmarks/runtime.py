@@ -13,13 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from tf_ssgn.benchmarks import seconds
+from tf_ssgn.benchmarks import noting, seconds
 from tf_ssgn.config import Model
 from tf_ssgn.errors import UserError
 from tf_ssgn.settings import SERVING
 
 SEMANTIC, CLASSES = 300, 100
-WIDTHS = (20, 10, 10)
 
 
 def run(
@@ -33,7 +32,7 @@ def run(
     backbone = backbone or ("mobilenet_v2" if full else "tiny")
     photos, rounds = photos or (256 if full else 64), rounds or (5 if full else 2)
     with tempfile.TemporaryDirectory() as temporary:
-        files = _photos(data, Path(temporary), photos)
+        files = photos_of(data, Path(temporary), photos)
         contents = [path.read_bytes() for path in files]
         module, models = build(backbone, weights)
         pixels = module.decode_photo(np.array(contents[: SERVING.batch], object))[0]
@@ -50,9 +49,9 @@ def run(
     lengths = np.linalg.norm(vectors[0], axis=1) * np.linalg.norm(vectors[-1], axis=1)
     lowest = float((np.einsum("nd,nd->n", vectors[0], vectors[-1]) / lengths).min())
     ratios = {name: rate / rates["bare"] for name, rate in rates.items()}
-    print("  ".join(text.rjust(width) for text, width in zip(("", "images/s", "ratio"), WIDTHS, strict=True)))
+    note = noting({}, 20)
     for name, rate in rates.items():
-        print("  ".join((name.rjust(WIDTHS[0]), f"{rate:{WIDTHS[1]}.1f}", f"{ratios[name]:{WIDTHS[2]}.2f}")))
+        note(name, {"images/s": rate, "ratio": ratios[name]})
     print(f"lowest cosine between the runtimes: {lowest:.7f}")
     about = {"backbone": backbone, "photos": photos}
     return {**about, "images_per_second": rates, "ratio": ratios, "lowest_cosine": lowest}
@@ -101,7 +100,7 @@ def write_model(folder: Path, backbone: str) -> None:
     export.publish(folder / "embed", module, functions, {**card, "seen": []}, [])
 
 
-def _photos(data: str | None, temporary: Path, count: int) -> list[Path]:
+def photos_of(data: str | None, temporary: Path, count: int) -> list[Path]:
     """Photos of all classes, by turns evenly over what is there; drawn where no folder is given."""
     folder = Path(data or temporary / "drawn")
     if data is None:

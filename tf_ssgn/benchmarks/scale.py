@@ -6,7 +6,6 @@ are a few hundred, repeated with other bytes after their end, so that every file
 
 import dataclasses
 import os
-import shutil
 import signal
 import tempfile
 import threading
@@ -18,12 +17,20 @@ from typing import Any
 
 import numpy as np
 
-from tf_ssgn.benchmarks import apart, chosen, megabytes, noting
+from tf_ssgn.benchmarks import apart, chosen, megabytes, noting, runtime
 from tf_ssgn.benchmarks.index import NoModel
+from tf_ssgn.data.folders import suffix_of
+from tf_ssgn.retrieval.folder import builder, changes
+from tf_ssgn.retrieval.folder.gallery import Gallery
+from tf_ssgn.retrieval.items import Item
 from tf_ssgn.retrieval.photos import Photo
+from tf_ssgn.retrieval.search.options import Options
 from tf_ssgn.scale import sizing
-from tf_ssgn.scale.card import Card
+from tf_ssgn.scale.card import Card, read_card
+from tf_ssgn.scale.dataset import open_embedded
+from tf_ssgn.scale.gallery import blocks
 from tf_ssgn.scale.session import session
+from tf_ssgn.scale.spark import embed
 
 DIFFERENT = 200  # photos that are drawn
 GENERATED = Card("generated", "generated", 16, 0)
@@ -53,10 +60,9 @@ def run(full: bool, data: str | None = None, only: str | None = None) -> dict[st
     size = FULL if full else SMALL
     parts = chosen(only, PARTS)
     figures: dict[str, Any] = {"photos": size.photos, "backbone": size.backbone}
-    work = Path(tempfile.mkdtemp(prefix="bench-scale-"))
-
     note = noting(figures)
-    try:
+    with tempfile.TemporaryDirectory(prefix="bench-scale-", ignore_cleanup_errors=True) as folder:
+        work = Path(folder)
         if {"spark", "scaling"} & set(parts):
             _prepare(size, data, work)
         if "milvus" in parts:
@@ -76,14 +82,11 @@ def run(full: bool, data: str | None = None, only: str | None = None) -> dict[st
                 note(f"1 executor, 1 core, {turn}", one)
                 note(f"2 executors, 1 core each, {turn}", two)
                 ratios.append(two["images_per_s"] / one["images_per_s"])
-            note(
-                "1 to 2 executors", {"ratio": float(np.median(ratios)), "turns": [round(ratio, 2) for ratio in ratios]}
-            )
+            turns = [round(ratio, 2) for ratio in ratios]
+            note("1 to 2 executors", {"ratio": float(np.median(ratios)), "turns": turns})
         if only is None:
             figures["plan"] = _plan(figures)
-        return figures
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    return figures
 
 
 def _plan(figures: dict[str, Any]) -> dict[str, Any]:
@@ -103,28 +106,22 @@ def _plan(figures: dict[str, Any]) -> dict[str, Any]:
 
 def _prepare(size: ScaleSize, data: str | None, work: Path) -> None:
     """Writes `photo/<class>/<n>.jpg`, a small set to warm up with, and the model."""
-    from tf_ssgn.benchmarks import runtime
+    some = [path.read_bytes() for path in runtime.photos_of(data, work / "some", DIFFERENT)]
 
-    some = [path.read_bytes() for path in runtime._photos(data, work / "some", DIFFERENT)]
+    def write(folder: Path, number: int, mark: bytes = b"") -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{number}{suffix_of(some[0])}"
+        path.write_bytes(some[number % len(some)] + mark + number.to_bytes(8, "big"))
+
     for number in range(size.photos + size.photos // 100):
-        new = number >= size.photos
-        path = work / ("new" if new else "photo") / f"class{number % 20}" / f"{number}.{_suffix(some[0])}"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(some[number % len(some)] + number.to_bytes(8, "big"))
+        write(work / ("new" if number >= size.photos else "photo") / f"class{number % 20}", number)
     for number in range(64):
-        path = work / "warm" / "class" / f"{number}.{_suffix(some[0])}"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(some[number % len(some)] + b"warm" + number.to_bytes(8, "big"))
+        write(work / "warm" / "class", number, b"warm")
     runtime.write_model(work / "model", size.backbone)
-
-
-def _suffix(content: bytes) -> str:
-    return "png" if content.startswith(b"\x89PNG") else "jpg"
 
 
 def single(size: ScaleSize, work: Path) -> dict[str, Any]:
     import tf_ssgn
-    from tf_ssgn.retrieval.folder import builder
 
     model = tf_ssgn.load(work / "model")
     builder.build(work / "warmed", [work / "warm"], model)
@@ -136,11 +133,8 @@ def single(size: ScaleSize, work: Path) -> dict[str, Any]:
 
 def milvus(size: ScaleSize, work: Path) -> dict[str, Any]:
     """Recall@10 against the exact gallery, counted by score, plain and with filters; in an embedded file."""
-    from tf_ssgn.retrieval.folder import changes
-    from tf_ssgn.retrieval.folder.gallery import Gallery
-    from tf_ssgn.retrieval.items import Item
+    from tf_ssgn.retrieval.milvus.gallery import MilvusGallery
     from tf_ssgn.retrieval.milvus.writer import MilvusWriter
-    from tf_ssgn.retrieval.search.options import Options
 
     random = np.random.default_rng(0)
     vectors = random.standard_normal((size.vectors, size.dimension), np.float32)
@@ -152,8 +146,6 @@ def milvus(size: ScaleSize, work: Path) -> dict[str, Any]:
     where = f"milvus:{work}/lite.db/bench"
     MilvusWriter(where).import_items(NoModel(size.dimension), "bench", items, vectors)
     inserted = time.perf_counter() - start
-    from tf_ssgn.retrieval.milvus.gallery import MilvusGallery
-
     exact, remote = Gallery.open(work / "exact"), MilvusGallery.open(where)
     queries = random.standard_normal((size.queries, size.dimension), np.float32)
     result: dict[str, Any] = {"insert_per_s": len(items) / inserted}
@@ -178,8 +170,6 @@ def milvus(size: ScaleSize, work: Path) -> dict[str, Any]:
 
 
 def _timed(spark: Any, sources: list[Path], card: Any, to: Path) -> tuple[Any, dict[str, Any]]:
-    from tf_ssgn.scale.spark import embed
-
     driver = [os.getpid(), _java(spark)]
     before = sum(map(_cpu, driver))
     start = time.perf_counter()
@@ -194,8 +184,6 @@ def _timed(spark: Any, sources: list[Path], card: Any, to: Path) -> tuple[Any, d
 
 
 def _spark(size: ScaleSize, work: Path, note: Callable[[str, dict[str, Any]], None]) -> None:
-    from tf_ssgn.scale.card import read_card
-
     card = read_card(work / "model")
     with session("local-cluster[2,1,1536]", **SETTINGS) as spark:
         _warm(spark, card, work, work / "warm-2")
@@ -211,8 +199,6 @@ def _spark(size: ScaleSize, work: Path, note: Callable[[str, dict[str, Any]], No
 
 def _scaling(executors: int, work: Path, to: Path) -> dict[str, Any]:
     """So many executors on a fourth of the photos."""
-    from tf_ssgn.scale.card import read_card
-
     card = read_card(work / "model")
     folders = [work / "photo" / f"class{number}" for number in range(5)]
     with session(f"local-cluster[{executors},1,1536]", **SETTINGS) as spark:
@@ -233,17 +219,11 @@ def _pin(spark: Any, executors: int) -> None:
 
 def _warm(spark: Any, card: Any, work: Path, to: Path) -> None:
     """Has every executor load the model, in a short run of several parts for each."""
-    from tf_ssgn.scale.spark import embed
-
     embed(spark, [str(work / "warm")], card, str(to))
 
 
 def _equal(work: Path) -> bool:
     """Whether Spark's rows are those of the gallery that one machine made, vector for vector."""
-    from tf_ssgn.retrieval.folder.gallery import Gallery
-    from tf_ssgn.scale.dataset import open_embedded
-    from tf_ssgn.scale.gallery import blocks
-
     gallery = Gallery.open(work / "g")
     expected = {item.id: (item, vector) for item, vector in zip(gallery.items(), gallery.vectors, strict=True)}
     seen = 0
@@ -258,9 +238,6 @@ def _equal(work: Path) -> bool:
 
 def _killed(spark: Any, size: ScaleSize, card: Any, work: Path) -> dict[str, Any]:
     """`kill -9` of executors, spread over a run; the result against the undisturbed one."""
-    from tf_ssgn.scale.dataset import open_embedded
-    from tf_ssgn.scale.spark import embed
-
     out, killed = work / "killed", []
     parts = -(-size.photos // 256)
 
@@ -314,8 +291,6 @@ def _generated(spark: Any, size: ScaleSize, work: Path) -> dict[str, Any]:
     """Peak memory of the driver, its Python and its JVM, from its start on."""
     import pyarrow as pa
     from pyarrow import parquet
-
-    from tf_ssgn.scale.spark import embed
 
     ids = [f"https://example.org/{row % 997}/{row:08d}.jpg" for row in range(size.rows)]
     parquet.write_table(pa.table({"uri": ids}), work / "rows.parquet")

@@ -1,6 +1,7 @@
 """`search` as a person meets it: when a drawing is answered, when all photos are in, how fast, and how much memory."""
 
 import base64
+import functools
 import http.client
 import json
 import os
@@ -17,10 +18,14 @@ from typing import Any
 import numpy as np
 
 from tf_ssgn.benchmarks import chosen, jpegs, seconds
+from tf_ssgn.benchmarks.runtime import write_model
+from tf_ssgn.benchmarks.serve import drawing
 from tf_ssgn.errors import UserError
+from tf_ssgn.retrieval.folder.builder import build
+from tf_ssgn.runtime.resolve import is_shipped, resolve
 from tf_ssgn.settings import MODEL
 
-PARTS = ("first", "many")  # a first and a second run; memory, and a drawing among many photos
+PARTS = ("first", "many")  # a first and a second run; memory while many are indexed, then a drawing among them
 PHOTOS, MANY = 1000, 10_000
 SMALL = 48  # photos of the small part
 SIZE = (500, 375)
@@ -42,15 +47,13 @@ def run(full: bool, data: str | None = None, only: str | None = None) -> dict[st
         place = Path(folder)
         model = MODEL
         if not full:
-            from tf_ssgn.benchmarks.runtime import write_model
-
             write_model(place / "model", "tiny")
             model = str(place / "model")
         for part, count in (("first", PHOTOS if full else SMALL), ("many", MANY if full else SMALL)):
             if part in parts:
                 _photos(place / part, count, data)
                 homes = {name: str(place / f"{part}-{name}") for name in ("XDG_DATA_HOME", "TF_SSGN_CACHE")}
-                measure = _first if part == "first" else _many
+                measure = _first if part == "first" else functools.partial(_watch, drawings=DRAWINGS)
                 result[part] = {"photos": count, **measure(place / part, model, {**os.environ, **homes})}
                 for name, value in result[part].items():
                     print(f"{part + ', ' + name.replace('_', ' '):<44} {value:10,.2f}", flush=True)
@@ -77,11 +80,6 @@ def _first(photos: Path, model: str, environment: dict[str, str]) -> dict[str, f
     }
 
 
-def _many(photos: Path, model: str, environment: dict[str, str]) -> dict[str, float]:
-    """Peak memory while all are indexed, and the time of an answer once they are."""
-    return _watch(photos, model, environment, drawings=DRAWINGS)
-
-
 def _photos(folder: Path, count: int, data: str | None) -> None:
     """Writes photos of which no two are the same."""
     from PIL import Image, ImageOps
@@ -106,8 +104,6 @@ def _photos(folder: Path, count: int, data: str | None) -> None:
 
 def _watch(photos: Path, model: str, environment: dict[str, str], drawings: int = 0) -> dict[str, float]:
     """The command from its start until everything is in, and then the answers to some drawings."""
-    from tf_ssgn.benchmarks.serve import drawing
-
     begun = time.perf_counter()
     words = [sys.executable, "-m", "tf_ssgn.search", str(photos), "--model", model, "--no-open"]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment)
@@ -202,7 +198,6 @@ class _Memory:
 def _build(photos: Path, model: str) -> float:
     """Photos/s of `index build`, without its start."""
     import tf_ssgn
-    from tf_ssgn.retrieval.folder.builder import build
 
     embedder = tf_ssgn.load(model)
     files = sorted(photos.rglob("*.jpg"))[:BUILT]
@@ -218,7 +213,6 @@ def _bare(model: str) -> Callable[[], float]:
     from tf_ssgn.common.cli import prepare_tensorflow
     from tf_ssgn.common.cores import cores
     from tf_ssgn.runtime.network import compiled, concrete, library, one_image
-    from tf_ssgn.runtime.resolve import is_shipped, resolve
     from tf_ssgn.runtime.saved_model import open_saved_model
     from tf_ssgn.runtime.shipped import open_shipped
 

@@ -7,6 +7,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from tf_ssgn.benchmarks import seconds
 from tf_ssgn.benchmarks.serve import drawing, random_gallery
 
 COMMANDS = ("search", "prepare", "train", "evaluate", "export", "index", "serve", "query", "demo", "bench")
@@ -17,11 +20,15 @@ def run(full: bool) -> dict[str, Any]:
     repeats, serves, items = (9, 5, 10_000) if full else (3, 1, 100)
     calls = {"python -c pass": ["-c", "pass"], "import tf_ssgn": ["-c", "import tf_ssgn"]}
     calls |= {f"{command} --help": ["-m", f"tf_ssgn.{command}", "--help"] for command in COMMANDS}
-    seconds = {name: _median(arguments, repeats) for name, arguments in calls.items()}
-    seconds |= _served(serves, items)
-    for name, value in seconds.items():
+    medians = {}
+    for name, arguments in calls.items():
+        command = [sys.executable, *arguments]
+        times = [seconds(subprocess.run, command, check=True, stdout=subprocess.DEVNULL) for _ in range(repeats)]
+        medians[name] = float(np.median(times))
+    medians |= _served(serves, items)
+    for name, value in medians.items():
         print(f"{name:<24} {value:6.3f} s")
-    return {"seconds": seconds}
+    return {"seconds": medians}
 
 
 def _served(repeats: int, items: int) -> dict[str, float]:
@@ -47,15 +54,5 @@ def _served(repeats: int, items: int) -> dict[str, float]:
                     times.append((ready, time.perf_counter() - start))
                 finally:
                     server.terminate()
-    middle = repeats // 2
-    ready, answered = (sorted(column)[middle] for column in zip(*times, strict=True))
+    ready, answered = np.median(times, axis=0).tolist()
     return {"serve, ready": ready, "serve, a drawing answered": answered}
-
-
-def _median(arguments: list[str], repeats: int) -> float:
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
-        times.append(time.perf_counter() - start)
-    return sorted(times)[repeats // 2]

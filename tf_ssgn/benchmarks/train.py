@@ -4,6 +4,8 @@ Times on a shared machine mean little, so both sides of a ratio alternate in one
 `run(True)` takes the published sizes; `run(False)` the same code on a small part with a fixed seed.
 """
 
+import collections
+import functools
 import json
 import os
 import subprocess
@@ -17,9 +19,10 @@ from typing import Any
 import numpy as np
 
 from tf_ssgn import config as configuration
-from tf_ssgn.benchmarks import chosen, jpegs, said, seconds
+from tf_ssgn.benchmarks import best, chosen, jpegs, said
 from tf_ssgn.common.cli import prepare_tensorflow
 from tf_ssgn.common.progress import track
+from tf_ssgn.common.vectors import unit
 from tf_ssgn.config import Config
 from tf_ssgn.data.datasets.items import Example
 
@@ -50,12 +53,9 @@ def run(full: bool, data: str | None = None, only: str | None = None) -> dict[st
     results = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        if only == "runs":
-            paths = []
-        elif data:
-            paths = jpegs(data)[:512]
-        else:
-            paths = _photos(folder / "photos", 512 if full else 64)
+        paths = []
+        if only not in ("runs", "memory"):
+            paths = jpegs(data)[:512] if data else _photos(folder / "photos", 512 if full else 64)
         measures: dict[str, Callable[[], dict[str, Any]]] = {
             "pipeline": lambda: _pipeline(paths * (4 if full else 1), rounds=5 if full else 3),
             "extraction": lambda: _extraction(paths[: 256 if full else 32], folder, rounds=5 if full else 1),
@@ -75,7 +75,8 @@ def _pipeline(paths: Sequence[str], rounds: int) -> dict[str, Any]:
     from tf_ssgn.data.images.reading import image_batches
 
     floor = _bare(paths)
-    times = _alternate(rounds, lambda: _exhaust(floor), lambda: _exhaust(image_batches(paths, "photo", SIZE, 0, BATCH)))
+    ours = functools.partial(image_batches, paths, "photo", SIZE, 0, BATCH)
+    times = best(rounds, lambda: collections.deque(floor, 0), lambda: collections.deque(ours(), 0))  # keep nothing
     rates = [len(paths) / taken for taken in times]
     return {"images_per_s": rates[1], "bare_images_per_s": rates[0], "ratio": times[0] / times[1], "target": 0.95}
 
@@ -111,7 +112,7 @@ def _extraction(paths: Sequence[str], folder: Path, rounds: int) -> dict[str, An
     def extract() -> None:
         FeatureCache(folder / f"cache{next(turn)}", backbone, "efficientnet_lite0").taps(items, 0)
 
-    times = _alternate(rounds, forward, extract)
+    times = best(rounds, forward, extract)
     rates = [len(paths) / taken for taken in times]
     few = items[:BATCH]
     slow = FeatureCache(None, backbone, "efficientnet_lite0").taps(few, 0)[0]
@@ -143,7 +144,7 @@ def _epoch(paths: Sequence[str], rounds: int) -> dict[str, Any]:
         for images, _ in image_batches(paths, "photo", SIZE, 0, BATCH):
             trainer.backbone.predict_on_batch(images[:, 0])
 
-    times = _alternate(rounds, cached, uncached)
+    times = best(rounds, cached, uncached)
     step = times[0] / 10
     pictures = batch * (3 if config.model.contours else 2)
     without = times[1] * pictures / len(paths) + step
@@ -167,7 +168,7 @@ def _mixed(backbone: str, size: int, batch: int, rounds: int, stages: bool) -> d
         trainer = made_up_trainer(configuration.override(configuration.preset("sketchy"), fields))
         batches = _batches((size, size, 3), (size, size, 3), batch)
         steps.append(lambda t=trainer, b=batches: t.fit(b(), steps_per_epoch=1, shuffle=False, verbose=0))
-    times = _alternate(rounds, *steps)
+    times = best(rounds, *steps)
     return {
         "amx": "amx_bf16" in Path("/proc/cpuinfo").read_text(encoding="ascii"),
         "float32_step_s": times[0],
@@ -237,27 +238,19 @@ def _many_files(folder: Path, photos: int, sketches: int) -> list[str]:
             Image.fromarray(pixels).save(folder / modality / names[index % len(names)] / f"{index:06d}.jpg", quality=70)
     unseen = max(2, len(names) // 5)
     (folder / "split.json").write_text(json.dumps({"seen": names[unseen:], "unseen": names[:unseen]}))
-    np.savez(
-        folder / "semantics.npz",
-        names=np.array(names),
-        vectors=random.standard_normal((len(names), SEMANTIC)).astype(np.float32),
-    )
-    places = {"data": folder, "run": folder / "run", "cache": folder / "cache"}
-    fields = {"training.epochs": 1, "data.image_size": 32, "model.backbone": "tiny", "model.weights": "none"}
-    return [
-        "--preset",
-        "demo",
-        *(str(word) for key, value in (places | fields).items() for word in (f"--{key}", value)),
-    ]
+    vectors = random.standard_normal((len(names), SEMANTIC)).astype(np.float32)
+    np.savez(folder / "semantics.npz", names=np.array(names), vectors=vectors)
+    flags = {"preset": "demo", "data": folder, "run": folder / "run", "cache": folder / "cache"}
+    flags |= {"training.epochs": 1, "data.image_size": 32, "model.backbone": "tiny", "model.weights": "none"}
+    return [str(word) for key, value in flags.items() for word in (f"--{key}", value)]
 
 
 def made_up_trainer(config: Config):
     """A compiled trainer of the config over made-up class vectors."""
-
     from tf_ssgn.training.trainer import build_trainer, compile_trainer
 
     vectors = np.random.default_rng(0).standard_normal((CLASSES, SEMANTIC)).astype(np.float32)
-    trainer = build_trainer(config, vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+    trainer = build_trainer(config, unit(vectors))
     compile_trainer(trainer, 1000)
     return trainer
 
@@ -289,15 +282,3 @@ def _photos(folder: Path, count: int) -> list[str]:
         paths.append(str(folder / f"{index:04d}.jpg"))
         Image.fromarray(pixels).save(paths[-1], quality=88)
     return paths
-
-
-def _exhaust(dataset) -> None:
-    for _ in dataset:
-        pass
-
-
-def _alternate(rounds: int, *sides: Callable[[], Any]) -> list[float]:
-    """Best seconds of each side; the first round of all is not counted, as graphs are traced in it. Not the median:
-    whatever else the machine does only ever adds, and a borrowed core halves the speed for seconds."""
-    times = [[seconds(side) for side in sides] for _ in range(1 + rounds)]
-    return [min(taken) for taken in zip(*times[1:], strict=True)]
