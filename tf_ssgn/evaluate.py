@@ -195,7 +195,7 @@ def evaluate_features(
     from tf_ssgn.common import atomic
     from tf_ssgn.evaluation import expansion, inspection, protocol, score_features, statistics
     from tf_ssgn.evaluation.feature_files import read_features
-    from tf_ssgn.evaluation.report import figures
+    from tf_ssgn.evaluation.report import charts
     from tf_ssgn.evaluation.report import page as report
 
     cuts = tuple(k or preset("sketchy").evaluation.k)
@@ -234,7 +234,7 @@ def evaluate_features(
     if to:
         points = inspection.code_map(*features)
         report.write_report(Path(to) / "report.html", metrics, title=Path(file).name, points=points)
-        figures.write_figures(Path(to) / "figures", metrics, points)
+        charts.write_figures(Path(to) / "figures", metrics, points)
         atomic.write_json(Path(to) / "metrics.json", metrics)  # last: what it says is then beside it
         cli.log(f"wrote {Path(to) / 'metrics.json'} and {Path(to) / 'report.html'}")
     return metrics

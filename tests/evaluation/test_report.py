@@ -20,7 +20,7 @@ from tf_ssgn.common import atomic
 from tf_ssgn.common.cli import jsonable
 from tf_ssgn.config import LEADING_FAMILY
 from tf_ssgn.evaluation import hashing, inspection, protocol
-from tf_ssgn.evaluation.report import figures, pictures, tables
+from tf_ssgn.evaluation.report import charts, pictures, tables
 from tf_ssgn.evaluation.report import page as report
 from tf_ssgn.evaluation.report.pictures import Grid, Picture
 
@@ -138,7 +138,7 @@ def test_every_part_has_a_line_in_the_terminal(metrics):
 
 
 def test_charts_are_files_of_their_own(tmp_path, metrics, arrays: Arrays):
-    files = figures.write_figures(tmp_path / "figures", metrics, inspection.code_map(*arrays))
+    files = charts.write_figures(tmp_path / "figures", metrics, inspection.code_map(*arrays))
     drawn = sorted(files)
     assert [file.name for file in drawn] == ["classes.svg", "confusion.svg", "curve.svg", "map.svg"]
     for file in drawn:
@@ -203,7 +203,7 @@ def test_labels_that_xml_and_utf8_have_no_place_for(tmp_path, arrays: Arrays, la
     report.write_report(tmp_path / "report.html", found, title=label, points=points)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert not set(page) & {*map(chr, range(9)), "\x1b", "\x7f", "\x85", "\ufffe"}
-    for file in figures.write_figures(tmp_path, found, points):
+    for file in charts.write_figures(tmp_path, found, points):
         if file.suffix == ".svg":
             ElementTree.parse(file)
 

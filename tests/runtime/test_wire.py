@@ -17,6 +17,8 @@ STOCK = {
     "tensorflow.serving.Version": ("google.protobuf.wrappers_pb2", "Int64Value"),
     "tensorflow.serving.Any": ("google.protobuf.any_pb2", "Any"),
     "tensorflow.serving.ModelSpec": ("tensorflow_serving.apis.model_pb2", "ModelSpec"),
+    "tensorflow.serving.PredictLog": ("tensorflow_serving.apis.prediction_log_pb2", "PredictLog"),
+    "tensorflow.serving.PredictionLog": ("tensorflow_serving.apis.prediction_log_pb2", "PredictionLog"),
     "tensorflow.serving.StatusProto": ("tensorflow_serving.apis.status_pb2", "StatusProto"),
 }
 MODULES = {

@@ -11,18 +11,17 @@ import numpy as np
 from tf_ssgn.errors import UserError
 from tf_ssgn.evaluation.metrics import PerQuery, nan_mean
 
+CONFIDENCE = 0.95  # of the intervals
 SIGN_FLIPS = 5_000  # of a paired comparison: p is known to one in so many
 T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)  # Student's t, 1 to 10 degrees
 CHUNK_NUMBERS = 2**22  # random numbers drawn at a time
 
 
-def bootstrap(
-    per_query: PerQuery, *, resamples: int = 1000, confidence: float = 0.95, seed: int = 0
-) -> dict[str, dict[str, list[float]]]:
-    """Percentile bootstrap over queries: family -> metric -> [low, high]; NaN where the metric is not defined. The same
-    resamples serve every metric, so that intervals of one call can be compared."""
+def bootstrap(per_query: PerQuery, *, resamples: int = 1000, seed: int = 0) -> dict[str, dict[str, list[float]]]:
+    """95% percentile bootstrap over queries: family -> metric -> [low, high]; NaN where the metric is not defined. The
+    same resamples serve every metric, so that intervals of one call can be compared."""
     names, table = _table(per_query)
-    ends = np.stack(_percentiles(table, resamples, confidence, seed), axis=1).tolist()
+    ends = np.stack(_percentiles(table, resamples, seed), axis=1).tolist()
     result: dict[str, dict[str, list[float]]] = {family: {} for family in per_query.values}
     for (family, name), pair in zip(names, ends, strict=True):
         result[family][name] = pair
@@ -30,7 +29,7 @@ def bootstrap(
 
 
 def compare(
-    ours: PerQuery, theirs: PerQuery, *, resamples: int = SIGN_FLIPS, confidence: float = 0.95, seed: int = 0
+    ours: PerQuery, theirs: PerQuery, *, resamples: int = SIGN_FLIPS, seed: int = 0
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Paired comparison of two runs on the same queries in the same order: family -> metric -> `difference` (mean of
     ours minus theirs), `low` and `high` (bootstrap interval of it) and `p`.
@@ -53,7 +52,7 @@ def compare(
             "classes of photos); expected the same photos"
         )
     table = left - right
-    low, high = _percentiles(table, min(resamples, 1000), confidence, seed)
+    low, high = _percentiles(table, min(resamples, 1000), seed)
     chance = _sign_flips(table, resamples, seed)
     result: dict[str, dict[str, dict[str, float]]] = {family: {} for family in ours.values}
     for row, (family, name) in enumerate(names):
@@ -118,10 +117,10 @@ def _table(per_query: PerQuery) -> tuple[list[tuple[str, str]], np.ndarray]:
     return names, np.stack([per_query.values[family][name] for family, name in names])
 
 
-def _percentiles(table: np.ndarray, resamples: int, confidence: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _percentiles(table: np.ndarray, resamples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Low and high ends [metrics]. A resample is a vector of counts, so all metrics are two matrix products."""
-    if resamples < 1 or not 0 < confidence < 1:
-        raise UserError(f"received {resamples} resamples at {confidence}; expected 1 or more, at above 0 and below 1")
+    if resamples < 1:
+        raise UserError(f"received {resamples} resamples; expected 1 or more")
     queries = table.shape[1]
     known = ~np.isnan(table)
     filled = np.where(known, table, 0.0)
@@ -135,7 +134,7 @@ def _percentiles(table: np.ndarray, resamples: int, confidence: float, seed: int
         with np.errstate(invalid="ignore"):  # a resample without a defined query is NaN
             means[:, start : start + size] = (filled @ weights) / (known.astype(np.float64) @ weights)
     result = np.full((2, len(table)), np.nan)
-    tail = (1 - confidence) / 2
+    tail = (1 - CONFIDENCE) / 2
     for row in np.flatnonzero(known.any(axis=1)):
         result[:, row] = np.nanquantile(means[row], [tail, 1 - tail])
     return result[0], result[1]

@@ -37,6 +37,7 @@ def open_preset(name: str, image_size: int, with_weights: bool) -> Preset:
     cannot be downloaded, holds no image network, or its weights do not fit this size."""
     import_keras_hub(name)
     from keras_hub.layers import ImageConverter
+    from keras_hub.models import Backbone
     from keras_hub.src.utils import preset_utils  # names of the classes before their weights: nothing public has them
 
     preset = name.removeprefix(HUB)
@@ -49,7 +50,7 @@ def open_preset(name: str, image_size: int, with_weights: bool) -> Preset:
     parameters = inspect.signature(kind.__init__).parameters
     towers = {"vision_encoder", "text_encoder"} <= parameters.keys()
     size = next((key for key in ("image_shape", "input_shape") if key in parameters), None)
-    if not issubclass(kind, keras_hub_backbone()) or not (towers or size):
+    if not issubclass(kind, Backbone) or not (towers or size):
         raise UserError(
             f"{name} is a {kind.__name__}, which takes no images; expected an image backbone such as hub:dinov2_small"
         )
@@ -85,12 +86,6 @@ def import_keras_hub(name: str) -> None:
         raise UserError(f"{name} needs keras-hub, which is not installed; pip install 'tf_ssgn[hub]'")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when huggingface_hub is imported
     import keras_hub  # noqa: F401
-
-
-def keras_hub_backbone() -> type:
-    import keras_hub
-
-    return keras_hub.models.Backbone
 
 
 def write_preset(folder: Path, network: dict[str, Any], image_size: int, scale: Any, offset: Any) -> None:

@@ -10,9 +10,8 @@ from tf_ssgn.common.vectors import unit
 from tf_ssgn.data.datasets.items import Example
 from tf_ssgn.errors import UserError
 from tf_ssgn.runtime.features import FeatureCache
-from tf_ssgn.training.encode import encode_taps
 from tf_ssgn.training.fit import restore_trainer
-from tf_ssgn.training.images import Images, read_images
+from tf_ssgn.training.images import Images, encode_taps, read_images
 from tf_ssgn.training.run_folder import Run
 
 

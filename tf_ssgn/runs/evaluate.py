@@ -20,7 +20,7 @@ from tf_ssgn.data.datasets.splits import Split, checksum, load_split
 from tf_ssgn.errors import UserError
 from tf_ssgn.evaluation import hashing, inspection, per_query, protocol, score_features, statistics
 from tf_ssgn.evaluation.expansion import expand
-from tf_ssgn.evaluation.report import figures
+from tf_ssgn.evaluation.report import charts
 from tf_ssgn.evaluation.report import page as report
 from tf_ssgn.evaluation.report.facts import NAME_ALONE, TOLD
 from tf_ssgn.evaluation.report.pictures import Grid, Picture
@@ -278,5 +278,5 @@ def _write(target: Path, metrics: dict[str, Any], test: Encoded, grids: list[Gri
     """The report, the figures, and last `metrics.json`: what it says is then beside it."""
     points = inspection.code_map(*test.arrays)
     report.write_report(target / "report.html", metrics, grids, title=title, points=points)
-    figures.write_figures(target / "figures", metrics, points)
+    charts.write_figures(target / "figures", metrics, points)
     atomic.write_json(target / "metrics.json", metrics)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tf_ssgn.common.atomic import writing
+from tf_ssgn.common.atomic import stamp, writing
 from tf_ssgn.common.cli import log
 from tf_ssgn.common.hashes import file_sha256
 from tf_ssgn.common.npz import DAMAGED_ARCHIVE
@@ -66,7 +66,7 @@ class FeatureCache:
     def taps(self, items: Sequence[Example], views: int) -> tuple[np.ndarray, np.ndarray]:
         """The taps of all items, from disk where known: float32 `[N, 1 + views, D]`, and status int32 `[N]`; a row
         whose status is not 0 is zero."""
-        stamps = [_stamp(item.path) for item in items]
+        stamps = [stamp(item.path) for item in items]
         hashes = [_content_hash(item.path) for item in items]
         taps = np.zeros((len(items), 1 + views, int(self.backbone.output_shape[-1])), np.float32)
         status = np.full(len(items), Status.OK, np.int32)
@@ -116,7 +116,7 @@ class FeatureCache:
         rows: list[int],
         items: Sequence[Example],
         hashes: Sequence[str],
-        stamps: Sequence[tuple[int, int] | None],
+        stamps: Sequence[tuple[int, int, int] | None],
         taps: np.ndarray,
         status: np.ndarray,
     ) -> None:
@@ -147,7 +147,7 @@ class FeatureCache:
                     status[row] = code
                     if code == Status.OK:
                         taps[row] = image_taps
-                    if code == Status.OK and _stamp(items[row].path) == stamps[row]:  # else the hash is of other pixels
+                    if code == Status.OK and stamp(items[row].path) == stamps[row]:  # else the hash is of other pixels
                         names += [_name(hashes[row], modality, view) for view in range(views)]
                         values += list(image_taps)
                 bar.advance(len(codes))
@@ -177,8 +177,8 @@ class FeatureCache:
             return
         ends = np.cumsum(list(self.sizes.values()))[:-1]
         parts = dict(zip(self.sizes, np.split(np.stack(values), ends, axis=-1), strict=True))
-        with writing(self.folder / f"{secrets.token_hex(8)}.npz") as temporary, open(temporary, "wb") as handle:
-            np.savez(handle, **parts, names=np.array(names))  # type: ignore[arg-type]
+        with writing(self.folder / f"{secrets.token_hex(8)}.npz") as temporary:
+            np.savez(temporary, **parts, names=np.array(names))  # type: ignore[arg-type]
 
 
 @functools.lru_cache(maxsize=2)  # a backbone in training comes again after each epoch
@@ -201,15 +201,6 @@ def _content_hash(path: str) -> str:
         return file_sha256(path)
     except OSError:
         return ""
-
-
-def _stamp(path: str) -> tuple[int, int] | None:
-    """When a file was changed last, and its size; None for one that is not there."""
-    try:
-        about = os.stat(path)
-    except OSError:
-        return None
-    return about.st_mtime_ns, about.st_size
 
 
 def _name(digest: str, modality: str, view: int) -> bytes:

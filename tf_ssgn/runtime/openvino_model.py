@@ -49,7 +49,8 @@ def openvino_functions(
     where that came to nothing. UserError where OpenVINO cannot convert it, or answers differently from TensorFlow."""
 
     def compile_encoders() -> dict[str, CompiledEncoder]:
-        return {kind: (begun and begun(kind)) or encoder(module, kind, fingerprint) for kind in KINDS}
+        made = {kind: begun and begun(kind) for kind in KINDS}
+        return {kind: made[kind] or CompiledEncoder(converted_form(module, kind, fingerprint)) for kind in KINDS}
 
     from tf_ssgn.data.images.direct import short_way
 
@@ -176,11 +177,6 @@ def _check(model: Any, encode: Any) -> None:
             f"OpenVINO's code of a test picture has a cosine of {cosine:.6f} with TensorFlow's, expected "
             f"{LOWEST_COSINE} or more; use the TensorFlow runtime"
         )
-
-
-def encoder(module: Any, kind: str, fingerprint: str) -> CompiledEncoder:
-    """One of a model's encoders, ready to compute."""
-    return CompiledEncoder(converted_form(module, kind, fingerprint))
 
 
 def converted_form(module: Any, kind: str, fingerprint: str) -> Any:

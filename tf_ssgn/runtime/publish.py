@@ -5,7 +5,6 @@ import json
 import os
 import secrets
 import shutil
-import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -86,43 +85,31 @@ def publish(
 
 
 def warm_up_requests(signatures: list[str], with_k: bool) -> list[bytes]:
-    """One `PredictionLog` per signature and batch size, as bytes; the image is a drawn circle. The stock protos are an
-    extra, so the two outer messages are framed by hand: `PredictionLog` field 6 is `PredictLog`, whose field 1 is the
-    request."""
+    """One `PredictionLog` per signature and batch size, as bytes; the image is a drawn circle."""
     image = warm_up_drawing()
     logs = []
     for signature in signatures:
+        inputs: dict[str, Any] = {"image_bytes": image}
+        inputs |= {"word": b""} if signature.endswith("_word") else {}
+        inputs |= {"k": SERVING.default_k} if with_k else {}
         for rows in WARM_UP_BATCHES:
-            request = wire.PredictRequest()
+            entry = wire.PredictionLog()
+            request = entry.predict_log.request
             request.model_spec.name = SERVING.name
             request.model_spec.signature_name = signature
-            inputs: list[tuple[str, Any, str, Any]] = [("image_bytes", tf.string, "string_val", image)]
-            inputs += [("word", tf.string, "string_val", b"")] if signature.endswith("_word") else []
-            inputs += [("k", tf.int32, "int_val", SERVING.default_k)] if with_k else []
-            for name, dtype, field, value in inputs:
-                tensor = request.inputs[name]
-                tensor.dtype = dtype.as_datatype_enum
-                tensor.tensor_shape.dim.add(size=rows)
-                getattr(tensor, field).extend([value] * rows)
-            logs.append(_field(6, _field(1, request.SerializeToString())))
+            for name, value in inputs.items():
+                tensor = tf.make_tensor_proto([value] * rows, tf.int32 if name == "k" else tf.string)
+                request.inputs[name].ParseFromString(tensor.SerializeToString())
+            logs.append(entry.SerializeToString())
     return logs
-
-
-def _field(number: int, content: bytes) -> bytes:
-    """A length-delimited protobuf field."""
-    length, size = b"", len(content)
-    while size > 127:
-        length, size = length + struct.pack("B", size & 127 | 128), size >> 7
-    return struct.pack("B", number << 3 | 2) + length + struct.pack("B", size) + content
 
 
 def content_hash(*parts: Any) -> str:
     """sha256 over JSON values and arrays: two exports of equal content are one version."""
     digest = hashlib.sha256()
     for part in parts:
-        digest.update(
-            np.ascontiguousarray(part).tobytes() if isinstance(part, np.ndarray) else json.dumps(part).encode()
-        )
+        array = isinstance(part, np.ndarray)
+        digest.update(np.ascontiguousarray(part).tobytes() if array else json.dumps(part).encode())
     return digest.hexdigest()
 
 

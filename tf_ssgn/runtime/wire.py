@@ -52,6 +52,8 @@ SCHEMA: dict[str, list[tuple[str, int, str]]] = {
         ("outputs", 1, "{tensorflow.TensorProto}"),
         ("model_spec", 2, "tensorflow.serving.ModelSpec"),
     ],
+    "tensorflow.serving.PredictLog": [("request", 1, "tensorflow.serving.PredictRequest")],
+    "tensorflow.serving.PredictionLog": [("predict_log", 6, "tensorflow.serving.PredictLog")],
     "tensorflow.serving.Any": [("type_url", 1, "string"), ("value", 2, "bytes")],
     "tensorflow.serving.GetModelMetadataRequest": [
         ("model_spec", 1, "tensorflow.serving.ModelSpec"),
@@ -127,6 +129,7 @@ TensorProto = _CLASSES["TensorProto"]
 ModelSpec = _CLASSES["ModelSpec"]
 PredictRequest = _CLASSES["PredictRequest"]
 PredictResponse = _CLASSES["PredictResponse"]
+PredictionLog = _CLASSES["PredictionLog"]
 GetModelMetadataRequest = _CLASSES["GetModelMetadataRequest"]
 GetModelMetadataResponse = _CLASSES["GetModelMetadataResponse"]
 SignatureDefMap = _CLASSES["SignatureDefMap"]

@@ -9,8 +9,6 @@ from typing import Any
 
 from tf_ssgn.errors import UserError
 
-STRATEGIES = ("mirrored", "multiworker")
-
 
 @dataclass(frozen=True)
 class Devices:

@@ -22,10 +22,9 @@ from tf_ssgn.runtime.features import FeatureCache
 from tf_ssgn.settings import KEEP_DECODED
 from tf_ssgn.training.callbacks import Checkpoint, EpochEnd, State, StepProgress, ctrl_c
 from tf_ssgn.training.devices import Devices
-from tf_ssgn.training.encode import encode_taps, taps_now, taps_of
 from tf_ssgn.training.feed import Feed
 from tf_ssgn.training.guides import Guides, guided, set_guides, solve_guides
-from tf_ssgn.training.images import Images, read_images
+from tf_ssgn.training.images import Images, encode_taps, read_images, taps_now, taps_of
 from tf_ssgn.training.run_folder import (
     FINISHED,
     REFIT,

@@ -15,8 +15,7 @@ import numpy as np
 
 from tf_ssgn.models.fusion import unit
 from tf_ssgn.models.ssgn import SSGN
-from tf_ssgn.training.encode import BLOCK, encode_taps
-from tf_ssgn.training.images import Images
+from tf_ssgn.training.images import BLOCK, Images, encode_taps
 from tf_ssgn.training.trainer import Trainer
 
 CONDITIONS = {"coarse": ("semantics",), "fine": ("sketch", "coarse")}  # as the decoders take them, without the latent

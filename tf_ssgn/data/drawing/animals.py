@@ -118,11 +118,8 @@ def fish(f: Figure) -> None:
     rx, ry, spread = f.u(0.6, 0.72), f.u(0.28, 0.4), f.u(0.26, 0.38)
     f.add("tail", polygon((-0.8 * rx, 0), (-rx - 0.35, -spread), (-rx - 0.22, 0), (-rx - 0.35, spread)), fins)
     high = ry + f.u(0.12, 0.24)
-    f.add(
-        "fin",
-        smooth((-0.45 * rx, -0.7 * ry), (-0.3 * rx, -high), (0.15 * rx, -high * 0.95), (0.45 * rx, -0.75 * ry)),
-        fins,
-    )
+    back = smooth((-0.45 * rx, -0.7 * ry), (-0.3 * rx, -high), (0.15 * rx, -high * 0.95), (0.45 * rx, -0.75 * ry))
+    f.add("fin", back, fins)
     f.add("fin", polygon((-0.3 * rx, 0.7 * ry), (-0.45 * rx, high), (0.15 * rx, 0.85 * ry)), fins, minor=True)
     body = smooth((-rx, 0), (-0.55 * rx, -0.62 * ry), (0.2 * rx, -ry), (0.8 * rx, -0.55 * ry), (1.03 * rx, 0.03),
                   (0.75 * rx, 0.6 * ry), (0.15 * rx, ry), (-0.55 * rx, 0.62 * ry))  # fmt: skip
@@ -144,19 +141,12 @@ def duck(f: Figure) -> None:
     x, y = f.u(0.5, 0.58), -ry - f.u(0.26, 0.4)
     for side in (-0.12, 0.14):
         leg(f, side, 0.7 * ry, ry + 0.26, 0.09, PAINTS["orange"])
-        f.add(
-            "foot",
-            polygon((side - 0.05, ry + 0.3), (side + 0.02, ry + 0.22), (side + 0.19, ry + 0.3)),
-            PAINTS["orange"],
-        )
-    f.add(
-        "beak",
-        smooth((x + 0.6 * r, y - 0.1), (x + r + 0.22, y + 0.02), (x + r + 0.2, y + 0.1), (x + 0.6 * r, y + 0.11)),
-        PAINTS["orange"],
-    )
-    f.add(
-        "neck", ribbon(curve((0.5 * rx, -0.2 * ry), (x - 0.02, -0.9 * ry), (x, y)), 0.36, 0.24), plumage, group="bird"
-    )
+        foot = polygon((side - 0.05, ry + 0.3), (side + 0.02, ry + 0.22), (side + 0.19, ry + 0.3))
+        f.add("foot", foot, PAINTS["orange"])
+    beak = smooth((x + 0.6 * r, y - 0.1), (x + r + 0.22, y + 0.02), (x + r + 0.2, y + 0.1), (x + 0.6 * r, y + 0.11))
+    f.add("beak", beak, PAINTS["orange"])
+    neck = curve((0.5 * rx, -0.2 * ry), (x - 0.02, -0.9 * ry), (x, y))
+    f.add("neck", ribbon(neck, 0.36, 0.24), plumage, group="bird")
     body = smooth((-1.3 * rx, -0.75 * ry), (-0.75 * rx, -0.45 * ry), (0.1 * rx, -0.72 * ry), (0.85 * rx, -0.5 * ry),
                   (1.05 * rx, 0.1 * ry), (0.6 * rx, 0.85 * ry), (-0.2 * rx, ry), (-0.9 * rx, 0.5 * ry))  # fmt: skip
     f.add("body", body, plumage, group="bird")
@@ -214,20 +204,14 @@ def snail(f: Figure) -> None:
     foot = smooth((-1.0, 0.57), (-0.55, 0.42), (0.2, 0.36), (0.46, 0.12), (head[0] - 0.1, head[1] - 0.14),
                   (head[0] + 0.14, head[1] - 0.06), (head[0] + 0.1, 0.26), (0.6, 0.55), (-0.2, 0.6))  # fmt: skip
     f.add("body", foot, skin)
-    f.line(
-        "mouth",
-        curve((head[0] + 0.12, head[1] + 0.09), (head[0] + 0.05, head[1] + 0.12)),
-        darker(skin, 0.4),
-        0.02,
-        minor=True,
-    )
+    mouth = curve((head[0] + 0.12, head[1] + 0.09), (head[0] + 0.05, head[1] + 0.12))
+    f.line("mouth", mouth, darker(skin, 0.4), 0.02, minor=True)
     y = 0.46 - r
     f.add("shell", ellipse(x, y, r * 1.05, r), shell)
     turn = np.linspace(0, f.u(2.1, 2.7) * 2 * np.pi, 70) + 0.5
     radius = 0.92 * r * (1 - np.linspace(0, 0.93, 70))
-    f.line(
-        "spiral", np.stack([x + radius * np.cos(turn), y + radius * np.sin(turn)], axis=1), darker(shell, 0.5), 0.045
-    )
+    spiral = np.stack([x + radius * np.cos(turn), y + radius * np.sin(turn)], axis=1)
+    f.line("spiral", spiral, darker(shell, 0.5), 0.045)
 
 
 ANIMALS: dict[str, Callable[[Figure], None]] = {

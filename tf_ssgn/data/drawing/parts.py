@@ -84,13 +84,10 @@ def window(f: Figure, left: float, top: float, right: float, bottom: float, bars
 def door(f: Figure, x: float, bottom: float, width: float, height: float, paint: Paint, arched: bool = False) -> None:
     left, right, top = x - width / 2, x + width / 2, bottom - height
     if arched:
-        shape = joined(
-            arc(x, top + width / 2, width / 2, width / 2, 180, 360), polygon((right, bottom), (left, bottom))
-        )
+        arch = arc(x, top + width / 2, width / 2, width / 2, 180, 360)
+        f.add("door", joined(arch, polygon((right, bottom), (left, bottom))), paint)
     else:
-        shape = box(left, top, right, bottom)
-    f.add("door", shape, paint)
-    if not arched:
+        f.add("door", box(left, top, right, bottom), paint)
         f.add("knob", ellipse(x + width * 0.3, bottom - height * 0.45, 0.02, 0.02), PAINTS["yellow"], minor=True)
 
 
@@ -115,11 +112,11 @@ def wing(f: Figure, root: Point, length: float, breadth: float, angle: float, pa
     f.add("wing", turned(shape, angle) + root, paint)
 
 
-def antennae(f: Figure, x: float, y: float, length: float, spread: float, paint: Paint, lean: float = 0) -> None:
+def antennae(f: Figure, x: float, y: float, length: float, spread: float, paint: Paint) -> None:
     """Two feelers with knobs, upwards from (x, y)."""
     for side in (-1, 1):
-        tip = (x + lean + side * spread, y - length)
-        bend = (x + lean * 0.4 + side * spread * 0.35, y - 0.6 * length)
+        tip = (x + side * spread, y - length)
+        bend = (x + side * spread * 0.35, y - 0.6 * length)
         f.line("antenna", curve((x + side * 0.02, y), bend, tip), paint, 0.025)
         f.add("tip", ellipse(*tip, 0.03, 0.03), paint, minor=True)
 

@@ -45,11 +45,8 @@ def teapot(f: Figure) -> None:
     spout(f, (0.7 * rx, 0.35 * ry), (rx + f.u(0.32, 0.42), -0.75 * ry), 0.3, 0.12, paint, 0.06)
     f.add("foot", box(-0.5 * rx, 0.85 * ry, 0.5 * rx, ry + 0.09), darker(paint))
     f.add("body", ellipse(0, 0, rx, ry), paint)
-    f.add(
-        "lid",
-        joined(arc(0, -0.84 * ry, 0.6 * rx, 0.24 * ry + 0.06, 180, 360), arc(0, -0.84 * ry, 0.6 * rx, 0.07, 0, 180)),
-        darker(paint, 0.88),
-    )
+    lid = joined(arc(0, -0.84 * ry, 0.6 * rx, 0.24 * ry + 0.06, 180, 360), arc(0, -0.84 * ry, 0.6 * rx, 0.07, 0, 180))
+    f.add("lid", lid, darker(paint, 0.88))
     f.add("knob", ellipse(0, -1.08 * ry - 0.12, 0.08, 0.08), darker(paint, 0.8))
     if f.chance(0.5):
         f.line("band", arc(0, -0.05, 0.97 * rx, 0.18, 12, 168), darker(paint, 0.55), 0.05, minor=True)
@@ -113,11 +110,8 @@ def lamp(f: Figure) -> None:
     pole(f, (0, bottom), (0, -0.3), f.u(0.07, 0.12), foot)
     if f.chance(0.6):
         f.add("vase", ellipse(0, bottom - 0.35, f.u(0.16, 0.24), 0.3), foot)
-    f.add(
-        "base",
-        joined(arc(0, bottom, 0.34, 0.12, 180, 360), polygon((0.34, bottom + 0.06), (-0.34, bottom + 0.06))),
-        darker(foot),
-    )
+    base = joined(arc(0, bottom, 0.34, 0.12, 180, 360), polygon((0.34, bottom + 0.06), (-0.34, bottom + 0.06)))
+    f.add("base", base, darker(foot))
     y = -0.2
     f.line("chain", polygon((0.3, y), (0.3, y + 0.24)), PAINTS["grey"], 0.02, minor=True)
     f.add("shade", joined(arc(0, y - high, top, 0.06, 180, 360), arc(0, y, low, 0.1, 0, 180)), shade)
@@ -213,11 +207,8 @@ def house(f: Figure) -> None:
 def lighthouse(f: Figure) -> None:
     wall, band = f.paint("white", "cream"), f.paint("red", "blue", "dark", "orange")
     low, top, y = f.u(0.32, 0.4), f.u(0.19, 0.24), -0.45
-    f.add(
-        "rock",
-        smooth((-0.75, 1.1), (-0.6, 0.9), (-0.2, 0.92), (0.25, 0.86), (0.65, 0.92), (0.8, 1.1), (0, 1.14)),
-        f.paint("grey", "brown"),
-    )
+    rock = smooth((-0.75, 1.1), (-0.6, 0.9), (-0.2, 0.92), (0.25, 0.86), (0.65, 0.92), (0.8, 1.1), (0, 1.14))
+    f.add("rock", rock, f.paint("grey", "brown"))
 
     def half(at: float) -> float:
         return top + (low - top) * (at - y) / (0.95 - y)
@@ -252,11 +243,8 @@ def castle(f: Figure) -> None:
         )
         f.add("wall", tower, darker(wall, 0.92))
         if pointed:
-            f.add(
-                "roof",
-                polygon((x - side * 1.25, -high), (x, -high - 0.5), (x + side * 1.25, -high)),
-                f.paint("red", "blue", "violet", "dark"),
-            )
+            roof = polygon((x - side * 1.25, -high), (x, -high - 0.5), (x + side * 1.25, -high))
+            f.add("roof", roof, f.paint("red", "blue", "violet", "dark"))
         window(f, x - 0.06, -high + 0.2, x + 0.06, -high + 0.42)
     door(f, 0, 0.75, f.u(0.32, 0.4), f.u(0.45, 0.55), PAINTS["brown"], arched=True)
     for x, y in ((-0.25, 0.05), (0.28, 0.12), (-0.3, 0.5), (0.33, 0.55)):

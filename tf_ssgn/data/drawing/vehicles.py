@@ -34,18 +34,11 @@ def car(f: Figure) -> None:
     f.add("body", body, paint)
     glass = darker(GLASS, f.u(0.5, 1))
     middle = (front + back) / 2 - 0.04
-    f.add(
-        "window",
-        polygon((back + 0.04, -0.1), (back + 0.14, -roof + 0.05), (middle - 0.03, -roof + 0.02), (middle - 0.03, -0.1)),
-        glass,
-    )
-    f.add(
-        "window",
-        polygon(
-            (middle + 0.03, -0.1), (middle + 0.03, -roof + 0.02), (front - 0.27, -roof + 0.07), (front - 0.06, -0.1)
-        ),
-        glass,
-    )
+    left, right = middle - 0.03, middle + 0.03
+    rear = polygon((back + 0.04, -0.1), (back + 0.14, -roof + 0.05), (left, -roof + 0.02), (left, -0.1))
+    f.add("window", rear, glass)
+    pane = polygon((right, -0.1), (right, -roof + 0.02), (front - 0.27, -roof + 0.07), (front - 0.06, -0.1))
+    f.add("window", pane, glass)
     f.line("gap", polygon((middle, -0.08), (middle, 0.24)), darker(paint, 0.5), 0.02, minor=True)
     f.line("knob", polygon((middle - 0.16, 0.0), (middle - 0.06, 0.0)), BLACK, 0.03, minor=True)
     f.add("light", ellipse(0.93 * half, 0.08, 0.06, 0.05), PAINTS["yellow"], minor=True)
@@ -120,14 +113,9 @@ def steamship(f: Figure) -> None:
         high = -f.u(0.72, 0.82)
         puffs(f, x + 0.02, high - 0.04, 0.2)
         f.add("funnel", polygon((x - 0.08, high), (x + 0.08, high), (x + 0.1, -0.2), (x - 0.1, -0.2)), funnel)
-        f.add(
-            "band",
-            polygon(
-                (x - 0.083, high + 0.08), (x + 0.083, high + 0.08), (x + 0.088, high + 0.18), (x - 0.088, high + 0.18)
-            ),
-            white,
-            minor=True,
-        )
+        upper, lower = high + 0.08, high + 0.18
+        band = polygon((x - 0.083, upper), (x + 0.083, upper), (x + 0.088, lower), (x - 0.088, lower))
+        f.add("band", band, white, minor=True)
     pole(f, (0.62 * half, 0.1), (0.62 * half, -0.62), 0.04, PAINTS["brown"])
     flag(f, 0.63 * half, -0.62, 0.22, 0.14, f.paint(*CHROMATIC))
     f.add("cabin", box(-0.48 * half, -0.34, 0.42 * half, -0.02), white)
@@ -173,11 +161,8 @@ def balloon(f: Figure) -> None:
     for wide in (0.66, 0.26):
         strip = joined(arc(0, y, rx * wide, ry, 160, 380), polygon((mouth * wide, 0.52), (-mouth * wide, 0.52)))
         f.add("stripe", strip, second if wide > 0.5 else first)
-    f.add(
-        "basket",
-        polygon((-0.17, drop), (0.17, drop), (0.14, drop + 0.24), (-0.14, drop + 0.24)),
-        f.paint("brown", "tan"),
-    )
+    basket = polygon((-0.17, drop), (0.17, drop), (0.14, drop + 0.24), (-0.14, drop + 0.24))
+    f.add("basket", basket, f.paint("brown", "tan"))
     f.line("weave", polygon((-0.15, drop + 0.1), (0.15, drop + 0.1)), PAINTS["dark"], 0.02, minor=True)
 
 

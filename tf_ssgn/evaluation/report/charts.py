@@ -6,11 +6,15 @@ the light colours into the drawing itself, for a paper.
 
 import colorsys
 import math
+import os
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from tf_ssgn.common import atomic
 from tf_ssgn.common.markup import escaped
+from tf_ssgn.evaluation.report.facts import leading
 
 STYLE = """
 svg.chart { width: 100%; height: auto; font: 12px system-ui, -apple-system, "Segoe UI", sans-serif; }
@@ -27,6 +31,32 @@ svg.chart { width: 100%; height: auto; font: 12px system-ui, -apple-system, "Seg
 .chart .sketch { fill: none; stroke-width: 1.5; }
 """
 FILE_STYLE = ".chart text { font-family: Helvetica, Arial, sans-serif; font-size: 12px; }\n"
+
+
+def figures(metrics: dict[str, Any], points: dict[str, Any] | None = None) -> dict[str, str]:
+    """The charts that the object has data for, as SVG text: `curve`, `classes`, `confusion`, `map`."""
+    curve, matrix = metrics.get("curve"), metrics.get("confusion")
+    family, name, _ = leading(metrics)
+    per_class = {label: entry["families"][family].get(name) for label, entry in metrics.get("per_class", {}).items()}
+    macro = metrics.get("macro", {}).get(family, {}).get(name)
+    drawn = {
+        "curve": recall_precision(curve["recall"], curve["precision"]) if curve else "",
+        "classes": class_bars(per_class, macro),
+        "confusion": confusion(matrix["rows"], matrix["columns"], matrix["shares"]) if matrix else "",
+        "map": code_map(points) if points else "",
+    }
+    return {name: svg for name, svg in drawn.items() if svg}
+
+
+def write_figures(
+    folder: str | os.PathLike, metrics: dict[str, Any], points: dict[str, Any] | None = None
+) -> list[Path]:
+    """Writes every chart as `<name>.svg`; returns the files."""
+    written = []
+    for name, svg in figures(metrics, points).items():
+        written.append(Path(folder) / f"{name}.svg")
+        atomic.write_text(written[-1], standalone(svg))
+    return written
 
 
 def standalone(svg: str) -> str:

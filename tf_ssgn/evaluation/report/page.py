@@ -12,7 +12,6 @@ from tf_ssgn.common.markup import escaped
 from tf_ssgn.evaluation.report import charts
 from tf_ssgn.evaluation.report import html_tables as report_tables
 from tf_ssgn.evaluation.report.facts import leading
-from tf_ssgn.evaluation.report.figures import figures
 from tf_ssgn.evaluation.report.pictures import Grid, grid_html
 
 PAGE_STYLE = """
@@ -63,7 +62,7 @@ def write_report(
 ) -> None:
     """Writes one HTML file that needs no network and no other file; in `metrics` None and NaN are both "not defined".
     `grids` are best, median and worst queries with their photos, `points` a map of codes (`inspection.code_map`)."""
-    drawn = figures(metrics, points)
+    drawn = charts.figures(metrics, points)
     body = [
         f"<h1>{escaped(title)}</h1>",
         '<p class="soft">Sketch-based image retrieval, zero-shot</p>',
