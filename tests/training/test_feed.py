@@ -70,9 +70,9 @@ def test_a_file_that_broke_is_named(drawn, tmp_path):
     items = [broken] * len(made.sketches.items)
     harmed = feed.Feed(made.sampler, Images(items, made.sketches.taps), made.photos, 32)
     with pytest.raises(UserError, match=r"cup.png cannot be used any more \(the image is damaged"):
-        harmed._pixels  # noqa: B018
-    with pytest.raises(UserError, match="cup.png cannot be used any more"), lost_files(harmed.files):
-        next(iter(harmed._files(0, 0)))
+        harmed._kept  # noqa: B018
+    with pytest.raises(UserError, match="cup.png cannot be used any more"), lost_files():
+        next(iter(harmed.batches(0, 0)))
     with pytest.raises(UserError, match=r"gone.png cannot be used any more \(it is gone"):
         decoded_images([str(tmp_path / "gone.png")], "sketch", 32)
     with pytest.raises(UserError, match="cannot be used any more"):  # a folder took its name

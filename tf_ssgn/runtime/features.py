@@ -121,7 +121,7 @@ class FeatureCache:
         status: np.ndarray,
     ) -> None:
         """Runs the backbone over images, writing a pack every `PACK_IMAGES` of them."""
-        from tf_ssgn.data.images.reading import image_batches, lost_files
+        from tf_ssgn.data.images.reading import image_batches
         from tf_ssgn.models.contours import contours
 
         if not rows:
@@ -134,7 +134,7 @@ class FeatureCache:
         forward = self._forward
         # A batch holds whole images with all their views, about BATCH pictures together.
         batches = image_batches(paths, modality, self.image_size, views - 1, max(1, FEATURE_BATCH // views))
-        with Progress(len(rows), f"features of {modality} images") as bar, lost_files(paths):
+        with Progress(len(rows), f"features of {modality} images") as bar:
             for images, codes in batches:
                 pictures = images.reshape(-1, *images.shape[2:])
                 if modality == "contour":

@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tf_ssgn.data.images.pipeline import PairSampler, pair_batches
+from tf_ssgn.data.images.pipeline import PairSampler
 from tf_ssgn.data.images.reading import decoded_images
 from tf_ssgn.settings import KEEP_DECODED
 from tf_ssgn.training.images import Images
@@ -33,28 +33,18 @@ class Feed:
     photos: Images
     image_size: int
 
-    @property
-    def files(self) -> list[str]:
-        """What is read while training; none when taps are fed."""
-        return [item.path for images in (self.sketches, self.photos) for item in images.items if self.image_size]
-
     def batches(self, epoch: int, step: int) -> tf.data.Dataset:
         """A dataset without end of what `fit` takes, from `step` of `epoch` on: a dict in a tuple of one. It is no
         generator, since `fit` looks at its first batch and then wants to begin again."""
         import tensorflow as tf
 
-        count = len(self.sketches.items) + len(self.photos.items)
-        small = 4 * count * math.prod(self._image) <= KEEP_DECODED
-        if self.image_size and not small:
-            batches = self._files(epoch, step)
-        else:
-            draw = self._decoded if self.image_size else self._taps
-            sides = {"sketch": self.sketches, "photo": self.photos}
-            spec = {
-                side: tf.TensorSpec((None, *(self._image or images.taps.shape[2:])), tf.float32)
-                for side, images in sides.items()
-            } | {"label": tf.TensorSpec((None,), tf.int32)}
-            batches = tf.data.Dataset.from_generator(lambda: draw(epoch, step), output_signature=spec)
+        shapes = [self._image or images.taps.shape[2:] for images in (self.sketches, self.photos)]
+        spec = {
+            side: tf.TensorSpec((None, *shape), tf.float32)
+            for side, shape in zip(("sketch", "photo"), shapes, strict=True)
+        } | {"label": tf.TensorSpec((None,), tf.int32)}
+        draw = self._images if self.image_size else self._taps
+        batches = tf.data.Dataset.from_generator(lambda: draw(epoch, step), output_signature=spec)
         options = tf.data.Options()
         options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
         return batches.map(lambda batch: (batch,)).prefetch(tf.data.AUTOTUNE).with_options(options)
@@ -75,25 +65,21 @@ class Feed:
                     sketch, photo = (taps[rows, views] for taps, rows, views in chosen)
                     yield {"sketch": sketch, "photo": photo, "label": self.sampler.labels[sketch_rows]}
 
-    def _decoded(self, epoch: int, step: int) -> Iterator[dict[str, np.ndarray]]:
-        sketches, photos = self._pixels
+    def _images(self, epoch: int, step: int) -> Iterator[dict[str, np.ndarray]]:
+        count = len(self.sketches.items) + len(self.photos.items)
+        small = 4 * count * math.prod(self._image) <= KEEP_DECODED
         for sketch_rows, photo_rows in self.sampler.batches(epoch, step):
-            label = self.sampler.labels[sketch_rows]
-            yield {"sketch": sketches[sketch_rows], "photo": photos[photo_rows], "label": label}
+            sketch, photo = (
+                self._kept[images.modality][rows] if small else self._decoded(images, rows)
+                for images, rows in ((self.sketches, sketch_rows), (self.photos, photo_rows))
+            )
+            yield {"sketch": sketch, "photo": photo, "label": self.sampler.labels[sketch_rows]}
 
     @functools.cached_property
-    def _pixels(self) -> tuple[np.ndarray, np.ndarray]:
-        sketches, photos = (
-            decoded_images([item.path for item in images.items], images.modality, self.image_size)
-            for images in (self.sketches, self.photos)
-        )
-        return sketches, photos
+    def _kept(self) -> dict[str, np.ndarray]:
+        """All images, decoded once."""
+        sides = (self.sketches, self.photos)
+        return {images.modality: self._decoded(images, range(len(images.items))) for images in sides}
 
-    def _files(self, epoch: int, step: int) -> tf.data.Dataset:
-        import tensorflow as tf
-
-        labels = tf.constant(self.sampler.labels)
-        pairs = pair_batches(self.sampler, self.sketches.items, self.photos.items, self.image_size, epoch, step)
-        return pairs.map(
-            lambda rows, sketch, photo: {"sketch": sketch, "photo": photo, "label": tf.gather(labels, rows)}
-        )
+    def _decoded(self, images: Images, rows: Iterable[int]) -> np.ndarray:
+        return decoded_images([images.items[row].path for row in rows], images.modality, self.image_size)

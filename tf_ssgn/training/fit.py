@@ -165,7 +165,7 @@ def _fit(trainer: Trainer, feed: Feed, state: State, epochs: int, callbacks: lis
     left = feed.sampler.steps - state["step"]
     for steps, last in ((left, state["epoch"] + 1), (feed.sampler.steps, epochs)):
         if state["epoch"] < last and not trainer.stop_training:
-            with lost_files(feed.files):
+            with lost_files():
                 trainer.fit(
                     feed.batches(state["epoch"], state["step"]),
                     steps_per_epoch=steps,

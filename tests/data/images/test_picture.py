@@ -176,9 +176,7 @@ def test_damaged_metadata_never_refuses_a_photo(block: bytes) -> None:
 
 def test_what_may_be_turned_does_not_go_the_short_way() -> None:
     for name, data in tagged(None, xmp(6, True)).items():
-        short = plain.plain_jpeg if name == "JPEG" else plain.plain_png
-        with pytest.raises(tf.errors.InvalidArgumentError):
-            short(tf.constant(data), QUERY_LIMITS)
+        assert plain.plain_image(data, QUERY_LIMITS) is None, name
 
 
 RAMP = np.arange(0, 65536, 16, dtype=np.uint16).reshape(64, 64)

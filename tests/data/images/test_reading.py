@@ -13,6 +13,7 @@ from tests.hostile import corpus
 from tf_ssgn.data.images import decode as images
 from tf_ssgn.data.images.picture import Unusable, as_query
 from tf_ssgn.data.images.reading import image_batches
+from tf_ssgn.errors import UserError
 from tf_ssgn.settings import QUERY_LIMITS
 
 JPEG = corpus.encoded(corpus.photo(), "JPEG")
@@ -54,7 +55,6 @@ CASES = [(modality, kind, gaps) for modality, kind in (("sketch", "PNG"), ("phot
 def test_batches_keep_order_over_gaps(
     modality: str, kind: str, out_of_the_ordinary: tuple[int, ...], tmp_path: Path
 ) -> None:
-    """The sample that is looked at first takes every fourth file here, so the short way is tried in all of these."""
     others = [coloured(20, "BMP"), b"", JPEG[:200], coloured(21, "GIF"), b"garbage", coloured(22, "BMP"), JPEG[:90]]
     contents = [coloured(number, kind) for number in range(13)]
     for row, other in zip(out_of_the_ordinary, others, strict=False):
@@ -92,5 +92,5 @@ def test_no_files_make_no_batches() -> None:
 
 def test_a_file_that_is_gone_is_an_error(tmp_path: Path) -> None:
     paths = [*written(tmp_path, [coloured(number, "JPEG") for number in range(6)]), str(tmp_path / "gone.jpg")]
-    with pytest.raises(tf.errors.NotFoundError):
+    with pytest.raises(UserError, match=r"gone.jpg cannot be used any more \(it is gone"):
         list(image_batches(paths, "photo", 16, 0, 4))

@@ -1,14 +1,11 @@
-"""The shortest way from the bytes of an image to its one view: TensorFlow's decoders, and SciPy, outside any graph.
+"""The shortest way from the bytes of an image to its one view: `plain`'s pixels, resized by SciPy outside any graph.
 
-A graph around a decoder costs as much as decoding a small image, and TensorFlow's resize four times as much as need
-be. It is linear in the rows, then in the columns, and adds up in a fixed order: so its weights, taken from itself, make
-two sparse products of the very same bits. All that is out of the ordinary is left to `images.decode`.
+TensorFlow's resize takes four times as long as need be. It is linear in the rows, then in the columns, and adds up in a
+fixed order: so its weights, taken from itself, make two sparse products of the very same bits.
 """
 
 import functools
 import importlib.util
-import io
-import struct
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -16,14 +13,10 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from tf_ssgn.data.images import exif
-from tf_ssgn.data.images.chunks import FIRST_CHUNK
-from tf_ssgn.data.images.decode import SCAN, jpeg_pixels, on_white
-from tf_ssgn.settings import JPEG_SCANS, KEPT_WEIGHTS, PLAIN_CHUNKS, ROWS_IN_CACHE, WEIGHTS_TOGETHER, Limits
+from tf_ssgn.data.images.picture import encoded
+from tf_ssgn.data.images.plain import plain_image
+from tf_ssgn.settings import KEPT_WEIGHTS, ROWS_IN_CACHE, WEIGHTS_TOGETHER, Limits
 
-GREY, RGB, RGBA = 0, 2, 6  # of a PNG, by their numbers in IHDR
-NO_MATTER = (b"sRGB", b"gAMA", b"pHYs", b"tIME")  # chunks that `images.decode` leaves out unread
-TURNED = (b"Exif\0\0", b"tiff:Orientation")
 TEST_SIDES = ((211, 500), (640, 97))  # of the images that a model's decoder is compared on
 
 Short = Callable[[bytes], np.ndarray | None]
@@ -46,82 +39,23 @@ def short_way(kind: str, decode: Callable[[tf.Tensor], Any], limits: Limits) -> 
 
 
 def _noise(height: int, width: int, kind: str) -> bytes:
-    buffer = io.BytesIO()
-    levels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
-    Image.fromarray(levels).save(buffer, kind)
-    return buffer.getvalue()
+    return encoded(Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)), kind)
 
 
 def sketch_pixels(image_bytes: bytes, size: int, limits: Limits) -> np.ndarray | None:
-    """The plain view float32 `[size, size, 3]` of a square PNG of 8 bits, equal to that of `sketch_views` after
-    `images.decode`; None for all that is not sound and within the limits, is blank, or says more than its pixels."""
-    pixels = _plain_png(image_bytes) if len(image_bytes) <= limits.bytes else None
-    if pixels is None:
+    """The plain view float32 `[size, size, 3]` of a square drawing, equal to that of `sketch_views` after
+    `images.decode`; None for one that is not square and for what `plain_image` leaves."""
+    image = plain_image(image_bytes, limits)
+    if image is None or image.shape[0] != image.shape[1]:
         return None
-    width, height, depth, colours = struct.unpack(">IIBB", image_bytes[16:26])
-    square = width == height and limits.smallest_side <= width <= limits.side and width * height <= limits.pixels
-    if not square or depth != 8 or colours not in (GREY, RGB, RGBA):
-        return None
-    try:
-        image = tf.io.decode_png(pixels, channels=4 if colours == RGBA else 3).numpy()
-    except tf.errors.OpError:
-        return None
-    if colours == RGBA:
-        image = on_white(image).numpy()
-    rows = image.reshape(height, -1)  # column by column first: along three channels NumPy takes a hundred times as long
-    span = rows.max(0).reshape(-1, 3).max(0) - rows.min(0).reshape(-1, 3).min(0)
-    return 255.0 - _squashed(255 - image, size) if int(span.max()) >= limits.contrast else None
-
-
-def _plain_png(image_bytes: bytes) -> bytes | None:
-    """A PNG's IHDR, IDAT and IEND; None where there is more that counts, or anything between or after them."""
-    if not image_bytes.startswith(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"):
-        return None
-    at, first, name = FIRST_CHUNK, 0, b""
-    for _ in range(PLAIN_CHUNKS):
-        if name == b"IEND" or at + 12 > len(image_bytes):
-            break
-        length, name = struct.unpack(">I4s", image_bytes[at : at + 8])
-        if name in (b"IDAT", b"IEND"):
-            first = first or at
-        elif first or name not in NO_MATTER:
-            return None
-        at += 12 + length
-    return image_bytes[:FIRST_CHUNK] + image_bytes[first:at] if name == b"IEND" and at == len(image_bytes) else None
+    return 255.0 - _squashed(255 - image, size)
 
 
 def photo_pixels(image_bytes: bytes, size: int, limits: Limits) -> np.ndarray | None:
-    """The plain view float32 `[size, size, 3]` of a JPEG, equal to that of `photo_views` after `images.decode`; None
-    for all that is not sound and within the limits, has to be turned, or may be blank."""
-    fine = image_bytes.startswith(b"\xff\xd8\xff") and len(image_bytes) <= limits.bytes
-    if not fine or image_bytes.count(SCAN) > JPEG_SCANS:
-        return None
-    try:
-        data = tf.constant(image_bytes)
-        height, width = tf.image.extract_jpeg_shape(data).numpy()[:2].tolist()
-        least, most = min(height, width), max(height, width)
-        if least < limits.smallest_side or most > limits.side or height * width > limits.pixels:
-            return None
-        if any(mark in image_bytes for mark in TURNED) and _orientation()(data) != 1:
-            return None
-        image = np.asarray(jpeg_pixels(data))
-    except tf.errors.OpError:
-        return None
-    return _squashed(image, size) if _drawn(image, limits) else None
-
-
-@functools.cache
-def _orientation() -> Any:
-    """What the metadata of a JPEG says, by the ops of `images.decode`."""
-    signature = [tf.TensorSpec([], tf.string)]
-    return tf.function(lambda data: exif.orientation(*exif.jpeg_metadata(data)), signature, autograph=False)
-
-
-def _drawn(image: np.ndarray, limits: Limits) -> bool:
-    """Whether a few pixels show already that an image uint8 `[H, W, 3]` is not blank."""
-    height, width, _ = image.shape
-    some = image[:: height // 16 + 1, :: width // 16 + 1].reshape(-1, 3)
-    return int(np.ptp(some, 0).max()) >= limits.contrast
+    """The plain view float32 `[size, size, 3]` of a photo, equal to that of `photo_views` after `images.decode`; None
+    for what `plain_image` leaves."""
+    image = plain_image(image_bytes, limits)
+    return None if image is None else _squashed(image, size)
 
 
 def _squashed(image: np.ndarray, size: int) -> np.ndarray:

@@ -1,22 +1,14 @@
-"""Items to batches of pairs: class-balanced sampling, and the tf.data pipeline that reads pairs for fine-tuning."""
-
-from __future__ import annotations
+"""Items to batches of pairs: class-balanced sampling."""
 
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tf_ssgn import config as configuration
-from tf_ssgn.common.status import Status
 from tf_ssgn.data.datasets.items import Example
-from tf_ssgn.data.images.reading import UNREADABLE, loader, path_bytes
 from tf_ssgn.errors import UserError
-
-if TYPE_CHECKING:
-    import tensorflow as tf
 
 
 @dataclass(frozen=True)
@@ -109,36 +101,3 @@ def pair_sampler(
         batch_per_class=training.batch_per_class,
         seed=training.seed,
     )
-
-
-def pair_batches(
-    sampler: PairSampler,
-    sketches: Sequence[Example],
-    photos: Sequence[Example],
-    image_size: int,
-    first_epoch: int = 0,
-    first_step: int = 0,
-) -> tf.data.Dataset:
-    """An endless dataset of (sketch indices `[B]`, sketch and photo images `[B, size, size, 3]`), for fine-tuning. A
-    file that cannot be used any more fails the iteration; `lost_files` names it."""
-    import tensorflow as tf
-
-    sketch_paths = tf.constant([path_bytes(item.path) for item in sketches], tf.string)
-    photo_paths = tf.constant([path_bytes(item.path) for item in photos], tf.string)
-    load_sketch, load_photo = loader("sketch", image_size, 0), loader("photo", image_size, 0)
-
-    @tf.autograph.experimental.do_not_convert
-    def load(sketch: tf.Tensor, photo: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        images = []
-        for read, path in ((load_sketch, tf.gather(sketch_paths, sketch)), (load_photo, tf.gather(photo_paths, photo))):
-            views, status = read(path)
-            before, between, after = UNREADABLE.split("{}")
-            named = tf.strings.join([before, path, between, tf.strings.as_string(status), after])
-            with tf.control_dependencies([tf.debugging.Assert(status == Status.OK, [named], summarize=1)]):
-                images.append(tf.identity(views[0]))
-        return sketch, images[0], images[1]
-
-    spec = (tf.TensorSpec((None,), tf.int64), tf.TensorSpec((None,), tf.int64))
-    pairs = tf.data.Dataset.from_generator(lambda: sampler.batches(first_epoch, first_step), output_signature=spec)
-    images = pairs.unbatch().map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return images.batch(sampler.batch, drop_remainder=True).prefetch(2)
