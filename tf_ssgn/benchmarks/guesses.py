@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 import tf_ssgn
-from tf_ssgn.benchmarks import material
+from tf_ssgn.benchmarks import material, noting
 from tf_ssgn.common.progress import Progress
 from tf_ssgn.data.semantics.vocabulary import fold
 from tf_ssgn.data.strokes.folder import Written, find_drawings
@@ -50,6 +50,7 @@ def run(full: bool, data: str | None = None) -> dict[str, Any]:
         "all of these together": (list(kinds), sorted(taught | set(others))),
     }
     figures: dict[str, Any] = {}
+    note = noting(figures)
     for name, (asked, among) in parts.items():
         right, best = [], []
         for row in asked:
@@ -62,15 +63,9 @@ def run(full: bool, data: str | None = None) -> dict[str, Any]:
         shown = odd & (cosine >= GUESS_COSINE)
         bounds = np.quantile(cosine[~odd], np.linspace(0, 0.95, 20))
         lowest = next((bound for bound in bounds if hit[~odd & (cosine >= bound)].mean() > 0.5), np.nan)
-        figures[name] = {
-            "kinds": len(asked), "among": len(among), "right": float(hit[odd].mean()), "lowest_bound": float(lowest),
-            "shown": float(shown.sum() / odd.sum()),
+        note(name, {
+            "kinds": len(asked), "among": len(among), f"one of {GUESSES} right": float(hit[odd].mean()),
+            "lowest_bound": float(lowest), f"shown from {GUESS_COSINE:g}": float(shown.sum() / odd.sum()),
             "right_where_shown": float(hit[shown].mean()) if shown.any() else 0.0,
-        }  # fmt: skip
-        values = figures[name]
-        print(
-            f"{name} ({values['kinds']} among {values['among']}): one of {GUESSES} right {values['right']:.2f}; "
-            f"shown from a cosine of {GUESS_COSINE:g}: {values['shown']:.2f} of the drawings, right "
-            f"{values['right_where_shown']:.2f} of these; right more often than not from {lowest:.3f}"
-        )
+        })  # fmt: skip
     return figures

@@ -13,7 +13,7 @@ from keras import layers
 
 from tf_ssgn.common.backbones import BACKBONES, Backbone
 from tf_ssgn.config import HUB
-from tf_ssgn.errors import UserError
+from tf_ssgn.errors import UserError, reason
 from tf_ssgn.models.efficientnet_lite import build_efficientnet_lite
 from tf_ssgn.models.hub_backbones import HubFeatures, hub_features
 from tf_ssgn.models.package_weights import load_package
@@ -251,8 +251,7 @@ def _load(network: keras.Model, name: str, weights: str) -> None:
     try:
         network.load_weights(os.fspath(path))
     except (ValueError, OSError, KeyError, TypeError) as error:
-        reason = str(error).strip().split("\n")[0][:200]
-        raise UserError(f"{path} does not hold weights of {name} without its classifier: {reason}") from None
+        raise UserError(f"{path} does not hold weights of {name} without its classifier: {reason(error)}") from None
 
 
 def _freeze(parts: Sequence[layers.Layer], finetune_from: str, loaded: bool) -> None:

@@ -12,10 +12,9 @@ import tensorflow as tf
 from tf_ssgn.data.images.headers import big_endian, cut, equals, read, size
 from tf_ssgn.settings import PNG_CHUNKS
 
-PALETTE, TRANSPARENCY, PIXELS, EXIF, END, XMP, OTHER = range(7)
+PALETTE, TRANSPARENCY, PIXELS, EXIF, END, XMP = range(6)
 NAMES = [int.from_bytes(name, "big") for name in (b"PLTE", b"tRNS", b"IDAT", b"eXIf", b"IEND")]
 PACKET = b"iTXtXML:com.adobe.xmp\0"
-PROFILES = (b"tEXtRaw profile type ", b"zTXtRaw profile type ")
 FIRST_CHUNK = 33  # behind the signature and IHDR
 
 
@@ -23,15 +22,13 @@ class Parts(NamedTuple):
     """What a PNG is made of, as far as it matters here; scalars.
 
     `pixels` is the file with IHDR, PLTE, tRNS, the first run of IDAT and IEND alone; `transparent` whether it has tRNS;
-    `exif` and `xmp` are empty where there is none, as a compressed packet says nothing; `other` tells whether an older
-    program's profile says what Exif would, which only Pillow reads.
+    `exif` and `xmp` are empty where there is none, as a compressed packet says nothing.
     """
 
     pixels: tf.Tensor
     transparent: tf.Tensor
     exif: tf.Tensor
     xmp: tf.Tensor
-    other: tf.Tensor
 
 
 def parts(data: tf.Tensor) -> Parts:
@@ -44,12 +41,11 @@ def parts(data: tf.Tensor) -> Parts:
         head = read(data, at, 4 + len(PACKET))
         after = at + 12 + big_endian(head[:4])
         named = tf.equal(tf.constant(NAMES, tf.int64), big_endian(head[4:8]))
-        profile = equals(head[4:], PROFILES[0]) | equals(head[4:], PROFILES[1])
-        matches = tf.concat([named, [equals(head[4:], PACKET), profile]], 0)
+        matches = tf.concat([named, [equals(head[4:], PACKET)]], 0)
         continues = matches[PIXELS] & (tf.equal(pixels_end, 0) | tf.equal(pixels_end, at))
         return after, tf.where(matches & tf.equal(starts, 0), at, starts), tf.where(continues, after, pixels_end)
 
-    state = (tf.constant(FIRST_CHUNK, tf.int64), tf.zeros([OTHER + 1], tf.int64), tf.constant(0, tf.int64))
+    state = (tf.constant(FIRST_CHUNK, tf.int64), tf.zeros([XMP + 1], tf.int64), tf.constant(0, tf.int64))
     _, starts, pixels_end = tf.while_loop(more, step, state, maximum_iterations=PNG_CHUNKS, parallel_iterations=1)
 
     def chunk(at: tf.Tensor) -> tf.Tensor:
@@ -72,5 +68,4 @@ def parts(data: tf.Tensor) -> Parts:
         starts[TRANSPARENCY] > 0,
         content(starts[EXIF], 0),
         content(starts[XMP], len(PACKET) - 4),
-        starts[OTHER] > 0,
     )

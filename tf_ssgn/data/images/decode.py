@@ -81,12 +81,6 @@ def _by_format(data: tf.Tensor, limits: Limits) -> Decoded:
     return tf.ensure_shape(image, [None, None, 3]), status
 
 
-def allowed(sides: tf.Tensor, limits: Limits) -> tf.Tensor:
-    """Whether an image with these sides int64 [2] may be decoded; `_size_status` says why not."""
-    within = tf.reduce_all((sides >= limits.smallest_side) & (sides <= limits.side))
-    return within & (tf.reduce_prod(sides) <= limits.pixels)
-
-
 def _size_status(limits: Limits, sides: tf.Tensor) -> tf.Tensor:
     """Status int32 of what a header says; sides are int64 [2]."""
     return _first(
@@ -136,24 +130,22 @@ def _jpeg(data: tf.Tensor, limits: Limits) -> Decoded:
     def decoder(file: tf.Tensor) -> Decoded:
         """Pixels, white if the sides forbid them, and the sides."""
         sides = headers.jpeg_sides(file)
-        return tf.cond(allowed(sides, limits), lambda: jpeg_pixels(file), lambda: white), sides
+        allowed = tf.equal(_size_status(limits, sides), Status.OK)
+        return tf.cond(allowed, lambda: jpeg_pixels(file), lambda: white), sides
 
     def attempted() -> Decoded:
         image, sides = _attempt(decoder, data, (white, tf.zeros([2], tf.int64)))
         return exif.upright(image, exif.orientation(*exif.jpeg_metadata(data))), _size_status(limits, sides)
 
-    return _unless(_first((too_many_scans(data), Status.TOO_LARGE)), attempted)
+    # Scans are counted wherever their mark stands, so never fewer than there are.
+    scans = tf.size(tf.strings.split(data, SCAN, maxsplit=JPEG_SCANS + 1)) - 1
+    return _unless(_first((scans > JPEG_SCANS, Status.TOO_LARGE)), attempted)
 
 
 def jpeg_pixels(data: tf.Tensor) -> tf.Tensor:
     """uint8 [H, W, 3]. The accurate transform is the one that Pillow, and so every published feature, uses."""
     # An `acceptable_fraction` that is no float, as its default, takes a longer way outside of a graph.
     return tf.io.decode_jpeg(data, channels=3, acceptable_fraction=1.0, dct_method="INTEGER_ACCURATE")
-
-
-def too_many_scans(data: tf.Tensor) -> tf.Tensor:
-    """Whether a JPEG may have more than `SCANS`: counted wherever they stand, so never fewer than there are."""
-    return tf.size(tf.strings.split(data, SCAN, maxsplit=JPEG_SCANS + 1)) - 1 > JPEG_SCANS
 
 
 def _unless_blank(image: tf.Tensor, status: tf.Tensor, limits: Limits) -> Decoded:
@@ -164,12 +156,9 @@ def _unless_blank(image: tf.Tensor, status: tf.Tensor, limits: Limits) -> Decode
         state = tf.where(blank, tf.constant(Status.BLANK, tf.int32), status)
         return _unless(state, lambda: (image, state))
 
-    return tf.cond(plainly_drawn(image, limits), lambda: (image, status), all_rows)
-
-
-def plainly_drawn(image: tf.Tensor, limits: Limits) -> tf.Tensor:
-    """Whether a few rows show already that an image [H, W, 3] is not blank; a tenth of the time of looking at all."""
-    return _has_contrast(tf.gather(image, tf.range(16) * tf.shape(image)[0] // 16), limits)
+    # A few rows mostly show it already, in a tenth of the time of looking at all.
+    few = tf.gather(image, tf.range(16) * tf.shape(image)[0] // 16)
+    return tf.cond(_has_contrast(few, limits), lambda: (image, status), all_rows)
 
 
 def _has_contrast(rows: tf.Tensor, limits: Limits) -> tf.Tensor:

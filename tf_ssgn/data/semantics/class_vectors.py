@@ -139,7 +139,6 @@ def source_digest(source: str) -> str:
 def _update(digest: "hashlib._Hash", path: str) -> None:
     try:
         with open(path, "rb") as handle:
-            while block := handle.read(1 << 20):
-                digest.update(block)
+            hashlib.file_digest(handle, lambda: digest)  # which goes on with it
     except OSError as error:
         raise UserError(f"vectors {printable(path)}: {error.strerror or error}; expected a readable file") from None

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from tf_ssgn.common.names import printable
-from tf_ssgn.errors import UserError
+from tf_ssgn.errors import UserError, reason
 
 BATCH = 64
 # Names under which published encoders return their sentence vector, tried in this order.
@@ -30,7 +30,7 @@ def encode(texts: Sequence[str], handles: str) -> np.ndarray:
             stages.append(hub.load(handle))
         except Exception as error:  # a network, a file system and a graph: each has its own exceptions
             raise UserError(
-                f"text encoder {printable(handle)}: cannot be loaded ({_first_line(error)}); expected a TF-Hub "
+                f"text encoder {printable(handle)}: cannot be loaded ({reason(error)}); expected a TF-Hub "
                 f"handle that can be reached from here, or the folder of a SavedModel"
             ) from None
     batches = []
@@ -41,7 +41,7 @@ def encode(texts: Sequence[str], handles: str) -> np.ndarray:
                 value = _call(stage, value)
         except Exception as error:
             raise UserError(
-                f"text encoder {printable(handles)}: does not take what it is given ({_first_line(error)}); expected a "
+                f"text encoder {printable(handles)}: does not take what it is given ({reason(error)}); expected a "
                 f"model of string [N], or PREPROCESSING,ENCODER with a comma between"
             ) from None
         batches.append(_vectors(value, min(BATCH, len(texts) - start), handles))
@@ -76,7 +76,3 @@ def _vectors(value: Any, count: int, handles: str) -> np.ndarray:
             f"expected one float vector each"
         )
     return vectors.astype(np.float32)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
