@@ -40,7 +40,7 @@ def test_the_shift_is_the_guide_of_the_class_vector(chain) -> None:
     run = open_run(chain.run)
     ssgn = restore_trainer(run).ssgn
     row = list(run.semantics.names).index("giraffe")
-    expected = np.asarray(ssgn.word_code(run.semantics.vectors[row : row + 1]))[0]
+    expected = unit(run.semantics.vectors[row] @ np.asarray(ssgn.told))
     np.testing.assert_allclose(tf_ssgn.load(chain.run).embed_sketch(None, word="giraffe"), expected, atol=1e-5)
 
 

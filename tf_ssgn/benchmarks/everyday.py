@@ -216,7 +216,6 @@ def ship(run: Path, target: Path | None = None) -> str:
         "seen": list(opened.classes),
         "card": {"split": opened.split.name, "dataset": " + ".join(MATERIAL), "weights": "a package", "versions": {}},
     }
-    target.mkdir(parents=True, exist_ok=True)
     atomic.write_json(target / "config.json", about)
     _write_npz(target / "head.npz", arrays)
     _write_npz(target / "words.npz", words)
@@ -231,5 +230,5 @@ def ship(run: Path, target: Path | None = None) -> str:
 
 def _write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """The same bytes for the same arrays: NumPy dates every member of a file to 1980."""
-    with atomic.writing(path) as temporary, open(temporary, "wb") as handle:
-        np.savez_compressed(handle, **arrays)  # type: ignore[arg-type]
+    with atomic.writing(path) as temporary:
+        np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]

@@ -187,9 +187,8 @@ def _teacher() -> str:
     assert package is not None  # the default backbone is one that a package brings
     path = RUNS / "teacher.npz"
     state = package_weights.read_state(package_weights.checked(package_weights.find_package(package), package))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic.writing(path) as temporary, open(temporary, "wb") as handle:
-        np.savez(handle, kernel=state["_fc.weight"].T, bias=state["_fc.bias"])
+    with atomic.writing(path) as temporary:
+        np.savez(temporary, kernel=state["_fc.weight"].T, bias=state["_fc.bias"])
     return str(path.absolute())
 
 

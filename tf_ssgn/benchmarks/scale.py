@@ -186,7 +186,7 @@ def _timed(spark: Any, sources: list[Path], card: Any, to: Path) -> tuple[Any, d
 def _spark(size: ScaleSize, work: Path, note: Callable[[str, dict[str, Any]], None]) -> None:
     card = read_card(work / "model")
     with session("local-cluster[2,1,1536]", **SETTINGS) as spark:
-        _warm(spark, card, work, work / "warm-2")
+        embed(spark, [str(work / "warm")], card, str(work / "warm-2"))  # every executor loads the model
         _, values = _timed(spark, [work / "photo"], card, work / "out")
         note("spark, 2 executors", values)
         note("spark = single machine", {"equal_vectors": _equal(work)})
@@ -203,7 +203,7 @@ def _scaling(executors: int, work: Path, to: Path) -> dict[str, Any]:
     folders = [work / "photo" / f"class{number}" for number in range(5)]
     with session(f"local-cluster[{executors},1,1536]", **SETTINGS) as spark:
         _pin(spark, executors)
-        _warm(spark, card, work, to / f"warm-{executors}")
+        embed(spark, [str(work / "warm")], card, str(to / f"warm-{executors}"))
         return _timed(spark, folders, card, to / f"scaling-{executors}")[1]
 
 
@@ -215,11 +215,6 @@ def _pin(spark: Any, executors: int) -> None:
     for core, pid in zip(sorted(os.sched_getaffinity(0)), started, strict=False):
         for thread in Path(f"/proc/{pid}/task").iterdir():
             os.sched_setaffinity(int(thread.name), {core})
-
-
-def _warm(spark: Any, card: Any, work: Path, to: Path) -> None:
-    """Has every executor load the model, in a short run of several parts for each."""
-    embed(spark, [str(work / "warm")], card, str(to))
 
 
 def _equal(work: Path) -> bool:

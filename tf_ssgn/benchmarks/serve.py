@@ -18,10 +18,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import grpc
 import numpy as np
 
 from tf_ssgn.benchmarks import megabytes, noting
 from tf_ssgn.data.images.given import image_bytes
+from tf_ssgn.runtime import wire
+from tf_ssgn.serving.core import tensors
+from tf_ssgn.settings import SERVING
 
 CLIENTS = 32
 DRAWING = {"side": 256, "strokes": 12, "points": 6}
@@ -44,7 +48,6 @@ def run(full: bool, backbone: str = "") -> dict[str, Any]:
     from tf_ssgn.retrieval.folder.gallery import Gallery
     from tf_ssgn.serving.core.service import Service, served
     from tf_ssgn.serving.rpc.server import Server
-    from tf_ssgn.settings import SERVING
 
     seconds, items = (20.0, 100_000) if full else (0.2, 2_000)
     with tempfile.TemporaryDirectory() as temporary:
@@ -52,7 +55,7 @@ def run(full: bool, backbone: str = "") -> dict[str, Any]:
         model = models.get("openvino", models["tensorflow"])
         gallery = Gallery.open(random_gallery(Path(temporary), model, items))
         service = Service()
-        with Server(service, port=0) as server, _constant(_reply()) as constant:
+        with Server(service, port=0) as server:
             server.publish(served(model, gallery, 1))
             images = [drawing(number, **DRAWING) for number in range(QUERIES)]
             direct = _direct(model, gallery, images)
@@ -62,20 +65,18 @@ def run(full: bool, backbone: str = "") -> dict[str, Any]:
             for _ in range(3 if full else 1):
                 rates["direct"].append(_rate(direct, SERVING.batch, seconds))
                 rates["tensorflow"].append(_rate(slow, SERVING.batch, seconds))
-                rates["constant"].append(load(constant, CLIENTS, seconds)["rate"])
+                with _constant(server.address) as constant:
+                    rates["constant"].append(load(constant, CLIENTS, seconds)["rate"])
                 rates["served"].append(load(server.address, CLIENTS, seconds)["rate"])
             medians = {name: float(np.median(values)) for name, values in rates.items()}
             bound = 1 / (1 / medians["direct"] + 1 / medians["constant"])
-            throughput = {
-                **medians,
-                "ratio": medians["served"] / bound,
-                "to_tensorflow": medians["served"] / medians["tensorflow"],
-            }
+            ratios = {"ratio": medians["served"] / bound, "to_tensorflow": medians["served"] / medians["tensorflow"]}
             overload = _overload(server.address, medians["served"], seconds, 60.0 if full else 0.5)
     figures: dict[str, Any] = {}
-    for name, part in (("one query, ms", single), ("queries/s", throughput), ("overload, ms", overload)):
+    for name, part in (("one query, ms", single), ("queries/s", medians | ratios), ("overload, ms", overload)):
         noting(figures, 14)(name, part)
-    return {"items": items, "runtime": model.runtime, "single": single, "throughput": throughput, "overload": overload}
+    about = {"items": items, "runtime": model.runtime}
+    return {**about, "single": single, "throughput": medians | ratios, "overload": overload}
 
 
 def random_gallery(folder: Path, model: Any, items: int) -> Path:
@@ -157,12 +158,10 @@ def _overload(address: str, capacity: float, steady: float, seconds: float) -> d
 
 
 @contextmanager
-def _constant(reply: bytes) -> Iterator[str]:
-    """A gRPC server that always says the same: the ceiling of any server in Python."""
-    import grpc
-
-    from tf_ssgn.runtime import wire
-
+def _constant(address: str) -> Iterator[str]:
+    """A gRPC server that always says what another one answers to a query: the ceiling of any server in Python."""
+    with grpc.insecure_channel(address) as channel:
+        reply = channel.unary_unary(wire.PREDICT)(_request(0), timeout=60)
     service, _, method = wire.PREDICT.strip("/").partition("/")
     handler = grpc.method_handlers_generic_handler(
         service, {method: grpc.unary_unary_rpc_method_handler(lambda request, context: reply)}
@@ -172,23 +171,6 @@ def _constant(reply: bytes) -> Iterator[str]:
     server.start()
     yield f"127.0.0.1:{port}"
     server.stop(None).wait()
-
-
-def _reply() -> bytes:
-    """What a query is answered with."""
-    from tf_ssgn.runtime import wire
-    from tf_ssgn.serving.core import tensors
-
-    response = wire.PredictResponse()
-    ids = np.array([[f"photo/some class/{number}.jpg".encode() for number in range(10)]], object)
-    for name, array in (
-        ("ids", ids),
-        ("scores", np.full((1, 10), 0.5, np.float32)),
-        ("count", np.array([10], np.int32)),
-        ("status", np.array([0], np.int32)),
-    ):
-        tensors.encode(array, response.outputs[name])
-    return response.SerializeToString()
 
 
 # -- the second process ----------------------------------------------------------------------------------------------
@@ -208,20 +190,16 @@ def load(address: str, clients: int, seconds: float, rate: float = 0.0) -> dict[
     return json.loads(done.stdout)
 
 
+def _request(number: int) -> bytes:
+    request = wire.PredictRequest()
+    request.model_spec.name = SERVING.name
+    tensors.encode(np.array([drawing(number, **DRAWING)], object), request.inputs["image_bytes"])
+    tensors.encode(np.array([10], np.int32), request.inputs["k"])
+    return request.SerializeToString()
+
+
 def generate(address: str, clients: int, seconds: float, rate: float) -> dict[str, Any]:
-    import grpc
-
-    from tf_ssgn.runtime import wire
-    from tf_ssgn.serving.core import tensors
-    from tf_ssgn.settings import SERVING
-
-    requests = []
-    for number in range(QUERIES):
-        request = wire.PredictRequest()
-        request.model_spec.name = SERVING.name
-        tensors.encode(np.array([drawing(number, **DRAWING)], object), request.inputs["image_bytes"])
-        tensors.encode(np.array([10], np.int32), request.inputs["k"])
-        requests.append(request.SerializeToString())
+    requests = [_request(number) for number in range(QUERIES)]
     channels = [grpc.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)]) for _ in range(clients)]
     calls = [channel.unary_unary(wire.PREDICT) for channel in channels]
     for call in calls:

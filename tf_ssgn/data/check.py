@@ -1,15 +1,11 @@
 """Verifies a local copy of a dataset: classes, counts, unreadable files, duplicates, and what a split makes of it."""
 
 import hashlib
-import io
 import os
-import warnings
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
-
-from PIL import Image
 
 from tf_ssgn.common.names import listed, match, printable
 from tf_ssgn.common.progress import track
@@ -17,7 +13,7 @@ from tf_ssgn.data.datasets.items import Dataset, Example, open_dataset
 from tf_ssgn.data.datasets.published import DATASETS, SPLIT_COUNTS, Published, classes_of
 from tf_ssgn.data.datasets.splits import Split, load_split, read_split
 from tf_ssgn.data.folders import excluder
-from tf_ssgn.data.images.picture import formats
+from tf_ssgn.data.images.picture import Unusable, opened
 from tf_ssgn.errors import UserError
 from tf_ssgn.settings import PHOTO_LIMITS
 
@@ -159,17 +155,13 @@ def read_image(path: str) -> tuple[str, bytes]:
             return f"{size:,} bytes", b""
         with open(path, "rb") as handle:
             data = handle.read()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data), formats=formats()) as image:
-                width, height, kind = image.width, image.height, image.format
-                if width * height > PHOTO_LIMITS.pixels or max(width, height) > PHOTO_LIMITS.side:
-                    return f"{width}x{height} pixels", b""
-                image.verify()
+        with opened(data, PHOTO_LIMITS._replace(smallest_side=1)) as image:
+            kind = image.format
+            image.verify()
     except OSError as error:
-        return error.strerror or "not an image", b""
-    except Exception as error:  # Pillow's readers raise whatever a hostile file provokes in them
-        return f"not an image ({type(error).__name__})", b""
+        return error.strerror or str(error), b""
+    except Unusable as fault:
+        return str(fault), b""
     # Within JPEG's coded data 0xFF is always escaped, so the last end marker of a whole file follows the last scan.
     if kind in ("JPEG", "MPO") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
         return "the file ends early", b""

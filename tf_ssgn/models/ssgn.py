@@ -198,10 +198,6 @@ class SSGN(keras.Model):
         stages = {"coarse": coarse_codes, "fine": fine_codes}
         return {stage: mean(codes, stage) for stage, codes in stages.items() if codes}
 
-    def word_code(self, semantics: Any) -> Any:
-        """The codes of given class vectors `[B, s]` alone, without a sketch; needs `told` in the config."""
-        return unit(ops.convert_to_tensor(semantics) @ self.told)
-
     def _with_word(self, code, semantics):
         if semantics is None or not self.config.told:
             return code

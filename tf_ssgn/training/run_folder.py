@@ -175,8 +175,8 @@ def open_run(path: str | os.PathLike) -> Run:
 
 def save_state(run: Run, values: dict[str, Any], arrays: list[np.ndarray]) -> None:
     """Writes where the run stands, atomically: small JSON values and the values of all variables."""
-    with writing(run.state_file) as temporary, open(temporary, "wb") as handle:
-        np.savez(handle, state=np.array(json.dumps(values)), **{f"v{i:05d}": a for i, a in enumerate(arrays)})  # type: ignore[arg-type]
+    with writing(run.state_file) as temporary:
+        np.savez(temporary, state=np.array(json.dumps(values)), **{f"v{i:05d}": a for i, a in enumerate(arrays)})  # type: ignore[arg-type]
 
 
 def load_state(run: Run, with_arrays: bool = False) -> tuple[dict[str, Any], list[np.ndarray]]:
