@@ -194,7 +194,7 @@ def evaluate_features(
 
     from tf_ssgn.common import atomic
     from tf_ssgn.evaluation import expansion, inspection, protocol, score_features, statistics
-    from tf_ssgn.evaluation.feature_files import read_features
+    from tf_ssgn.evaluation.inputs import read_features
     from tf_ssgn.evaluation.report import charts
     from tf_ssgn.evaluation.report import page as report
 

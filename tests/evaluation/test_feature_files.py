@@ -14,8 +14,8 @@ import pytest
 from tests.evaluation.conftest import Arrays
 from tf_ssgn import evaluate
 from tf_ssgn.errors import UserError
-from tf_ssgn.evaluation import feature_files, score_features
-from tf_ssgn.evaluation.feature_files import read_features
+from tf_ssgn.evaluation import inputs, score_features
+from tf_ssgn.evaluation.inputs import read_features
 
 
 @pytest.fixture
@@ -181,9 +181,9 @@ def test_an_array_that_claims_to_be_huge(tmp_path: Path) -> None:
 
 def test_arrays_together_are_bounded(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     size = sum(array.nbytes for array in read_features(file)[0])
-    monkeypatch.setattr(feature_files, "FEATURES_BYTES", size)
+    monkeypatch.setattr(inputs, "FEATURES_BYTES", size)
     read_features(file)
-    monkeypatch.setattr(feature_files, "FEATURES_BYTES", size - 1)
+    monkeypatch.setattr(inputs, "FEATURES_BYTES", size - 1)
     with pytest.raises(UserError, match="the array gallery_labels takes .* left of what is allowed"):
         read_features(file)
 

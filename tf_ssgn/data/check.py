@@ -69,7 +69,8 @@ def check(
         dataset = open_dataset(folder, duplicates=duplicates, exclude=exclude, strict=False)
     except UserError as error:
         report.problems.append(str(error))
-        report.problems.extend(_to_get(public, report.root))
+        places = (public.sketch_place, public.photo_place) if public else ()
+        report.problems.extend(f"get {place}, below {report.root}" for place in places)
         return report
     report.layout = dataset.layout
     report.notes.extend(dataset.notes)
@@ -78,10 +79,6 @@ def check(
     if split_name:
         _check_split(report, dataset, split_name, by_content, duplicates)
     return report
-
-
-def _to_get(public: Published | None, root: str) -> list[str]:
-    return [f"get {place}, below {root}" for place in (public.sketch_place, public.photo_place)] if public else []
 
 
 def _count(report: Findings, dataset: Dataset, public: Published | None, duplicates: bool) -> None:

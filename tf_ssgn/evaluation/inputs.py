@@ -1,11 +1,14 @@
 """What the caller hands in, checked once and turned into the arrays that the rest of the room works with."""
 
+import os
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from tf_ssgn.common.names import refuse_text
+from tf_ssgn.common import npz
+from tf_ssgn.common.names import listed, printable, refuse_text
 from tf_ssgn.errors import UserError
+from tf_ssgn.settings import FEATURES_BYTES
 
 
 class Labels(NamedTuple):
@@ -106,3 +109,26 @@ def label_array(labels: Any, name: str, expected: int) -> np.ndarray:
             raise UserError(f"{name}: received {array.max()}, expected whole numbers below 2^63")
         return array.astype(np.int64)
     return array
+
+
+class Features(NamedTuple):
+    """Arrays made anywhere, from an `.npz` file: `queries` [Q, d] with `query_labels` [Q], `gallery` [N, d] with
+    `gallery_labels` [N]; not checked yet."""
+
+    queries: np.ndarray
+    query_labels: np.ndarray
+    gallery: np.ndarray
+    gallery_labels: np.ndarray
+
+
+def read_features(file: str | os.PathLike[str]) -> tuple[Features, list[str]]:
+    """The four arrays of a file, and the names of the others in it, which are not read; UserError as `read_npz`, and
+    for arrays that are missing."""
+    needed = f"it needs the arrays {', '.join(Features._fields)}"
+    try:
+        arrays = npz.read_npz(file, Features._fields, FEATURES_BYTES)
+    except UserError as error:
+        raise UserError(f"{error}; {needed}") from None
+    if missing := [name for name in Features._fields if name not in arrays]:
+        raise UserError(f"{printable(str(file))} lacks {listed(missing)}; {needed}")
+    return Features(**arrays), sorted(set(npz.names(file)) - set(arrays))

@@ -46,7 +46,12 @@ def open_preset(name: str, image_size: int, with_weights: bool) -> Preset:
         loader = preset_utils.get_preset_loader(preset)
         kind = loader.check_backbone_class()
     except Exception as error:  # of kagglehub, huggingface_hub, requests or keras-hub
-        raise UserError(_unread(name, preset, error)) from None
+        if Path(preset).is_dir():
+            fault, hint = "is no preset", "expected a folder that save_to_preset wrote"
+        else:
+            fault = "could not be downloaded"
+            hint = "check the network and the name, or name a local folder that save_to_preset wrote"
+        raise UserError(f"{name} {fault} ({reason(error)}); {hint}") from None
     parameters = inspect.signature(kind.__init__).parameters
     towers = {"vision_encoder", "text_encoder"} <= parameters.keys()
     size = next((key for key in ("image_shape", "input_shape") if key in parameters), None)
@@ -112,15 +117,6 @@ def _check_name(name: str, preset: str) -> None:
     raise UserError(
         f"unknown preset {name}; expected a name of keras-hub, hf://USER/NAME or a folder that save_to_preset wrote; "
         f"{hint}"
-    )
-
-
-def _unread(name: str, preset: str, error: Exception) -> str:
-    if Path(preset).is_dir():
-        return f"{name} is no preset ({reason(error)}); expected a folder that save_to_preset wrote"
-    return (
-        f"{name} could not be downloaded ({reason(error)}); check the network and the name, or name a local folder "
-        "that save_to_preset wrote"
     )
 
 

@@ -77,6 +77,8 @@ def from_run(
     path: str | os.PathLike, views: int, photo_views: int | None = None, more_words: Sequence[str] = ()
 ) -> tuple[EmbeddingGraph, dict[str, Any]]:
     """A run's graph and its card; views as in `load`. Its words are its classes, and `more_words`."""
+    import keras
+
     from tf_ssgn.runtime.publish import model_fingerprint
     from tf_ssgn.runtime.signatures import EmbeddingGraph
     from tf_ssgn.training.fit import restore_trainer
@@ -87,7 +89,11 @@ def from_run(
         if not 0 <= number <= MOST_VIEWS:
             raise UserError(f"{name}: received {number}, expected 0 to {MOST_VIEWS}")
     run = open_run(path)
-    _need_tensorflow()
+    if keras.backend.backend() != "tensorflow":
+        raise UserError(
+            f"Keras runs on {keras.backend.backend()}, but embedding and export need KERAS_BACKEND=tensorflow; "
+            "a run trained on another backend loads there as it is"
+        )
     trainer = restore_trainer(run)
     both = (views, photo_views)
     names, vectors = list(run.semantics.names), run.semantics.vectors
@@ -115,6 +121,9 @@ def _words(run: Run, ssgn: Any, more: Sequence[str]) -> tuple[list[str], np.ndar
 
 
 def _card(run: Run, views: int, photo_views: int, fingerprint: str) -> dict[str, Any]:
+    backbone = run.config.model.backbone
+    if backbone.startswith(f"{HUB}/"):  # a card goes to others, whom the folder of a preset does not concern
+        backbone = f"{HUB}{Path(backbone).name}"
     return {
         "fingerprint": fingerprint,
         "dimension": run.config.model.code,
@@ -124,7 +133,7 @@ def _card(run: Run, views: int, photo_views: int, fingerprint: str) -> dict[str,
         "evaluation_views": run.config.evaluation.views,
         "evaluation_photo_views": run.config.evaluation.photo_views,
         "image_size": run.config.data.image_size,
-        "backbone": _without_place(run.config.model.backbone),
+        "backbone": backbone,
         "weights": Path(run.config.model.weights).name,
         "seen": list(run.classes),
         "split": run.split.name,
@@ -132,18 +141,3 @@ def _card(run: Run, views: int, photo_views: int, fingerprint: str) -> dict[str,
         "seed": run.config.training.seed,
         "versions": run.versions,
     }
-
-
-def _without_place(backbone: str) -> str:
-    """A card goes to others, whom the folder of a preset does not concern."""
-    return f"{HUB}{Path(backbone).name}" if backbone.startswith(f"{HUB}/") else backbone
-
-
-def _need_tensorflow() -> None:
-    import keras
-
-    if keras.backend.backend() != "tensorflow":
-        raise UserError(
-            f"Keras runs on {keras.backend.backend()}, but embedding and export need KERAS_BACKEND=tensorflow; "
-            "a run trained on another backend loads there as it is"
-        )

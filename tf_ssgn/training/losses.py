@@ -21,7 +21,9 @@ def cosine_distance(predicted, target):
 def classification(codes, prototypes, labels, temperature):
     """Cross-entropy of a cosine classifier: unit codes `[B, d]`, unit class prototypes `[C, d]`, labels int32 `[B]`;
     the cosines are divided by the temperature."""
-    return _cross_entropy(codes @ ops.transpose(prototypes) / temperature, labels)
+    logits = codes @ ops.transpose(prototypes) / temperature
+    picked = ops.take_along_axis(logits, labels[:, None], axis=-1)[:, 0]
+    return ops.mean(ops.logsumexp(logits, axis=-1) - picked)
 
 
 def contrastive(queries, gallery, labels, temperature):
@@ -42,8 +44,3 @@ def preservation(codes, prototypes, soft, temperature):
     teacher's soft labels `[B, T]` (Liu et al. 2019, eq. 5)."""
     logits = codes @ ops.transpose(prototypes) / temperature
     return ops.mean(ops.logsumexp(logits, axis=-1) - ops.sum(soft * logits, axis=-1))
-
-
-def _cross_entropy(logits, labels):
-    picked = ops.take_along_axis(logits, labels[:, None], axis=-1)[:, 0]
-    return ops.mean(ops.logsumexp(logits, axis=-1) - picked)

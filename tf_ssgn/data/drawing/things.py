@@ -183,11 +183,6 @@ def guitar(f: Figure) -> None:
         f.line("fret", polygon((-0.065, y), (0.065, y)), PAINTS["grey"], 0.015, minor=True)
 
 
-def _roof(f: Figure, half: float, eave: float, height: float, overhang: float) -> None:
-    shape = polygon((-half - overhang, eave), (0, eave - height), (half + overhang, eave))
-    f.add("roof", shape, f.paint("red", "brown", "dark", "grey", "orange", "blue"))
-
-
 def house(f: Figure) -> None:
     wall = f.paint("cream", "white", "yellow", "pink", "tan", "sky", "orange")
     half, top, high = f.u(0.62, 0.78), -f.u(0.1, 0.2), f.u(0.45, 0.6)
@@ -196,7 +191,9 @@ def house(f: Figure) -> None:
         puffs(f, x, top - high - 0.06, 0.2)
         f.add("chimney", box(x - 0.08, top - high, x + 0.08, top - 0.2), f.paint("red", "brown", "grey"))
     f.add("wall", box(-half, top, half, 0.75), wall)
-    _roof(f, half, top + 0.02, high, f.u(0.06, 0.16))
+    eave, overhang = top + 0.02, f.u(0.06, 0.16)
+    roof = polygon((-half - overhang, eave), (0, eave - high), (half + overhang, eave))
+    f.add("roof", roof, f.paint("red", "brown", "dark", "grey", "orange", "blue"))
     place = f.u(-0.12, 0.12)
     door(f, place, 0.75, 0.26, f.u(0.44, 0.52), f.paint("brown", "red", "green", "blue", "dark"))
     y = f.u(0.08, 0.16)

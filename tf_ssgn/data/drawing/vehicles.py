@@ -142,12 +142,10 @@ def sailboat(f: Figure) -> None:
         y = top + 0.15 + share * (low - top - 0.15)
         f.line("seam", polygon((x - 0.06, y), (x - 0.06 - share * 0.5 * half, y)), darker(cloth), 0.02, minor=True)
     hull(f, -half, half, 0.36, depth, paint)
-    f.line("wave", _waves(-half - 0.25, half + 0.25, 0.36 + depth, f.count(4, 6)), PAINTS["sky"], 0.04, minor=True)
-
-
-def _waves(left: float, right: float, y: float, count: int) -> np.ndarray:
-    x = np.linspace(left, right, 12 * count)
-    return np.stack([x, y - 0.05 * np.abs(np.sin(np.linspace(0, count * np.pi, len(x))))], axis=1)
+    count = f.count(4, 6)
+    swell = np.abs(np.sin(np.linspace(0, count * np.pi, 12 * count)))
+    waves = np.stack([np.linspace(-half - 0.25, half + 0.25, 12 * count), 0.36 + depth - 0.05 * swell], axis=1)
+    f.line("wave", waves, PAINTS["sky"], 0.04, minor=True)
 
 
 def balloon(f: Figure) -> None:

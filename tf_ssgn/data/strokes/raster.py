@@ -124,14 +124,10 @@ def _parse(row: dict, number: int) -> Drawing:
 
 
 def _stroke(stroke: Sequence[Sequence[float]]) -> np.ndarray:
+    """Points `[N, 2]`, N at least 1, with plausible coordinates."""
     points = np.array([stroke[0], stroke[1]], np.float64).T
-    check_points(points)
-    return points
-
-
-def check_points(points: np.ndarray) -> None:
-    """Refuses what cannot be drawn: a stroke must be `[N, 2]`, N at least 1, with plausible coordinates."""
     if points.ndim != 2 or points.shape[1] != 2 or not len(points):
         raise ValueError("a stroke without points")
     if not (np.abs(points) <= DRAWINGS.coordinate).all():
         raise ValueError(f"a coordinate that is not between -{DRAWINGS.coordinate:,.0f} and {DRAWINGS.coordinate:,.0f}")
+    return points
