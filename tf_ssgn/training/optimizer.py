@@ -5,7 +5,6 @@ graph for each of them, which took as long as a third of the step and most of th
 """
 
 import math
-from typing import Any
 
 import keras
 from keras import ops
@@ -27,9 +26,6 @@ class WarmUpCosine(keras.optimizers.schedules.LearningRateSchedule):
         fallen = ops.clip((step - rising) / falling, 0.0, 1.0)
         return self.peak * ops.minimum(step / rising, 0.5 * (1.0 + ops.cos(math.pi * fallen)))
 
-    def get_config(self) -> dict[str, Any]:
-        return {"peak": self.peak, "steps": self.steps, "warm_up": self.warm_up}
-
 
 class AdamW(keras.optimizers.Adam):
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019) of every variable: `decay` is the share that a
@@ -38,7 +34,7 @@ class AdamW(keras.optimizers.Adam):
 
     def __init__(self, learning_rate, decay: float, clip: float):
         super().__init__(learning_rate, global_clipnorm=clip or None)
-        self.decay, self.clip = decay, clip
+        self.decay = decay
 
     def apply(self, grads, trainable_variables=None) -> None:
         """As always, with the gradients of several replicas added up first: the norm is that of their sum."""
@@ -80,8 +76,3 @@ class AdamW(keras.optimizers.Adam):
             epsilon=self.epsilon,
             grad=ops.cast(gradient, variable.dtype),
         )
-
-    def get_config(self) -> dict[str, Any]:
-        values = super().get_config()
-        del values["global_clipnorm"]
-        return values | {"decay": self.decay, "clip": self.clip}
