@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator
 
 class Progress:
     """Counts work on stderr: `with Progress(1000, "photos") as bar: bar.advance(32)`. On a terminal it redraws one
-    line; elsewhere it prints a plain line at most every `every` seconds."""
+    line; elsewhere it prints a plain line at most every ten seconds."""
 
-    def __init__(self, total: int, what: str, *, every: float = 10.0):
+    def __init__(self, total: int, what: str):
         self.total, self.what, self.done = total, what, 0
         self._terminal = sys.stderr.isatty()
-        self._every = 0.1 if self._terminal else every
+        self._every = 0.1 if self._terminal else 10.0
         self._start = self._last = time.monotonic()
         self._begun: tuple[float, int] | None = None  # when how many were done: the first take longer than all others
 

@@ -107,7 +107,7 @@ def _tapped(network: Any, taps: tuple[str, ...], label: str) -> tuple[keras.Mode
 
     def call(layer, *args, **kwargs):
         tokens = bool(args) and len(getattr(args[0], "shape", ())) == 3
-        blocks = _blocks(layer) if tokens and isinstance(layer, layers.Layer) else []
+        blocks = _repeated(_held(layer)) if tokens and isinstance(layer, layers.Layer) else []
         try:
             outputs = layer.call(*args, **kwargs) if blocks else layer(*args, **kwargs)
         except ValueError:  # what DeiT's blocks return is no tensor
@@ -170,11 +170,6 @@ def _tap(points: dict[str, Any], counts: dict[str, int], name: str, patches: int
     if front < (1 if part == "class" else 2):
         raise UserError(f"{label} has no {part} token; its {count} tokens are {front} beside a grid of {side} x {side}")
     return tensor[:, 0] if part == "class" else ops.mean(tensor[:, 1:front], axis=1)
-
-
-def _blocks(layer: layers.Layer) -> list[layers.Layer]:
-    """The layers of one kind that it holds, with layers of their own, if there are several."""
-    return _repeated(_held(layer))
 
 
 def _held(layer: layers.Layer) -> list[layers.Layer]:

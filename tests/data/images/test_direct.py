@@ -51,7 +51,7 @@ def drawn() -> Callable[[bytes], bool]:
     decode = decoder(prepare=sketch_views)
 
     def same_or_left(data: bytes) -> bool:
-        view = direct.sketch_pixels(data, SIZE, QUERY_LIMITS)
+        view = direct.plain_view("sketch", data, SIZE, QUERY_LIMITS)
         if view is not None:
             pixels, status = decode(tf.constant([data]))
             assert status[0] == Status.OK
@@ -62,7 +62,7 @@ def drawn() -> Callable[[bytes], bool]:
 
 
 def short(data: bytes, size: int = SIZE) -> np.ndarray | None:
-    return direct.photo_pixels(data, size, QUERY_LIMITS)
+    return direct.plain_view("photo", data, size, QUERY_LIMITS)
 
 
 def same_or_left(data: bytes, expected) -> bool:
@@ -127,8 +127,8 @@ def test_only_what_says_that_it_lies_on_its_side_is_turned(expected) -> None:
 
 def test_no_decoder_sees_more_than_allowed() -> None:
     for limits in (Limits(bytes=len(JPEG) - 1), Limits(pixels=96 * 80 - 1), Limits(side=95), Limits(smallest_side=81)):
-        assert direct.photo_pixels(JPEG, SIZE, limits) is None
-    assert direct.photo_pixels(JPEG, SIZE, Limits(len(JPEG), 96 * 80, 96, 80)) is not None
+        assert direct.plain_view("photo", JPEG, SIZE, limits) is None
+    assert direct.plain_view("photo", JPEG, SIZE, Limits(len(JPEG), 96 * 80, 96, 80)) is not None
 
 
 def test_hostile_images_give_the_same_or_nothing(expected) -> None:
@@ -188,7 +188,7 @@ def test_drawings_that_need_care_are_left(drawn) -> None:
         Limits(side=63),
         Limits(smallest_side=65),
     ):
-        assert direct.sketch_pixels(square, SIZE, limits) is None
+        assert direct.plain_view("sketch", square, SIZE, limits) is None
 
 
 def test_hostile_and_damaged_drawings_give_the_same_or_nothing(drawn) -> None:

@@ -23,39 +23,27 @@ Short = Callable[[bytes], np.ndarray | None]
 
 
 def short_way(kind: str, decode: Callable[[tf.Tensor], Any], limits: Limits) -> Short | None:
-    """`photo_pixels` or `sketch_pixels` for a model with that `decode_*`, where it gives the same bits: not for more
-    views than one, without SciPy, or where either was compiled to round in another way. Then there is none."""
-    if importlib.util.find_spec("scipy") is not None:
-        if kind == "photo":
-            pixels, images = photo_pixels, [_noise(height, width, "JPEG") for height, width in TEST_SIDES]
-        else:
-            pixels, images = sketch_pixels, [_noise(sides[0], sides[0], "PNG") for sides in TEST_SIDES]
-        views = decode(tf.constant(images))[0].numpy()  # [B, 1 + views, size, size, 3]
-        short = functools.partial(pixels, size=views.shape[2], limits=limits)
-        pairs: Any = zip(map(short, images), views[:, 0], strict=True)
-        if views.shape[1] == 1 and all(np.array_equal(one, other) for one, other in pairs):
-            return short
-    return None
-
-
-def _noise(height: int, width: int, kind: str) -> bytes:
-    return encoded(Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)), kind)
-
-
-def sketch_pixels(image_bytes: bytes, size: int, limits: Limits) -> np.ndarray | None:
-    """The plain view float32 `[size, size, 3]` of a square drawing, equal to that of `sketch_views` after
-    `images.decode`; None for one that is not square and for what `plain_image` leaves."""
-    image = plain_image(image_bytes, limits)
-    if image is None or image.shape[0] != image.shape[1]:
+    """`plain_view` for a model with that `decode_*`, where it gives the same bits: not for more views than one, without
+    SciPy, or where either was compiled to round in another way. Then there is none."""
+    if importlib.util.find_spec("scipy") is None:
         return None
-    return 255.0 - _squashed(255 - image, size)
+    sides = TEST_SIDES if kind == "photo" else [(side, side) for side, _ in TEST_SIDES]
+    random = np.random.default_rng(0)
+    noise = [Image.fromarray(random.integers(0, 256, (*one, 3), np.uint8)) for one in sides]
+    images = [encoded(image, "JPEG" if kind == "photo" else "PNG") for image in noise]
+    views = decode(tf.constant(images))[0].numpy()  # [B, 1 + views, size, size, 3]
+    short = functools.partial(plain_view, kind, size=views.shape[2], limits=limits)
+    same = (np.array_equal(one, other) for one, other in zip(map(short, images), views[:, 0], strict=True))
+    return short if views.shape[1] == 1 and all(same) else None
 
 
-def photo_pixels(image_bytes: bytes, size: int, limits: Limits) -> np.ndarray | None:
-    """The plain view float32 `[size, size, 3]` of a photo, equal to that of `photo_views` after `images.decode`; None
-    for what `plain_image` leaves."""
+def plain_view(kind: str, image_bytes: bytes, size: int, limits: Limits) -> np.ndarray | None:
+    """The plain view float32 `[size, size, 3]` of a file, equal to that of `photo_views` or `sketch_views` after
+    `images.decode`; None for a sketch that is not square and for what `plain_image` leaves."""
     image = plain_image(image_bytes, limits)
-    return None if image is None else _squashed(image, size)
+    if image is None or (kind == "sketch" and image.shape[0] != image.shape[1]):
+        return None
+    return _squashed(image, size) if kind == "photo" else 255.0 - _squashed(255 - image, size)
 
 
 def _squashed(image: np.ndarray, size: int) -> np.ndarray:

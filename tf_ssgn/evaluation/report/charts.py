@@ -36,7 +36,7 @@ FILE_STYLE = ".chart text { font-family: Helvetica, Arial, sans-serif; font-size
 def figures(metrics: dict[str, Any], points: dict[str, Any] | None = None) -> dict[str, str]:
     """The charts that the object has data for, as SVG text: `curve`, `classes`, `confusion`, `map`."""
     curve, matrix = metrics.get("curve"), metrics.get("confusion")
-    family, name, _ = leading(metrics)
+    family, name = leading(metrics), "map_all"
     per_class = {label: entry["families"][family].get(name) for label, entry in metrics.get("per_class", {}).items()}
     macro = metrics.get("macro", {}).get(family, {}).get(name)
     drawn = {

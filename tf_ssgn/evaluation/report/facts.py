@@ -65,11 +65,10 @@ def heading(name: str) -> str:
     return {"map": "mAP", "precision": "P", "recall": "R"}[kind] + "@" + cut
 
 
-def leading(metrics: dict[str, Any]) -> tuple[str, str, str]:
-    """Family, metric and text of the one figure that charts per class show."""
+def leading(metrics: dict[str, Any]) -> str:
+    """The family that stands where there is room for one."""
     families = metrics.get("families", {})
-    family = LEADING_FAMILY if LEADING_FAMILY in families else next(iter(families), LEADING_FAMILY)
-    return family, "map_all", f"mAP@all by the {family} definition; the dashed line is the mean over classes"
+    return LEADING_FAMILY if LEADING_FAMILY in families else next(iter(families), LEADING_FAMILY)
 
 
 def fact_pairs(metrics: dict[str, Any]) -> list[tuple[str, str]]:

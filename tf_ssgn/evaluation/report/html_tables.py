@@ -65,7 +65,7 @@ SECTIONS = (
 
 def section(metrics: dict[str, Any], key: str, title: str, text: str) -> str:
     """A table of one family, one row per named variant."""
-    family = leading(metrics)[0]
+    family = leading(metrics)
     entries = (metrics.get(key) or {}).items()
     parts = {name: entry[family] for name, entry in entries if isinstance(entry.get(family), dict)}
     if not parts:

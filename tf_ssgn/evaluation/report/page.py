@@ -80,7 +80,8 @@ def write_report(
     body += [report_tables.section(metrics, *entry) for entry in report_tables.SECTIONS]
     body.append(report_tables.fine_grained(metrics.get("fine_grained") or {}))
     if "classes" in drawn:
-        body.append(f"<h2>Per class</h2><p>{escaped(leading(metrics)[2])}.</p>" + drawn["classes"])
+        text = f"mAP@all by the {escaped(leading(metrics))} definition; the dashed line is the mean over classes."
+        body.append(f"<h2>Per class</h2><p>{text}</p>{drawn['classes']}")
     if grids:
         body.append("<h2>Queries and their photos</h2>" + "".join(grid_html(grid) for grid in grids))
     if "confusion" in drawn:
