@@ -20,7 +20,7 @@ from tests.hostile import corpus
 from tf_ssgn.common.status import MEANING, Status
 from tf_ssgn.data.folders import EXTENSIONS, READ, suffix_of
 from tf_ssgn.data.images import decode as images
-from tf_ssgn.data.images import exif, plain
+from tf_ssgn.data.images import exif
 from tf_ssgn.data.images.picture import FORMATS, Unusable, as_query, eight_bits, formats, orientation, thumbnail
 from tf_ssgn.settings import QUERY_LIMITS
 
@@ -176,7 +176,7 @@ def test_damaged_metadata_never_refuses_a_photo(block: bytes) -> None:
 
 def test_what_may_be_turned_does_not_go_the_short_way() -> None:
     for name, data in tagged(None, xmp(6, True)).items():
-        assert plain.plain_image(data, QUERY_LIMITS) is None, name
+        assert direct.plain_image(data, QUERY_LIMITS) is None, name
 
 
 RAMP = np.arange(0, 65536, 16, dtype=np.uint16).reshape(64, 64)

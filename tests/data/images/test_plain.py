@@ -12,12 +12,12 @@ from PIL import Image
 from tests.hostile import corpus
 from tf_ssgn.common.status import Status
 from tf_ssgn.data.images import decode as images
-from tf_ssgn.data.images import plain
+from tf_ssgn.data.images import direct
 from tf_ssgn.settings import PHOTO_LIMITS, QUERY_LIMITS, Limits
 
 
 def short(data: bytes) -> np.ndarray | None:
-    return plain.plain_image(data, QUERY_LIMITS)
+    return direct.plain_image(data, QUERY_LIMITS)
 
 
 JPEG = corpus.encoded(corpus.photo(), "JPEG")
@@ -42,7 +42,7 @@ TAKEN = {
 def test_usual_files_go_the_short_way(name: str) -> None:
     expected, status = images.decode(tf.constant(TAKEN[name]), PHOTO_LIMITS)
     assert status == Status.OK
-    np.testing.assert_array_equal(plain.plain_image(TAKEN[name], PHOTO_LIMITS), expected)
+    np.testing.assert_array_equal(direct.plain_image(TAKEN[name], PHOTO_LIMITS), expected)
 
 
 LEFT = {
@@ -66,11 +66,11 @@ def test_all_that_needs_care_is_left(name: str) -> None:
 
 def test_no_decoder_sees_more_bytes_than_allowed() -> None:
     tight = Limits(bytes=len(JPEG) - 1, pixels=10**6, side=1024)
-    assert plain.plain_image(JPEG, tight) is None
+    assert direct.plain_image(JPEG, tight) is None
     png = TAKEN["PNG"]
-    assert plain.plain_image(png, Limits(bytes=len(png) - 1, pixels=10**6, side=1024)) is None
-    assert plain.plain_image(JPEG, Limits(bytes=10**6, pixels=96 * 80 - 1, side=1024)) is None
-    assert plain.plain_image(png, Limits(bytes=10**6, pixels=10**6, side=95)) is None
+    assert direct.plain_image(png, Limits(bytes=len(png) - 1, pixels=10**6, side=1024)) is None
+    assert direct.plain_image(JPEG, Limits(bytes=10**6, pixels=96 * 80 - 1, side=1024)) is None
+    assert direct.plain_image(png, Limits(bytes=10**6, pixels=10**6, side=95)) is None
 
 
 def test_hostile_images_give_the_same_or_nothing() -> None:

@@ -55,7 +55,7 @@ def _read(path: str, short: Callable, prepare: Callable) -> tuple[np.ndarray, in
     """Views of a file float32 `[1 + views, size, size, 3]`, and its status."""
     import tensorflow as tf
 
-    from tf_ssgn.data.images import decode, plain
+    from tf_ssgn.data.images import decode, direct
 
     try:
         content = Path(path).read_bytes()
@@ -63,7 +63,7 @@ def _read(path: str, short: Callable, prepare: Callable) -> tuple[np.ndarray, in
         raise _lost(path, "it is gone or not readable") from None
     if (view := short(content)) is not None:
         return view[np.newaxis], Status.OK
-    if (image := plain.plain_image(content, QUERY_LIMITS)) is not None:
+    if (image := direct.plain_image(content, QUERY_LIMITS)) is not None:
         return np.asarray(prepare(image)), Status.OK  # `numpy()` would copy them
     try:
         pixels, status = decode.decode(tf.constant(as_query(content)[2]), QUERY_LIMITS)
@@ -78,7 +78,7 @@ def _ways(modality: str, image_size: int, views: int) -> tuple[Callable, Callabl
     makes the views of an image, traced once per process."""
     import tensorflow as tf
 
-    from tf_ssgn.data.images import direct, plain
+    from tf_ssgn.data.images import direct
     from tf_ssgn.data.images.views import photo_views, sketch_views
 
     kind, views_of = ("sketch", sketch_views) if modality == "sketch" else ("photo", photo_views)
@@ -86,7 +86,7 @@ def _ways(modality: str, image_size: int, views: int) -> tuple[Callable, Callabl
     graph = tf.function(prepare, [tf.TensorSpec([None, None, 3], tf.uint8)], autograph=False)
 
     def decode(images: tf.Tensor) -> list[tf.Tensor]:
-        return [tf.stack([graph(plain.plain_image(image, QUERY_LIMITS)) for image in images.numpy()])]
+        return [tf.stack([graph(direct.plain_image(image, QUERY_LIMITS)) for image in images.numpy()])]
 
     return direct.short_way(kind, decode, QUERY_LIMITS) or (lambda content: None), graph
 
