@@ -20,7 +20,7 @@ from tests.hostile import corpus
 from tf_ssgn.common.status import MEANING, Status
 from tf_ssgn.data.folders import EXTENSIONS, READ, suffix_of
 from tf_ssgn.data.images import decode as images
-from tf_ssgn.data.images import exif
+from tf_ssgn.data.images import direct, exif
 from tf_ssgn.data.images.picture import FORMATS, Unusable, as_query, eight_bits, formats, orientation, thumbnail
 from tf_ssgn.settings import QUERY_LIMITS
 
