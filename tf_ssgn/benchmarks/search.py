@@ -17,8 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from tf_ssgn.benchmarks import chosen, jpegs, seconds
-from tf_ssgn.benchmarks.runtime import write_model
+from tf_ssgn.benchmarks import chosen, jpegs, runtime, seconds
 from tf_ssgn.benchmarks.serve import drawing
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.folder.builder import build
@@ -47,7 +46,7 @@ def run(full: bool, data: str | None = None, only: str | None = None) -> dict[st
         place = Path(folder)
         model = MODEL
         if not full:
-            write_model(place / "model", "tiny")
+            runtime.write_model(place / "model", "tiny")
             model = str(place / "model")
         for part, count in (("first", PHOTOS if full else SMALL), ("many", MANY if full else SMALL)):
             if part in parts:
