@@ -2,6 +2,8 @@
 
 import os
 import sqlite3
+import tempfile
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -203,7 +205,20 @@ class FolderWriter(Writer):
         count: int,
         sources: Sources = (),
     ) -> Report:
-        return changes.import_blocks(self.where, model, what, blocks, count, sources)
+        """Vectors wait in a temporary file beside the gallery, items in memory, about 1 KB each."""
+        parent = self._store.folder.parent
+        parent.mkdir(parents=True, exist_ok=True)
+        items: list[Item] = []
+        with tempfile.TemporaryFile(dir=parent) as temporary:
+            for some, vectors in blocks:
+                items += some
+                temporary.write(np.ascontiguousarray(vectors, "<f4").data)
+            temporary.flush()
+            ((twice, times),) = Counter(item.id for item in items).most_common(1) or [("", 1)]
+            if times > 1 or len(items) != count:
+                raise UserError(f"{what} is damaged: it has {len(items):,} rows, the id {twice!r} {times} times")
+            vectors = np.memmap(temporary, "<f4", "r", shape=(len(items), model.dimension))
+            return changes.import_items(self.where, model, what, vectors, items, sources)
 
     def import_items(self, model: Embedder, what: str, items: Sequence[Item], vectors: np.ndarray) -> Report:
         return changes.import_items(self.where, model, what, vectors, items)

@@ -2,9 +2,7 @@
 
 import os
 import sqlite3
-import tempfile
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,31 +74,6 @@ def import_columns(
 ) -> Report:
     """`import_vectors` of arrays; `what` names them in errors. `vectors` may be memory-mapped."""
     return import_items(folder, model, what, vectors, items_of(what, model.dimension, vectors, ids, labels, paths))
-
-
-def import_blocks(
-    folder: str | os.PathLike,
-    model: Embedder,
-    what: str,
-    blocks: Iterable[tuple[Sequence[Item], np.ndarray]],
-    count: int,
-    sources: Sources = (),
-) -> Report:
-    """The same of blocks in any order. Vectors wait in a temporary file beside the gallery, items in memory, about 1 KB
-    each."""
-    parent = Path(os.path.abspath(folder)).parent
-    parent.mkdir(parents=True, exist_ok=True)
-    items: list[Item] = []
-    with tempfile.TemporaryFile(dir=parent) as temporary:
-        for some, vectors in blocks:
-            items += some
-            temporary.write(np.ascontiguousarray(vectors, "<f4").data)
-        temporary.flush()
-        ((twice, times),) = Counter(item.id for item in items).most_common(1) or [("", 1)]
-        if times > 1 or len(items) != count:
-            raise UserError(f"{what} is damaged: it has {len(items):,} rows, the id {twice!r} {times} times")
-        vectors = np.memmap(temporary, "<f4", "r", shape=(len(items), model.dimension))
-        return import_items(folder, model, what, vectors, items, sources)
 
 
 def import_items(
