@@ -1,9 +1,11 @@
 # `make demo` and `make test` each work alone on a fresh Linux machine with Python 3.11, 3.12 or 3.13.
 VENV ?= .venv
 BIN := $(VENV)/bin
-# Two workers, each with whole files: most of a test's time is one core building TensorFlow graphs. tests/conftest.py
-# says which files come first.
-PARALLEL ?= -n 2 --dist loadfile --no-loadscope-reorder
+# Three workers for two cores, each with whole files: most of a test's time is one core building TensorFlow graphs, and
+# a fifth of it is waiting. tests/conftest.py says which files come first.
+PARALLEL ?= -n 3 --dist loadfile --no-loadscope-reorder
+# Every process that a test starts would compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 # Without it a folder named tf_ssgn in the working directory, such as the clone itself, would hide the package.
 PLAIN_PATH := --config-settings editable_mode=compat
@@ -46,19 +48,18 @@ audit: $(VENV)/.serve
 	$(BIN)/pip install --quiet --disable-pip-version-check "pip-audit >=2.7"
 	$(BIN)/pip-audit --local --skip-editable
 
-# A stamp per set of extras, made anew when the dependencies change. Of what the tests install, Python compiles what is
-# imported, not all that there is: two thirds of a minute less.
+# A stamp per set of extras, made anew when the dependencies change.
 $(VENV)/.serve: setup.cfg pyproject.toml | $(BIN)/pip
 	@echo "installing into $(VENV): about 2.5 GB, some minutes"
 	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[serve,web]" $(PLAIN_PATH)
 	touch $@
 
 $(VENV)/.dev: setup.cfg pyproject.toml | $(BIN)/pip
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile -e ".[serve,web,dev]" $(PLAIN_PATH)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[serve,web,dev]" $(PLAIN_PATH)
 	touch $@ $(VENV)/.serve
 
 $(VENV)/.jax: $(VENV)/.dev
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile -e ".[jax]" "scikit-learn >=1.5" $(PLAIN_PATH)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[jax]" "scikit-learn >=1.5" $(PLAIN_PATH)
 	touch $@
 
 $(BIN)/pip:

@@ -210,13 +210,13 @@ def evaluate_features(
             raise UserError(
                 f"--to: cannot make the folder {to} ({error.strerror}); expected a new or an own folder"
             ) from None
-    plain, per_query = protocol.evaluate_zero_shot(*features, k=cuts, progress=True)
-    metrics: dict[str, Any] = {"dataset": printable(str(file)), **plain, "notes": []}
+    result = protocol.evaluate_zero_shot(*features, k=cuts, progress=True)
+    metrics: dict[str, Any] = {"dataset": printable(str(file)), **result.metrics, "notes": []}
     if unused:
         metrics["notes"].append(f"the file also holds {listed(unused)}, which no figure uses")
         cli.log(f"note: {metrics['notes'][-1]}")
-    if lacking := [name for name, entry in plain["per_class"].items() if not entry["photos"]]:
-        held = plain["confusion"]["columns"]
+    if lacking := [name for name, entry in result.metrics["per_class"].items() if not entry["photos"]]:
+        held = result.metrics["confusion"]["columns"]
         metrics["notes"].append(
             f"{len(lacking)} of {metrics['counts']['classes']} query classes have no photo in the gallery: "
             f"{listed(lacking, 5)}; it holds {listed(held, 5)}"
@@ -225,7 +225,7 @@ def evaluate_features(
     if other:
         theirs = protocol.per_query_features(*other, cuts, progress=True)
         sides = {"of": printable(str(file)), "name": printable(str(against))}
-        metrics["against"] = {**sides, "families": statistics.compare(per_query, theirs)}
+        metrics["against"] = {**sides, "families": statistics.compare(result.per_query, theirs)}
     if transductive:
         queries, gallery = expansion.expand(features.queries, features.gallery, transductive)
         families = score_features(queries, features.query_labels, gallery, features.gallery_labels, k=cuts)

@@ -16,7 +16,7 @@ from tf_ssgn.evaluation import hashing, inspection, protocol, score_features
 
 
 def test_zero_shot_object(arrays: Arrays):
-    metrics, _ = protocol.evaluate_zero_shot(*arrays, (5, 20), resamples=200, seed=1)
+    metrics = protocol.evaluate_zero_shot(*arrays, (5, 20), resamples=200, seed=1).metrics
     assert metrics["families"] == score_features(*arrays, (5, 20))
     assert metrics["counts"] == {
         "queries": 40,
@@ -44,8 +44,9 @@ def test_zero_shot_object(arrays: Arrays):
 
 def test_class_without_photo_is_counted_and_null(arrays: Arrays):
     labels = np.where(arrays.query_labels == "elk", "yak", arrays.query_labels)
-    sides = (arrays.queries, labels, arrays.gallery, arrays.gallery_labels)
-    metrics, _ = protocol.evaluate_zero_shot(*sides, 5, resamples=20)
+    metrics = protocol.evaluate_zero_shot(
+        arrays.queries, labels, arrays.gallery, arrays.gallery_labels, 5, resamples=20
+    ).metrics
     assert metrics["counts"]["queries_without_photo"] == (labels == "yak").sum() > 0
     assert metrics["per_class"]["yak"]["photos"] == 0
     assert math.isnan(metrics["per_class"]["yak"]["families"]["sake"]["map_all"])

@@ -66,7 +66,7 @@ def image(colour: str | tuple[int, ...], size=(300, 200), kind: str = "PNG", mod
 def metrics(arrays: Arrays):
     labels = [np.where(names == "bat", NASTY, names) for names in (arrays.query_labels, arrays.gallery_labels)]
     sides: tuple[Any, Any, Any, Any] = (arrays.queries, labels[0], arrays.gallery, labels[1])
-    found, _ = protocol.evaluate_zero_shot(*sides, (5, 20), resamples=50)
+    found = protocol.evaluate_zero_shot(*sides, (5, 20), resamples=50).metrics
     found |= {"dataset": NASTY, "split": {"name": "sketchy-21", "checksum": "0"}, "views": 7, "seed": 0}
     found |= {"notes": [f"trained on {NASTY}"], "stages": {"untrained": found["families"]}}
     found["generalized"] = protocol.generalized(*sides, [NASTY], 5)
@@ -170,7 +170,7 @@ def test_split_duplicates_and_comparison_are_printed(tmp_path, metrics):
 
 def test_undefined_figures_and_missing_parts(tmp_path):
     """A gallery without any of the query classes, and an object with nothing but its families."""
-    metrics, _ = protocol.evaluate_zero_shot([[1.0]], ["cat"], [[1.0]], ["dog"], 1, resamples=5)
+    metrics = protocol.evaluate_zero_shot([[1.0]], ["cat"], [[1.0]], ["dog"], 1, resamples=5).metrics
     for entry in (metrics, jsonable(metrics), {"families": jsonable(metrics)["families"]}):
         report.write_report(tmp_path / "r.html", entry)
         text = Page((tmp_path / "r.html").read_text(encoding="utf-8")).text
@@ -197,7 +197,7 @@ def test_table_for_the_terminal(metrics):
 def test_labels_that_xml_and_utf8_have_no_place_for(tmp_path, arrays: Arrays, label: str):
     labels = [np.where(names == "bat", label, names) for names in (arrays.query_labels, arrays.gallery_labels)]
     sides: tuple[Any, Any, Any, Any] = (arrays.queries, labels[0], arrays.gallery, labels[1])
-    found, _ = protocol.evaluate_zero_shot(*sides, 5, resamples=5)
+    found = protocol.evaluate_zero_shot(*sides, 5, resamples=5).metrics
     atomic.write_json(tmp_path / "metrics.json", jsonable(found))
     points = inspection.code_map(*sides)
     report.write_report(tmp_path / "report.html", found, title=label, points=points)

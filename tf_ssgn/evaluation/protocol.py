@@ -5,6 +5,7 @@ NaN stands for what is not defined; `tf_ssgn.common.cli.jsonable` makes it null 
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,14 @@ from tf_ssgn.evaluation.statistics import bootstrap
 TIES = "pessimistic (among equal scores irrelevant photos come first)"
 
 
+@dataclass(frozen=True)
+class ZeroShotResult:
+    """`metrics`: what `metrics.json` holds of the plain protocol; `per_query`: the values behind its means."""
+
+    metrics: dict[str, Any]
+    per_query: PerQuery
+
+
 def evaluate_zero_shot(
     queries: Any,
     query_labels: Any,
@@ -31,7 +40,7 @@ def evaluate_zero_shot(
     resamples: int = 1000,
     seed: int = 0,
     progress: bool = False,
-) -> tuple[dict[str, Any], PerQuery]:
+) -> ZeroShotResult:
     """Unseen sketches against a gallery of unseen photos, by cosine.
 
     Args:
@@ -39,10 +48,10 @@ def evaluate_zero_shot(
         seed: of the bootstrap and of the confusion matrix's sample.
 
     Returns:
-        What `metrics.json` holds of this protocol, and the values behind its means: `families`; `macro` (mean of the
-        per-class means); `per_class` (class name -> `queries`, `photos`, `families`); `intervals` (family -> metric ->
-        [low, high]); `counts`; `ties`; `curve` (mean interpolated precision at 101 levels of recall); `confusion`
-        (`shares[i][j]`: of the first 10 photos for a query of class `rows[i]`, the share of class `columns[j]`).
+        `metrics` with `families`; `macro` (mean of the per-class means); `per_class` (class name -> `queries`,
+        `photos`, `families`); `intervals` (family -> metric -> [low, high]); `counts`; `ties`; `curve` (mean
+        interpolated precision at 101 levels of recall); `confusion` (`shares[i][j]`: of the first 10 photos for a query
+        of class `rows[i]`, the share of class `columns[j]`).
 
     Raises UserError: as `score_features`.
     """
@@ -59,7 +68,7 @@ def evaluate_zero_shot(
         "curve": {"recall": RECALL_LEVELS.tolist(), "precision": per_query.curve.tolist()},
         "confusion": confusion(queries, query_labels, gallery, gallery_labels, seed=seed),
     }
-    return metrics, per_query
+    return ZeroShotResult(metrics, per_query)
 
 
 def generalized(

@@ -48,9 +48,8 @@ def evaluate_ensemble(
     queries, gallery = (np.concatenate(codes, axis=1) / np.sqrt(len(sides)) for codes in zip(*sides, strict=True))
     labels = [[label for label, _ in side] for side in names[0]]
     cut = tuple(k or first.config.evaluation.k)
-    test = (queries, labels[0], gallery, labels[1])
-    plain, _ = protocol.evaluate_zero_shot(*test, k=cut, seed=first.config.training.seed)
-    metrics = {**plain, "dataset": dataset.name, "model": f"{len(folders)} runs together", "notes": []}
+    result = protocol.evaluate_zero_shot(queries, labels[0], gallery, labels[1], k=cut, seed=first.config.training.seed)
+    metrics = {**result.metrics, "dataset": dataset.name, "model": f"{len(folders)} runs together", "notes": []}
     metrics["split"] = {"name": first.split.name, "checksum": first.split.checksum}
     if transductive:
         moved = expand(queries, gallery, transductive)

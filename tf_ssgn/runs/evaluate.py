@@ -18,7 +18,7 @@ from tf_ssgn.config import LEADING_FAMILY
 from tf_ssgn.data.datasets.items import Dataset, open_dataset
 from tf_ssgn.data.datasets.splits import Split, checksum, load_split
 from tf_ssgn.errors import UserError
-from tf_ssgn.evaluation import PerQuery, hashing, inspection, per_query, protocol, score_features, statistics
+from tf_ssgn.evaluation import hashing, inspection, per_query, protocol, score_features, statistics
 from tf_ssgn.evaluation.expansion import expand
 from tf_ssgn.evaluation.report import charts
 from tf_ssgn.evaluation.report import page as report
@@ -79,8 +79,8 @@ def evaluate_run(
     encoder = RunEncoder(run, subject.views, subject.photo_views, cache)
     test = _encoded(encoder, dataset, split, subject)
 
-    plain, values = protocol.evaluate_zero_shot(*test.arrays, k=test.k, seed=run.config.training.seed)
-    metrics = {**plain, "stages": _stages(test), "fine_grained": test.fine_grained(test.codes)}
+    plain = protocol.evaluate_zero_shot(*test.arrays, k=test.k, seed=run.config.training.seed)
+    metrics = {**plain.metrics, "stages": _stages(test), "fine_grained": test.fine_grained(test.codes)}
     metrics |= _told(test, split) | _about(encoder, dataset, split, subject)
     if further.generalized:
         metrics["generalized"] = _generalized(test, dataset, split)
@@ -93,12 +93,12 @@ def evaluate_run(
         metrics["transductive"] = {str(further.transductive): test.families(*moved)}
     names = test.names(dataset)
     if other:
-        ours = per_query.Kept(values, names[0], per_query.digest(names[1]))
+        ours = per_query.Kept(plain.per_query, names[0], per_query.digest(names[1]))
         sides = {"of": printable(str(folder)), "name": printable(str(further.against))}
         metrics["against"] = {**sides, "families": per_query.paired(ours, other)}
     metrics = cli.jsonable(metrics)
-    per_query.save(target, values, *names)
-    _write(target, metrics, test, _grids(values, test), f"{run.path.name} on {dataset.name}, {split.name}")
+    per_query.save(target, plain.per_query, *names)
+    _write(target, metrics, test, _grids(plain, test), f"{run.path.name} on {dataset.name}, {split.name}")
     return metrics, target
 
 
@@ -255,9 +255,9 @@ def _binary(test: Encoded, training: Dataset | None, bits: int) -> dict[str, Any
     return {str(bits): protocol.evaluate_binary(itq, *test.arrays, k=test.k)["families"]}
 
 
-def _grids(measured: PerQuery, test: Encoded) -> list[Grid]:
+def _grids(plain: protocol.ZeroShotResult, test: Encoded) -> list[Grid]:
     """Best, median and worst queries with their first photos."""
-    values = measured.values[LEADING_FAMILY]["map_all"]
+    values = plain.per_query.values[LEADING_FAMILY]["map_all"]
     grids = []
     for kind, rows in statistics.extremes(values, REPORTED).items():
         if not len(rows):
