@@ -250,6 +250,14 @@ def test_a_damaged_file_is_found(embedded: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "g").exists()
 
 
+def test_a_dataset_that_lost_all_its_photos_makes_no_gallery(embedded: Path, tmp_path: Path) -> None:
+    (manifest,) = embedded.glob("manifests/*.json")
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"count": 0, "data": []}))
+    with pytest.raises(UserError, match="holds no photo; there is nothing to import"):
+        import_dataset(str(embedded), FolderWriter(tmp_path / "g"), CARD)
+    assert not (tmp_path / "g").exists()
+
+
 @pytest.mark.parametrize("harm", ["width", "missing", "null"])
 def test_vectors_that_are_none_of_the_models_are_refused(harm: str, embedded: Path, tmp_path: Path) -> None:
     """A file that another tool wrote, with a manifest that says it is right."""

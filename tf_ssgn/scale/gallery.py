@@ -46,6 +46,8 @@ def import_dataset(uri: str, writer: Writer, card: Card) -> Report:
             f"dimensions, model {model['path']}); received {card.fingerprint}, {card.dimension} dimensions: embed the "
             "photos again with this model"
         )
+    if not manifest["count"]:
+        raise UserError(f"{uri} holds no photo; there is nothing to import")
     card = replace(card, views=model["views"], runtime=model["runtime"])  # what computed the vectors
     sources = manifest["source"].get("sources", [])
     return writer.import_blocks(card, uri, blocks(dataset, manifest), manifest["count"], sources)

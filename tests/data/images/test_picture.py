@@ -175,8 +175,10 @@ def test_damaged_metadata_never_refuses_a_photo(block: bytes) -> None:
 
 
 def test_what_may_be_turned_does_not_go_the_short_way() -> None:
-    for name, data in tagged(None, xmp(6, True)).items():
+    plain = corpus.png_chunk(b"tEXt", b"XML:com.adobe.xmp\0" + xmp(6, True))  # which Pillow reads too
+    for name, data in {**tagged(None, xmp(6, True)), "plain text": corpus.png_with(PNG, plain)}.items():
         assert direct.plain_image(data, QUERY_LIMITS) is None, name
+        assert of_pillow(data).shape[:2] == PHOTO.size, name
 
 
 RAMP = np.arange(0, 65536, 16, dtype=np.uint16).reshape(64, 64)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import shutil
 import sqlite3
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ from tf_ssgn.retrieval.folder.gallery import Gallery
 from tf_ssgn.retrieval.folder.segment import ITEMS, VECTORS
 from tf_ssgn.retrieval.items import Hit
 from tf_ssgn.retrieval.search import scann_index
+from tf_ssgn.retrieval.search.options import Options
+from tf_ssgn.serving.http import overview
 
 D = TinyEmbedder.dimension
 
@@ -43,6 +47,21 @@ def make(folder: Path, vectors: np.ndarray, ids: list[str] | None = None, labels
 def first_part(folder: Path) -> Path:
     entry = Gallery.open(folder).manifest["segments"][0]
     return folder / "parts" / entry["folder"]
+
+
+def test_what_nobody_uses_any_more_is_freed_without_a_look_for_garbage(tmp_path: Path) -> None:
+    """A server opens a gallery anew with every change; files of old ones would stay open."""
+    opened = make(tmp_path / "g", vectors_of(5), labels=list("aabbb"))
+    for _ in range(2):
+        assert len(opened.search(vectors_of(1)[0], options=Options(labels=("b",)))) == 3
+    assert overview._counted(opened)["labels"] == [("a", 2), ("b", 3)]
+    left = weakref.ref(opened)
+    gc.disable()
+    try:
+        del opened
+        assert left() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("items", [1, 5, 50])

@@ -20,12 +20,12 @@ from PIL import Image
 from tf_ssgn.data.images import exif
 from tf_ssgn.data.images.chunks import FIRST_CHUNK
 from tf_ssgn.data.images.decode import SCAN, jpeg_pixels, on_white
-from tf_ssgn.data.images.picture import encoded
+from tf_ssgn.data.images.picture import PNG_METADATA, encoded
 from tf_ssgn.settings import JPEG_SCANS, KEPT_WEIGHTS, PLAIN_CHUNKS, ROWS_IN_CACHE, WEIGHTS_TOGETHER, Limits
 
 ALPHA = 4  # bit of a PNG's colour type
-NO_MATTER = (b"sRGB", b"gAMA", b"cHRM", b"bKGD", b"pHYs", b"tIME", b"tEXt")  # chunks that `decode` leaves out unread
-PROFILE = b"tEXtRaw profile type "  # an older program's way to say what Exif would, which only Pillow reads
+# Chunks that `decode` leaves out unread, and Pillow too, but for PNG_METADATA.
+NO_MATTER = (b"sRGB", b"gAMA", b"cHRM", b"bKGD", b"pHYs", b"tIME", b"tEXt")
 TURNED = (b"Exif\0\0", b"tiff:Orientation")
 TEST_SIDES = ((211, 500), (640, 97))  # of the images that a model's decoder is compared on
 
@@ -71,7 +71,7 @@ def _pixels_only(image_bytes: bytes) -> bytes | None:
             first = first or at
         elif name == b"PLTE" and not first and not palette:
             palette = image_bytes[at : at + 12 + length]
-        elif first or name not in NO_MATTER or image_bytes.startswith(PROFILE, at + 4):
+        elif first or name not in NO_MATTER or image_bytes.startswith(PNG_METADATA, at + 8):
             return None
         at += 12 + length
     whole = name == b"IEND" and at == len(image_bytes)

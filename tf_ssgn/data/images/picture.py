@@ -29,7 +29,7 @@ _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339  # tags of TIFF 6.0
 # What undoes the orientations from 2 on.
 _TURNED = ("FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90")
 _XMP = re.compile(rb"tiff:Orientation(?:\s*=\s*[\"']|>)\s*([0-9])")
-_PNG_METADATA = (b"eXIf", b"XML:com.adobe.xmp", b"Raw profile type")
+PNG_METADATA = (b"eXIf", b"XML:com.adobe.xmp", b"Raw profile type")
 _HEIC = "a HEIC photo, which the extra `heic` reads: pip install 'tf_ssgn[heic]'"
 
 
@@ -193,7 +193,7 @@ def as_query(content: bytes) -> tuple[int, int, bytes]:
             fits = fits and len(content) <= QUERY_LIMITS.bytes
         else:
             image.load()  # Pillow turns a TIFF itself when it loads it
-        if image.format == "PNG" and fits and any(mark in content for mark in _PNG_METADATA):
+        if image.format == "PNG" and fits and any(mark in content for mark in PNG_METADATA):
             image.load()  # metadata may stand behind the pixels
             passed = orientation(image) == 1
         width, height = image.size

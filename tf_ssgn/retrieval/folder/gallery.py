@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import itertools
 import os
+import weakref
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,8 +43,10 @@ class Gallery(Rows, OpenGallery):
         self.version: int = manifest["version"]
         self.model_path: str = manifest["model"]["path"]
         self._store, self._pointer = store, pointer
-        # The last conditions and what they leave: a version never changes.
-        self._remembered = functools.lru_cache(GALLERY.filters_kept)(self._filtered)
+        # The last conditions and what they leave: a version never changes. The gallery is held weakly, or its files
+        # would stay open after its last user until garbage is collected.
+        me = weakref.proxy(self)
+        self._remembered = functools.lru_cache(GALLERY.filters_kept)(lambda options: me._filtered(options))
         # Ties are ordered by id; a gallery as `build` and `compact` leave it has its rows in that order already.
         self._in_id_order = len(segments) == 1 and bool(manifest["segments"][0]["in_id_order"])
 

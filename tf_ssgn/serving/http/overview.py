@@ -1,7 +1,8 @@
 """What a page has to know before it asks: the gallery's size and metadata, the model, and what this server allows."""
 
-import functools
 import math
+import threading
+import weakref
 from typing import Any
 
 from tf_ssgn.retrieval.searcher import OpenGallery
@@ -35,8 +36,19 @@ def of(service: Service, writable: bool) -> dict[str, Any]:
     }
 
 
-@functools.lru_cache(maxsize=1)  # a version of a gallery is counted once
+_counts: weakref.WeakKeyDictionary[OpenGallery, dict[str, Any]] = weakref.WeakKeyDictionary()
+_one_counts = threading.Lock()
+
+
 def _counted(gallery: OpenGallery) -> dict[str, Any]:
+    """A version of a gallery is counted once."""
+    with _one_counts:
+        if gallery not in _counts:
+            _counts[gallery] = _count(gallery)
+        return _counts[gallery]
+
+
+def _count(gallery: OpenGallery) -> dict[str, Any]:
     columns = {name: _listed(gallery.counts(name, LISTED_VALUES)) for name in gallery.columns[:LISTED_COLUMNS]}
     labels = _listed(gallery.counts("label", LISTED_LABELS))
     return {"items": len(gallery), "version": gallery.version, "labels": labels, "columns": columns}
