@@ -187,6 +187,7 @@ RUNTIMES = ("auto", "tensorflow", "openvino")  # auto: OpenVINO where it is inst
 PACKAGE_WEIGHTS_BYTES = 128 * 2**20  # of a package's file
 HEAD_BYTES = 64 * 2**20  # unpacked, of a head's arrays
 FEATURE_BATCH = 32  # images in one pass of a frozen backbone
+BATCHES_AHEAD = 2  # of images, read while one is looked at
 PACK_IMAGES = 1024  # what an interrupted extraction loses at most
 LOWEST_COSINE = 0.9999  # that a code may have with TensorFlow's
 FURTHEST_TAP = 1e-4  # that a tap may be from TensorFlow's, as a share of the largest

@@ -51,7 +51,7 @@ def drawn() -> Callable[[bytes], bool]:
     decode = decoder(prepare=sketch_views)
 
     def same_or_left(data: bytes) -> bool:
-        view = direct.plain_view("sketch", data, SIZE, QUERY_LIMITS)
+        view = viewed("sketch", data)
         if view is not None:
             pixels, status = decode(tf.constant([data]))
             assert status[0] == Status.OK
@@ -61,13 +61,14 @@ def drawn() -> Callable[[bytes], bool]:
     return same_or_left
 
 
-def short(data: bytes, size: int = SIZE) -> np.ndarray | None:
-    return direct.plain_view("photo", data, size, QUERY_LIMITS)
+def viewed(kind: str, data: bytes, size: int = SIZE, limits: Limits = QUERY_LIMITS) -> np.ndarray | None:
+    image = direct.plain_image(data, limits)
+    return None if image is None else direct.plain_view(kind, image, size)
 
 
 def same_or_left(data: bytes, expected) -> bool:
     """Whether it was not left; a view that differs fails."""
-    view = short(data)
+    view = viewed("photo", data)
     if view is None:
         return False
     pixels, status = expected(data)
@@ -115,7 +116,7 @@ def test_real_photos(shared: Path, expected) -> None:
 
 @pytest.mark.parametrize("name", LEFT)
 def test_all_that_needs_care_is_left(name: str) -> None:
-    assert short(LEFT[name]) is None
+    assert viewed("photo", LEFT[name]) is None
 
 
 def test_only_what_says_that_it_lies_on_its_side_is_turned(expected) -> None:
@@ -127,8 +128,8 @@ def test_only_what_says_that_it_lies_on_its_side_is_turned(expected) -> None:
 
 def test_no_decoder_sees_more_than_allowed() -> None:
     for limits in (Limits(bytes=len(JPEG) - 1), Limits(pixels=96 * 80 - 1), Limits(side=95), Limits(smallest_side=81)):
-        assert direct.plain_view("photo", JPEG, SIZE, limits) is None
-    assert direct.plain_view("photo", JPEG, SIZE, Limits(len(JPEG), 96 * 80, 96, 80)) is not None
+        assert viewed("photo", JPEG, SIZE, limits) is None
+    assert viewed("photo", JPEG, SIZE, Limits(len(JPEG), 96 * 80, 96, 80)) is not None
 
 
 def test_hostile_images_give_the_same_or_nothing(expected) -> None:
@@ -188,7 +189,7 @@ def test_drawings_that_need_care_are_left(drawn) -> None:
         Limits(side=63),
         Limits(smallest_side=65),
     ):
-        assert direct.plain_view("sketch", square, SIZE, limits) is None
+        assert viewed("sketch", square, SIZE, limits) is None
 
 
 def test_hostile_and_damaged_drawings_give_the_same_or_nothing(drawn) -> None:

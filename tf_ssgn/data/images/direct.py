@@ -106,8 +106,9 @@ def _orientation() -> Any:
 
 
 def short_way(kind: str, decode: Callable[[tf.Tensor], Any], limits: Limits) -> Short | None:
-    """`plain_view` for a model with that `decode_*`, where it gives the same bits: not for more views than one, without
-    SciPy, or where either was compiled to round in another way. Then there is none."""
+    """From a file's bytes to its plain view, or to None for what is left to `decode`. There is no such way where it
+    does not give the bits of the model's `decode_*`: for more views than one, without SciPy, or where either was
+    compiled to round in another way."""
     if importlib.util.find_spec("scipy") is None:
         return None
     sides = TEST_SIDES if kind == "photo" else [(side, side) for side, _ in TEST_SIDES]
@@ -115,18 +116,21 @@ def short_way(kind: str, decode: Callable[[tf.Tensor], Any], limits: Limits) -> 
     noise = [Image.fromarray(random.integers(0, 256, (*one, 3), np.uint8)) for one in sides]
     images = [encoded(image, "JPEG" if kind == "photo" else "PNG") for image in noise]
     views = decode(tf.constant(images))[0].numpy()  # [B, 1 + views, size, size, 3]
-    short = functools.partial(plain_view, kind, size=views.shape[2], limits=limits)
+
+    def short(image_bytes: bytes) -> np.ndarray | None:
+        image = plain_image(image_bytes, limits)
+        return None if image is None else plain_view(kind, image, views.shape[2])
+
     pairs: Any = zip(map(short, images), views[:, 0], strict=True)
     return short if views.shape[1] == 1 and all(np.array_equal(one, other) for one, other in pairs) else None
 
 
-def plain_view(kind: str, image_bytes: bytes, size: int, limits: Limits) -> np.ndarray | None:
-    """The plain view float32 `[size, size, 3]` of a file, equal to that of `photo_views` or `sketch_views` after
-    `images.decode`; None for a sketch that is not square and for what `plain_image` leaves."""
-    image = plain_image(image_bytes, limits)
-    if image is None or (kind == "sketch" and image.shape[0] != image.shape[1]):
-        return None
-    return _squashed(image, size) if kind == "photo" else 255.0 - _squashed(255 - image, size)
+def plain_view(kind: str, image: np.ndarray, size: int) -> np.ndarray | None:
+    """The plain view float32 `[size, size, 3]` of an image uint8 `[H, W, 3]`, equal to that of `photo_views` or
+    `sketch_views`; None for a sketch that is not square."""
+    if kind == "photo":
+        return _squashed(image, size)
+    return 255.0 - _squashed(255 - image, size) if image.shape[0] == image.shape[1] else None
 
 
 def _squashed(image: np.ndarray, size: int) -> np.ndarray:

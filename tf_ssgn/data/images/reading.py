@@ -18,13 +18,12 @@ from tf_ssgn.common.status import MEANING, Status
 from tf_ssgn.data.datasets.items import Example
 from tf_ssgn.data.images.picture import Unusable, as_query
 from tf_ssgn.errors import UserError
-from tf_ssgn.settings import QUERY_LIMITS
+from tf_ssgn.settings import BATCHES_AHEAD, QUERY_LIMITS
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
 PixelBatch = tuple[np.ndarray, np.ndarray]  # images float32 [B, 1+views, size, size, 3], status int32 [B]
-BATCHES_AHEAD = 2
 LOST = "cannot be used any more"
 
 
@@ -34,8 +33,7 @@ def image_batches(paths: Sequence[str], modality: str, image_size: int, views: i
     A file that cannot be decoded gives a white image and its `Status`; UserError for one that cannot be read. The next
     batches are read while one is looked at.
     """
-    short, prepare = _ways(modality, image_size, views)
-    read = functools.partial(_read, short=short, prepare=prepare)
+    read = functools.partial(_read, views_of=_views_of(modality, image_size, views))
     with ThreadPoolExecutor(cores()) as pool:
         ahead: deque[list[Future[tuple[np.ndarray, int]]]] = deque()
         for start in range(0, len(paths), batch):
@@ -51,7 +49,7 @@ def _joined(reading: list[Future[tuple[np.ndarray, int]]]) -> PixelBatch:
     return np.stack(images), np.array(status, np.int32)
 
 
-def _read(path: str, short: Callable, prepare: Callable) -> tuple[np.ndarray, int]:
+def _read(path: str, views_of: Callable[[np.ndarray], np.ndarray]) -> tuple[np.ndarray, int]:
     """Views of a file float32 `[1 + views, size, size, 3]`, and its status."""
     import tensorflow as tf
 
@@ -61,34 +59,38 @@ def _read(path: str, short: Callable, prepare: Callable) -> tuple[np.ndarray, in
         content = Path(path).read_bytes()
     except OSError:
         raise _lost(path, "it is gone or not readable") from None
-    if (view := short(content)) is not None:
-        return view[np.newaxis], Status.OK
     if (image := direct.plain_image(content, QUERY_LIMITS)) is not None:
-        return np.asarray(prepare(image)), Status.OK  # `numpy()` would copy them
+        return views_of(image), Status.OK
     try:
         pixels, status = decode.decode(tf.constant(as_query(content)[2]), QUERY_LIMITS)
-        return np.asarray(prepare(pixels)), int(status)
+        return views_of(pixels.numpy()), int(status)
     except Unusable as reason:
-        return np.asarray(prepare(np.full((1, 1, 3), 255, np.uint8))), reason.status
+        return views_of(np.full((1, 1, 3), 255, np.uint8)), reason.status
 
 
 @functools.lru_cache
-def _ways(modality: str, image_size: int, views: int) -> tuple[Callable, Callable]:
-    """What gives the plain view of a file's bytes, or None, by `direct` where it gives the same bits here; and what
-    makes the views of an image, traced once per process."""
+def _views_of(modality: str, image_size: int, views: int) -> Callable[[np.ndarray], np.ndarray]:
+    """What makes the views of an image uint8 `[H, W, 3]`: a graph, traced once per process, or for the plain view alone
+    `direct`, where that gives the same bits here."""
     import tensorflow as tf
 
     from tf_ssgn.data.images import direct
     from tf_ssgn.data.images.views import photo_views, sketch_views
 
-    kind, views_of = ("sketch", sketch_views) if modality == "sketch" else ("photo", photo_views)
-    prepare = functools.partial(views_of, size=image_size, views=views)
-    graph = tf.function(prepare, [tf.TensorSpec([None, None, 3], tf.uint8)], autograph=False)
+    kind, prepare = ("sketch", sketch_views) if modality == "sketch" else ("photo", photo_views)
+    signature = [tf.TensorSpec([None, None, 3], tf.uint8)]
+    graph = tf.function(functools.partial(prepare, size=image_size, views=views), signature, autograph=False)
 
     def decode(images: tf.Tensor) -> list[tf.Tensor]:
         return [tf.stack([graph(direct.plain_image(image, QUERY_LIMITS)) for image in images.numpy()])]
 
-    return direct.short_way(kind, decode, QUERY_LIMITS) or (lambda content: None), graph
+    is_short = not views and direct.short_way(kind, decode, QUERY_LIMITS) is not None
+
+    def views_of(image: np.ndarray) -> np.ndarray:
+        view = direct.plain_view(kind, image, image_size) if is_short else None
+        return np.asarray(graph(image)) if view is None else view[np.newaxis]  # `numpy()` would copy them
+
+    return views_of
 
 
 def decoded_images(paths: Sequence[str], modality: str, image_size: int) -> np.ndarray:
