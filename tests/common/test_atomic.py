@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+from contextlib import suppress
 
 import pytest
 
@@ -40,3 +41,33 @@ def test_nan_is_no_json(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         atomic.write_json(tmp_path / "a.json", {"x": float("nan")})
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_is_made_whole_or_not_at_all(tmp_path):
+    with pytest.raises(ZeroDivisionError), atomic.making(tmp_path / "set") as temporary:
+        (temporary / "half").write_text("x")
+        raise ZeroDivisionError
+    assert not list(tmp_path.iterdir())
+    with atomic.making(tmp_path / "set") as temporary:
+        (temporary / "whole").write_text("x")
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == ["set", "set/whole"]
+    with pytest.raises(OSError), atomic.making(tmp_path / "set"):  # another was faster
+        pass
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == ["set", "set/whole"]
+
+
+def test_the_next_writer_of_a_folder_removes_what_a_dead_one_left_and_no_other(tmp_path):
+    dead, other = tmp_path / ".[1].00.tmp", tmp_path / ".2.00.tmp"
+    for folder in (dead, other):
+        folder.mkdir()
+    with atomic.making(tmp_path / "[1]") as living, suppress(ZeroDivisionError), atomic.making(tmp_path / "[1]"):
+        assert living.is_dir() and not dead.exists() and other.is_dir()
+        raise ZeroDivisionError
+    assert {path.name for path in tmp_path.iterdir()} == {"[1]", ".2.00.tmp"}
+
+
+def test_a_lock_is_taken_once(tmp_path):
+    with open(tmp_path / "lock", "w") as one, open(tmp_path / "lock", "w") as other:
+        assert atomic.lock(one) and not atomic.lock(other)
+        one.close()
+        assert atomic.lock(other)

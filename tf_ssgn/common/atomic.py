@@ -1,23 +1,23 @@
 """Files and folders that are either whole or absent: write to a temporary name, sync, rename."""
 
+import fcntl
+import glob
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 LEFTOVER = ".*.tmp*"  # glob of the names below: what a killed writer leaves, harmless and free to delete
 
 
 def sync_folder(folder: Path) -> None:
     """Makes renames inside `folder` survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
+    with _opened(folder) as handle:
         os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @contextmanager
@@ -46,6 +46,49 @@ def writing(path: str | os.PathLike) -> Iterator[Path]:
             sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def making(folder: str | os.PathLike) -> Iterator[Path]:
+    """Yields a new folder beside `folder`, which takes that name on success and is removed on failure or Ctrl-C. Only a
+    hard kill leaves it behind; it is locked while its writer lives, so the next one knows it by its free lock and
+    removes it. OSError where something stands at `folder` by then."""
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    for stale in folder.parent.glob(f".{glob.escape(folder.name)}.*.tmp"):
+        with suppress(OSError), _opened(stale) as handle:
+            if lock(handle):
+                shutil.rmtree(stale)
+    temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
+    temporary.mkdir()
+    try:
+        with _opened(temporary) as handle:
+            with suppress(OSError):  # a file system without locks
+                lock(handle)
+            yield temporary
+            os.rename(temporary, folder)
+        sync_folder(folder.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def lock(opened: int | IO[Any]) -> bool:
+    """Whether this process has the lock of an open file or folder from now on, until it closes it or is killed; False
+    where another has it. OSError on a file system without locks."""
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

@@ -2,13 +2,12 @@
 
 import hashlib
 import json
-import secrets
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tf_ssgn.common.atomic import write_json
+from tf_ssgn.common.atomic import making, write_json
 from tf_ssgn.common.cli import log
 from tf_ssgn.common.folders import cache_folder
 from tf_ssgn.common.hashes import file_sha256, versions_sha256
@@ -46,17 +45,13 @@ def is_whole(folder: Path) -> bool:
 
 def keep(folder: Path, write: Callable[[Path], Any]) -> None:
     """Has `write` fill a new folder, which then takes this one's place; where nothing can be written, says so."""
-    temporary = folder.with_name(f".{secrets.token_hex(4)}.tmp")
     try:
-        temporary.mkdir(parents=True)
-        write(temporary)
-        write_json(temporary / SUMS, sums(temporary))
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary.rename(folder)
+        with making(folder) as temporary:
+            write(temporary)
+            write_json(temporary / SUMS, sums(temporary))
+            shutil.rmtree(folder, ignore_errors=True)
     except (OSError, RuntimeError) as error:
         log(f"{folder.parent} cannot be written ({reason(error)}): the model is converted again at the next start")
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def sums(folder: Path) -> dict[str, str]:

@@ -2,9 +2,6 @@
 
 import hashlib
 import json
-import os
-import secrets
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tf_ssgn.common.atomic import sync_folder, write_json, write_text
+from tf_ssgn.common.atomic import making, write_json, write_text
 from tf_ssgn.common.cli import log
 from tf_ssgn.errors import UserError
 from tf_ssgn.runtime import wire
@@ -60,27 +57,22 @@ def publish(
         except (OSError, ValueError, KeyError):
             pass  # a version that cannot say what it is gets a successor
     target = folder / str(versions[-1] + 1 if versions else 1)
-    temporary = folder / f".{secrets.token_hex(4)}.tmp"
     log(f"writing {folder.name}/{target.name}: {', '.join(signatures)}; this takes up to a minute")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tf.saved_model.save(module, str(temporary), signatures=signatures)
-        extra = temporary / "assets.extra"
-        extra.mkdir()
-        with tf.io.TFRecordWriter(str(extra / "tf_serving_warmup_requests")) as writer:
-            for request in requests:
-                writer.write(request)
-        for encoder in encoders:
-            encoder.save(extra / f"{encoder.name}.keras")
-        write_json(temporary / CARD, card)
-        write_text(temporary / "README.md", model_card(card))
-        os.rename(temporary, target)
-        sync_folder(folder)
+        with making(target) as temporary:
+            tf.saved_model.save(module, str(temporary), signatures=signatures)
+            extra = temporary / "assets.extra"
+            extra.mkdir()
+            with tf.io.TFRecordWriter(str(extra / "tf_serving_warmup_requests")) as writer:
+                for request in requests:
+                    writer.write(request)
+            for encoder in encoders:
+                encoder.save(extra / f"{encoder.name}.keras")
+            write_json(temporary / CARD, card)
+            write_text(temporary / "README.md", model_card(card))
     except (OSError, tf.errors.OpError) as error:
         reason = error.message.splitlines()[0] if isinstance(error, tf.errors.OpError) else error.strerror or error
         raise UserError(f"cannot write {target}: {reason}; check the space and the rights there") from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return target
 
 

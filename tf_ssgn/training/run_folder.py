@@ -5,7 +5,6 @@ resume, evaluate and export, on another machine too. `sketch_encoder.keras` and 
 """
 
 import dataclasses
-import fcntl
 import json
 import os
 import tempfile
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from tf_ssgn import config as configuration
-from tf_ssgn.common.atomic import naming, write_json, writing
+from tf_ssgn.common.atomic import lock, naming, write_json, writing
 from tf_ssgn.common.cli import log
 from tf_ssgn.common.hashes import file_sha256
 from tf_ssgn.common.npz import DAMAGED_ARCHIVE
@@ -94,10 +93,8 @@ class Run:
 def locked(run: Run) -> Iterator[None]:
     """Keeps a second training out of the folder while this one lasts; a killed one leaves no lock behind."""
     with open(run.path / ".lock", "w", encoding="utf-8") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(f"another process is training in {run.path}; wait for it or name another --run") from None
+        if not lock(handle):
+            raise UserError(f"another process is training in {run.path}; wait for it or name another --run")
         yield
 
 

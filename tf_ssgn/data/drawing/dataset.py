@@ -4,21 +4,15 @@
 object, `write_dataset` writes a folder in the layout of Sketchy.
 """
 
-import fcntl
-import glob
 import json
 import os
-import secrets
-import shutil
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 
 from tf_ssgn.common import cli
-from tf_ssgn.common.atomic import sync_folder
+from tf_ssgn.common.atomic import making
 from tf_ssgn.common.progress import Progress
 from tf_ssgn.data.drawing.instance import Instance, new_instance
 from tf_ssgn.data.drawing.photo import draw_photo
@@ -85,7 +79,7 @@ def write_dataset(
         if _is_there(target, readme, photos_per_class, sketches_per_class):
             cli.log(f"{folder} already holds this dataset; nothing to do")
             return
-        with _making(target) as temporary:
+        with making(target) as temporary:
             with Progress(len(CLASSES) * (photos_per_class + sketches_per_class), "pictures drawn") as bar:
                 for label in CLASSES:
                     _write_class(temporary, label, photos_per_class, sketches_per_class, size, seed, bar)
@@ -153,39 +147,3 @@ def _is_there(target: Path, readme: str, photos: int, sketches: int) -> bool:
             "remove the folder to draw it anew, or choose another"
         )
     return True
-
-
-@contextmanager
-def _making(target: Path) -> Iterator[Path]:
-    """Yields a new folder beside `target` that becomes `target` on success and is removed on failure or Ctrl-C. Only a
-    hard kill leaves it behind; it is locked while its writer lives, so the next one knows it by its free lock and
-    removes it."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    for stale in target.parent.glob(f".{glob.escape(target.name)}.*.tmp"):
-        with suppress(OSError):
-            os.close(_lock(stale))
-            shutil.rmtree(stale)
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
-    temporary.mkdir()
-    handle = -1
-    try:
-        with suppress(OSError):  # a file system without locks
-            handle = _lock(temporary)
-        yield temporary
-        os.rename(temporary, target)
-        sync_folder(target.parent)
-    finally:
-        if handle >= 0:
-            os.close(handle)
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _lock(folder: Path) -> int:
-    """An open handle that holds the folder's lock; OSError where someone else has it."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(handle)
-        raise
-    return handle

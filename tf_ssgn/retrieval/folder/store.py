@@ -8,7 +8,6 @@ G/journal.json, G/lock      an unfinished write, to be resumed; the writer's loc
 """
 
 import errno
-import fcntl
 import json
 import os
 import re
@@ -135,13 +134,11 @@ class Store:
     def _lock(self) -> Iterator[None]:
         while True:
             with open(self.folder / LOCK, "a+") as handle:
-                try:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
+                if not atomic.lock(handle):
                     handle.seek(0)
                     other = handle.read().strip() or "another process"
                     wait = "wait until it is done, then run this again"
-                    raise UserError(f"{self.folder} is being written by {other}; {wait}") from None
+                    raise UserError(f"{self.folder} is being written by {other}; {wait}")
                 try:
                     if not os.path.samestat(os.fstat(handle.fileno()), os.stat(self.folder / LOCK)):
                         continue  # its last holder removed the file

@@ -1,6 +1,5 @@
 """One `search` on a gallery at a time: who has it, and where its page is, stands in a locked note of the user's."""
 
-import fcntl
 import hashlib
 import json
 import os
@@ -9,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from tf_ssgn.common.atomic import lock
 from tf_ssgn.common.folders import data_folder
 from tf_ssgn.errors import UserError
 
@@ -41,9 +41,7 @@ def claimed(gallery: str | os.PathLike) -> Iterator[Claim | dict[str, Any]]:
         yield Claim(None)
         return
     with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not lock(handle):
             handle.seek(0)
             yield _read(handle)
             return
