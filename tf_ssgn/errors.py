@@ -2,8 +2,9 @@
 
 import re
 
+from tf_ssgn.settings import LONGEST_REASON
+
 QUOTED_BYTES = re.compile(r"(?:\\x[0-9a-f]{2}|[\x00-\x08\x0e-\x1f\x7f])+")  # what a reader quotes of a damaged file
-LONGEST_REASON = 160  # characters
 
 
 def reason(error: BaseException) -> str:

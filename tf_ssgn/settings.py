@@ -6,6 +6,7 @@ Each group is a NamedTuple: every `--help` imports this file, and `dataclasses` 
 from typing import NamedTuple
 
 MODEL = "everyday"  # shipped with the package; where a command takes a model and none is given, it is this one
+LONGEST_REASON = 160  # characters of a cause that an error names
 
 
 class Limits(NamedTuple):
@@ -144,6 +145,7 @@ GALLERY = GallerySettings()
 class MilvusSettings(NamedTuple):
     """How a gallery in Milvus is reached and written (docs/scale.md)."""
 
+    port: int = 19530  # where an address names none
     connect_seconds: float = 5.0
     search_seconds: float = 2.0  # of one search; what takes longer is answered with "try again"
     pause_seconds: float = 1.0  # after one that got no answer, in which none is tried
@@ -152,6 +154,8 @@ class MilvusSettings(NamedTuple):
     tries: int = 4  # of a batch whose server did not answer
     wait_seconds: float = 0.5  # before the second try, then twice as long
     most: int = 16_384  # answers that Milvus gives to one query
+    spare: int = 8  # answers asked for beyond k, so that equal scores at the end are ordered by id
+    segment: int = 1_000_000  # items that Milvus indexes together, about
     leaves: float = 4.0  # of a SCANN index, in multiples of sqrt(items); what Milvus advises
     searched: int = 64  # of these leaves in one search
 
@@ -160,6 +164,7 @@ MILVUS = MilvusSettings()
 
 # Files of a dataset and images
 FILE_LIST_LINE_BYTES = 16384  # a path has 4096 bytes at most
+LIST_PARENTS = 3  # how far above file lists their images may lie: published code keeps them in <dataset>/zeroshot1/
 SPLIT_FILE_BYTES = 16 * 2**20  # a split file is a list of names; anything bigger is the wrong file
 PNG_CHUNKS = 10_000  # walked at most; 64 MB in the usual 8 KB pieces are 8,000
 PLAIN_CHUNKS = 1000  # of a PNG that is read the short way; a drawing has one to three
@@ -174,10 +179,15 @@ MOST_NEIGHBOURS = 1000  # of query and database expansion
 # Scores and ranks of one block. It does not depend on the machine, so that products round alike on all of them.
 RANKING_BYTES = 64 * 2**20
 RANKING_WORKERS = 8  # blocks in work at a time, whatever the cores: it bounds the memory
+CODES_TOGETHER = 16  # rows of binary codes compared at a time, so that their 64-bit differences stay in the cache
+RANDOM_TOGETHER = 2**22  # random numbers drawn at a time
+ENCODED_TOGETHER = 1024  # rows of taps encoded at a time
+TEXTS_TOGETHER = 64  # texts encoded at a time
 CHECKPOINT_SHARE = 0.05  # of the time at most goes into checkpoints
 STEP_CHECKPOINT_SECONDS = 60.0  # within an epoch not more often than this
 KEEP_DECODED = 2**30  # bytes; a small set of images is decoded once, not in every epoch
 TEACHER_BYTES = 2**30  # bytes of kernel and bias
+MAP_POINTS = 2000  # of each modality in the embedding projector: the page becomes slow beyond a few thousand
 
 # Weights, features and runtimes
 # Of `data.images.views`, part of every model's fingerprint and of the feature cache's key: raise it with any change
@@ -186,6 +196,7 @@ PREPROCESSING_VERSION = 3
 RUNTIMES = ("auto", "tensorflow", "openvino")  # auto: OpenVINO where it is installed and answers alike
 PACKAGE_WEIGHTS_BYTES = 128 * 2**20  # of a package's file
 HEAD_BYTES = 64 * 2**20  # unpacked, of a head's arrays
+NAMED_CLASSES = 200  # seen classes that a model's card names
 FEATURE_BATCH = 32  # images in one pass of a frozen backbone
 BATCHES_AHEAD = 2  # of images, read while one is looked at
 PACK_IMAGES = 1024  # what an interrupted extraction loses at most
@@ -203,11 +214,13 @@ ROWS_TOGETHER = 8192  # rows gathered at a time; 16 MiB at d = 512
 TELL_SECONDS = 5.0  # between two lines about a long walk
 SECOND_STEP_SECONDS = 4.0  # of the second step
 UNIT_TOLERANCE = 1e-5  # of the length of a stored vector
+GRAPH_CANDIDATES = 5  # times k: how many of ScaNN's candidates get their exact score in the exported graph
 SELF_QUERIES, SELF_K, SELF_RECALL = 32, 10, 0.9  # of `verify`: items that must be found by their own vectors
 WIDEST_ANSWER = 10_000  # answers of a batch that are padded to where the gallery has fewer
 MILVUS_TEXT_BYTES = 65_535  # bytes, the most that Milvus takes
 
 # Spark
+LISTED_TOGETHER = 100_000  # photos of a listing that are handed on at a time
 KEPT_VERSIONS = 2  # whose files stay, for readers of the one before
 READ_TRIES = 3  # of a read that the network broke
 READ_WAIT_SECONDS = 0.5  # seconds before the second one, then twice as long
@@ -229,6 +242,7 @@ LOWEST_RECALL = 0.9  # of stored vectors among their own neighbours
 SAME_COSINE = 0.9999  # cosine of what is as good as the item itself: a copy of it
 VOCABULARY_BYTES = 4 * 2**20  # of a list of words
 COMPLETIONS = 20  # of a word that is being typed
+NEAREST_WORDS = 5  # named where a word is unknown
 GUESSES = 5  # words offered beside a drawing
 GUESS_COSINE = 0.65  # of the best guess with a drawing, below which none is shown
 GUESSED_LABELS = 1000  # of a gallery, among which is guessed

@@ -30,7 +30,7 @@ def test_interval_holds_the_mean_and_is_repeatable(arrays: Arrays):
 
 def test_interval_has_the_width_of_theory(monkeypatch):
     """Precision at 1 of 400 queries, half of them right: 1.96 standard errors of a coin are 0.049."""
-    monkeypatch.setattr(statistics, "CHUNK_NUMBERS", 50_000)  # several chunks
+    monkeypatch.setattr(statistics, "RANDOM_TOGETHER", 50_000)  # several chunks
     relevant = np.zeros((400, 2), bool)
     relevant[:200, 0] = relevant[200:, 1] = True
     per_query = per_query_rankings(np.tile([1.0, 0.0], (400, 1)), relevant, 1)

@@ -16,10 +16,10 @@ from tf_ssgn.errors import UserError
 from tf_ssgn.evaluation.inputs import Labels, unit_rows
 from tf_ssgn.evaluation.ranking import Block, rank_by_label
 from tf_ssgn.evaluation.threads import one_blas_thread
+from tf_ssgn.settings import CODES_TOGETHER
 
 SMALLEST_BITS, LARGEST_BITS = 16, 128
 ITERATIONS = 50  # the paper's; the rotation has settled by then
-CHUNK_ROWS = 16  # rows compared at a time, so that their 64-bit differences stay in the cache
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,8 @@ def _words(codes: np.ndarray) -> np.ndarray:
 
 def _distances(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     result = np.zeros((len(left), len(right)), np.uint8)
-    for start in range(0, len(left), CHUNK_ROWS):
-        part = slice(start, start + CHUNK_ROWS)
+    for start in range(0, len(left), CODES_TOGETHER):
+        part = slice(start, start + CODES_TOGETHER)
         for word in range(left.shape[1]):
             result[part] += np.bitwise_count(left[part, word, None] ^ right[:, word])
     return result

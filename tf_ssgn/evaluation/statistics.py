@@ -10,11 +10,11 @@ import numpy as np
 
 from tf_ssgn.errors import UserError
 from tf_ssgn.evaluation.metrics import PerQuery, nan_mean
+from tf_ssgn.settings import RANDOM_TOGETHER
 
 CONFIDENCE = 0.95  # of the intervals
 SIGN_FLIPS = 5_000  # of a paired comparison: p is known to one in so many
 T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)  # Student's t, 1 to 10 degrees
-CHUNK_NUMBERS = 2**22  # random numbers drawn at a time
 
 
 def bootstrap(per_query: PerQuery, *, resamples: int = 1000, seed: int = 0) -> dict[str, dict[str, list[float]]]:
@@ -126,7 +126,7 @@ def _percentiles(table: np.ndarray, resamples: int, seed: int) -> tuple[np.ndarr
     filled = np.where(known, table, 0.0)
     random = np.random.default_rng(seed)
     means = np.empty((len(table), resamples))
-    step = max(1, CHUNK_NUMBERS // queries)
+    step = max(1, RANDOM_TOGETHER // queries)
     for start in range(0, resamples, step):
         size = min(step, resamples - start)
         drawn = random.integers(0, queries, (size, queries)) + np.arange(size)[:, None] * queries
@@ -148,7 +148,7 @@ def _sign_flips(table: np.ndarray, resamples: int, seed: int) -> np.ndarray:
     slack = 1e-12 * np.abs(filled).sum(axis=1)
     random = np.random.default_rng(seed)
     extreme = np.zeros(len(table), np.int64)
-    step = max(1, CHUNK_NUMBERS // table.shape[1])
+    step = max(1, RANDOM_TOGETHER // table.shape[1])
     for start in range(0, resamples, step):
         signs = random.integers(0, 2, (table.shape[1], min(step, resamples - start)), np.int8) * 2.0 - 1.0
         extreme += (np.abs(filled @ signs) >= (seen - slack)[:, None]).sum(axis=1)

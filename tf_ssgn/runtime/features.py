@@ -132,7 +132,7 @@ class FeatureCache:
         done = 0
         paths = [items[row].path for row in rows]
         forward = self._forward
-        # A batch holds whole images with all their views, about BATCH pictures together.
+        # A batch holds whole images with all their views, about FEATURE_BATCH pictures together.
         batches = image_batches(paths, modality, self.image_size, views - 1, max(1, FEATURE_BATCH // views))
         with Progress(len(rows), f"features of {modality} images") as bar:
             for images, codes in batches:

@@ -14,7 +14,7 @@ from tf_ssgn.common.cli import log
 from tf_ssgn.errors import UserError
 from tf_ssgn.runtime import wire
 from tf_ssgn.runtime.saved_model import CARD, warm_up_drawing
-from tf_ssgn.settings import SERVING
+from tf_ssgn.settings import NAMED_CLASSES, SERVING
 
 WARM_UP_BATCHES = (1, SERVING.batch)
 
@@ -105,9 +105,6 @@ def content_hash(*parts: Any) -> str:
     return digest.hexdigest()
 
 
-MOST_NAMED = 200  # seen classes
-
-
 def model_card(card: dict[str, Any]) -> str:
     """The card as Markdown, for people."""
     gallery = card.get("gallery")
@@ -141,7 +138,7 @@ def model_card(card: dict[str, Any]) -> str:
     ]
     if card.get("search") == "scann":
         lines.append("Import `scann` before loading this one: it holds ScaNN's ops.")
-    seen = ", ".join(card["seen"][:MOST_NAMED]) + (", ..." if len(card["seen"]) > MOST_NAMED else "")
+    seen = ", ".join(card["seen"][:NAMED_CLASSES]) + (", ..." if len(card["seen"]) > NAMED_CLASSES else "")
     lines += [
         "",
         "## Use",

@@ -19,7 +19,7 @@ from tf_ssgn.retrieval.files import PhotoFile, as_manifest, to_text, walk
 from tf_ssgn.retrieval.plan import Scope, judge, refuse_unmounted
 from tf_ssgn.scale import places
 from tf_ssgn.scale.dataset import BAD, DATA, RUNS, EmbeddedDataset
-from tf_ssgn.settings import PART_LEAST, PART_MOST, PARTS
+from tf_ssgn.settings import LISTED_TOGETHER, PART_LEAST, PART_MOST, PARTS
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -30,7 +30,6 @@ _KNOWN = f"{LISTED}, file string, final boolean"
 _JUDGED = f"{LISTED}, file string, verdict string, prefixes array<string>"
 _TABLES = (".parquet", ".csv")
 _NUMBERS = ("tinyint", "smallint", "int", "bigint", "float", "double", "decimal", "string")  # of what CSV has, texts
-_CHUNK = 100_000
 
 
 @dataclass
@@ -101,8 +100,8 @@ def _listed(batches: Iterator[Any], uri: str, exclude: Sequence[str]) -> Iterato
                     continue
                 label = (f"{first}/{below}").split("/")[-2]
                 rows.append((f"{first}/{below}", f"{uri}/{below}", label, size, modified))
-            for low in range(0, len(rows), _CHUNK):
-                yield _batch(rows[low : low + _CHUNK], LISTED)
+            for low in range(0, len(rows), LISTED_TOGETHER):
+                yield _batch(rows[low : low + LISTED_TOGETHER], LISTED)
 
 
 def _batch(rows: Sequence[Any], columns: str) -> Any:

@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from tf_ssgn.settings import PART_LEAST, PART_MOST, PARTS
+from tf_ssgn.settings import MILVUS, PART_LEAST, PART_MOST, PARTS
 
 PHOTOS = (10_000_000, 100_000_000, 1_000_000_000, 10_000_000_000)
 DAY = 86_400.0
-SEGMENT = 1_000_000  # vectors that one index covers
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ def size(photos: int, costs: Costs) -> dict[str, float]:
     per_part = min(PART_MOST, max(PART_LEAST, photos // PARTS))
     parts = -(-photos // per_part)
     vector = 4 * costs.dimension
-    segments = max(1, -(-photos // SEGMENT))
+    segments = max(1, -(-photos // MILVUS.segment))
     return {
         "photos": photos,
         "core_hours": photos / costs.core / 3600,

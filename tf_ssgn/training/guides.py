@@ -15,7 +15,8 @@ import numpy as np
 
 from tf_ssgn.models.fusion import unit
 from tf_ssgn.models.ssgn import SSGN
-from tf_ssgn.training.images import BLOCK, Images, encode_taps
+from tf_ssgn.settings import ENCODED_TOGETHER
+from tf_ssgn.training.images import Images, encode_taps
 from tf_ssgn.training.trainer import Trainer
 
 CONDITIONS = {"coarse": ("semantics",), "fine": ("sketch", "coarse")}  # as the decoders take them, without the latent
@@ -43,8 +44,8 @@ def solve_guides(trainer: Trainer, sketches: Images, photos: Images, classes: Se
     for stage in (stage for stage in CONDITIONS if stage in guides):
         size, code = guides[stage].shape
         gram, cross = np.zeros((size, size)), np.zeros((size, code))
-        for view, start in itertools.product(range(views), range(0, images, BLOCK)):
-            rows = slice(start, start + BLOCK)
+        for view, start in itertools.product(range(views), range(0, images, ENCODED_TOGETHER)):
+            rows = slice(start, start + ENCODED_TOGETHER)
             with guided(trainer.ssgn, guides):
                 out = encode_taps(trainer, sketches.taps[rows, view], "sketch", fine=stage == "fine")
             conditions = np.concatenate([out[name] for name in CONDITIONS[stage] if name in out], axis=1)

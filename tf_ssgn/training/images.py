@@ -12,9 +12,8 @@ from tf_ssgn.common.status import Status
 from tf_ssgn.data.datasets.items import Example
 from tf_ssgn.data.images.reading import refuse_bad_files, refuse_lost
 from tf_ssgn.runtime.features import FeatureCache
+from tf_ssgn.settings import ENCODED_TOGETHER
 from tf_ssgn.training.trainer import Trainer
-
-BLOCK = 1024  # rows encoded at a time
 
 
 @dataclass(frozen=True)
@@ -76,8 +75,8 @@ def encode_taps(
     """Codes of taps `[N, D]` (photos `[N, P]`), float32, one row an image: of sketches what `SSGN.retrieve` gives, of
     photos `code`. `semantics` `[N, s]` are class vectors that are given; `fine` False stops after the coarse stage."""
     parts: dict[str, list[np.ndarray]] = {}
-    for start in range(0, len(taps), BLOCK):
-        rows = slice(start, start + BLOCK)
+    for start in range(0, len(taps), ENCODED_TOGETHER):
+        rows = slice(start, start + ENCODED_TOGETHER)
         if modality == "photo":
             out = {"code": trainer.ssgn.photo_code(taps[rows])}
         else:

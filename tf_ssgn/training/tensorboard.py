@@ -13,12 +13,12 @@ import numpy as np
 from tf_ssgn.common.atomic import write_text
 from tf_ssgn.errors import UserError, reason
 from tf_ssgn.evaluation.report.pictures import Grid, Picture, sheet
+from tf_ssgn.settings import MAP_POINTS
 from tf_ssgn.training.callbacks import VALIDATION
 from tf_ssgn.training.images import Images
 from tf_ssgn.training.run_folder import Run
 
 QUERIES, ANSWERS = 8, 8  # rows and answers a row of the retrieval grid
-MAP_POINTS = 2000  # of each modality in the embedding projector: the page becomes slow beyond a few thousand
 
 
 class Scalars(keras.callbacks.Callback):

@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 
 from tf_ssgn.common.names import composed, listed, normalise, printable
 from tf_ssgn.errors import UserError
-from tf_ssgn.settings import FILE_LIST_LINE_BYTES
+from tf_ssgn.settings import FILE_LIST_LINE_BYTES, LIST_PARENTS
 
 FORMAT = "lines of `<path> <class number>`; paths may hold spaces"
-PARENTS = 3  # how far above the lists their images may lie: published code keeps them in <dataset>/zeroshot1/
 
 
 @dataclass
@@ -122,14 +121,14 @@ def _class_names(path: str) -> dict[int, str]:
 def _root(folder: str, relative: str, path: str, known: "_Folders") -> str:
     """The folder that the lists' paths start from: that of the lists, or one above it."""
     candidate = folder
-    for _ in range(PARENTS + 1):
+    for _ in range(LIST_PARENTS + 1):
         first = os.path.normpath(os.path.join(candidate, os.path.dirname(relative)))
         if os.path.isdir(first) or known.find(first):
             return candidate
         candidate = os.path.dirname(candidate)
     raise UserError(
         f"file list {printable(path)}: its first image {printable(relative)} is neither below {printable(folder)} nor "
-        f"below the {PARENTS} folders above; put the lists into the folder that holds the images, or one below it"
+        f"below the {LIST_PARENTS} folders above; put the lists into the folder that holds the images, or one below it"
     )
 
 

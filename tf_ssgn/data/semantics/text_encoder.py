@@ -7,8 +7,8 @@ import numpy as np
 
 from tf_ssgn.common.names import printable
 from tf_ssgn.errors import UserError, reason
+from tf_ssgn.settings import TEXTS_TOGETHER
 
-BATCH = 64
 # Names under which published encoders return their sentence vector, tried in this order.
 OUTPUTS = ("pooled_output", "default", "sentence_embedding", "embedding", "outputs", "output_0")
 
@@ -34,8 +34,8 @@ def encode(texts: Sequence[str], handles: str) -> np.ndarray:
                 f"handle that can be reached from here, or the folder of a SavedModel"
             ) from None
     batches = []
-    for start in range(0, len(texts), BATCH):
-        value: Any = tf.constant(list(texts[start : start + BATCH]))
+    for start in range(0, len(texts), TEXTS_TOGETHER):
+        value: Any = tf.constant(list(texts[start : start + TEXTS_TOGETHER]))
         try:
             for stage in stages:
                 value = _call(stage, value)
@@ -44,7 +44,7 @@ def encode(texts: Sequence[str], handles: str) -> np.ndarray:
                 f"text encoder {printable(handles)}: does not take what it is given ({reason(error)}); expected a "
                 f"model of string [N], or PREPROCESSING,ENCODER with a comma between"
             ) from None
-        batches.append(_vectors(value, min(BATCH, len(texts) - start), handles))
+        batches.append(_vectors(value, min(TEXTS_TOGETHER, len(texts) - start), handles))
     return np.concatenate(batches)
 
 

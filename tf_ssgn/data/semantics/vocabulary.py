@@ -11,10 +11,9 @@ from collections.abc import Iterator, Sequence
 from tf_ssgn.common.markup import visible
 from tf_ssgn.common.names import spellings
 from tf_ssgn.errors import UserError
-from tf_ssgn.settings import WORD_CHARACTERS
+from tf_ssgn.settings import NEAREST_WORDS, WORD_CHARACTERS
 
 BETWEEN = r"[\s_'\-]+"  # what stands between the parts of a word; read alike by Python and by RE2 in the graph
-NEAREST = 5
 NONE = (
     "this model was made without words; train it with --model.told true and --model.residual true, and export it again"
 )
@@ -78,9 +77,9 @@ class Vocabulary:
         return row
 
     def nearest(self, word: str) -> list[str]:
-        """Up to `NEAREST` names that are spelled most like a word."""
-        forms = difflib.get_close_matches(fold(word[:WORD_CHARACTERS]), self.rows, n=2 * NEAREST, cutoff=0.6)
-        return list(dict.fromkeys(self.names[self.rows[form]] for form in forms))[:NEAREST]
+        """Up to `NEAREST_WORDS` names that are spelled most like a word."""
+        forms = difflib.get_close_matches(fold(word[:WORD_CHARACTERS]), self.rows, n=2 * NEAREST_WORDS, cutoff=0.6)
+        return list(dict.fromkeys(self.names[self.rows[form]] for form in forms))[:NEAREST_WORDS]
 
     def complete(self, start: str, most: int) -> list[str]:
         """Up to `most` names that begin with a text, then those with a later word that does; the shortest first."""

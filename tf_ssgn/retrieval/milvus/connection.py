@@ -16,7 +16,6 @@ from tf_ssgn.retrieval.searcher import Unreachable
 from tf_ssgn.settings import MILVUS
 
 TOKEN, TOKEN_FILE, AUTHORITY = "TF_SSGN_MILVUS_TOKEN", "TF_SSGN_MILVUS_TOKEN_FILE", "TF_SSGN_MILVUS_CA"
-PORT = 19530
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,200}")
 _REMOTE = re.compile(r"(milvus|https)://([^/@?#]+)/([^/?#]+)/?")
 _FILE = re.compile(r"milvus:(?://(?=/))?([^?#]+\.db)/([^/?#]+)/?")
@@ -48,7 +47,7 @@ def address(text: str) -> Address:
         parsed = Address(text, os.path.abspath(parts[1]), parts[2])
     elif parts := _REMOTE.fullmatch(text):
         kind, host, name = parts.groups()
-        port = "" if re.search(r":\d+$", host) else f":{PORT if kind == 'milvus' else 443}"
+        port = "" if re.search(r":\d+$", host) else f":{MILVUS.port if kind == 'milvus' else 443}"
         parsed = Address(text, f"{'http' if kind == 'milvus' else 'https'}://{host}{port}", name)
     else:
         with_token = " (a token belongs into the environment, not into an address)" if {"@", "?"} & set(text) else ""

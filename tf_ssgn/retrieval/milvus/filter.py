@@ -14,7 +14,7 @@ from tf_ssgn.retrieval.search.options import Options
 
 _OPPOSITE = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
 _MIRRORED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
-_NUMBERS = ("size", "modified", "width", "height")
+NUMBERS = ("size", "modified", "width", "height")  # columns of every gallery that hold no text
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n", "\r": r"\r"})
 
 
@@ -143,7 +143,7 @@ class _Translation:
 
     def _compare(self, node: Any, sign: str, value: Any, negated: bool) -> str:
         column, name = self._column(node)
-        if column in Item._fields and isinstance(value, str) != (column not in _NUMBERS):
+        if column in Item._fields and isinstance(value, str) != (column not in NUMBERS):
             raise _Refused(f"{column} is compared with {value!a}")
         sign = _OPPOSITE[sign] if negated else sign
         if isinstance(value, str) and sign in ("==", "!="):

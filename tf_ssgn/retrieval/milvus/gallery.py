@@ -24,7 +24,6 @@ from tf_ssgn.settings import MILVUS, ROWS_TOGETHER
 ABOUT = "__about"
 VECTOR, ROW = "vector", "about"
 FORMAT = 1
-_SPARE = 8  # answers asked for beyond k, so that equal scores at the end are ordered by id
 _FIELDS = list(Item._fields)
 
 
@@ -98,7 +97,7 @@ class MilvusGallery(OpenGallery):
     # -- searching ---------------------------------------------------------------------------------------------------
 
     def nearest(self, queries: np.ndarray, k: int, method: str, options: Options, whole: bool = False) -> list[Near]:
-        limit = min(k + _SPARE, MILVUS.most)
+        limit = min(k + MILVUS.spare, MILVUS.most)
         params = {} if self._lite else {"nprobe": MILVUS.searched, "reorder_k": 4 * limit}
         reply = self.connection.call_soon(
             "search",

@@ -21,7 +21,7 @@ from tf_ssgn.retrieval.files import PhotoFile, Walk, as_manifest, sources_of, to
 from tf_ssgn.retrieval.items import Item, spelled
 from tf_ssgn.retrieval.milvus import check
 from tf_ssgn.retrieval.milvus.connection import Address, MilvusConnection, address
-from tf_ssgn.retrieval.milvus.filter import below, literals, translated
+from tf_ssgn.retrieval.milvus.filter import NUMBERS, below, literals, translated
 from tf_ssgn.retrieval.milvus.gallery import ABOUT, FORMAT, ROW, VECTOR, MilvusGallery, item_of_row
 from tf_ssgn.retrieval.photos import Embedder
 from tf_ssgn.retrieval.search.condition import forms
@@ -29,9 +29,6 @@ from tf_ssgn.retrieval.search.exact import unit_vectors
 from tf_ssgn.retrieval.searcher import Unreachable
 from tf_ssgn.retrieval.writer import Change, Report, Sources, Writer, first_manifest
 from tf_ssgn.settings import MILVUS, MILVUS_TEXT_BYTES
-
-_NUMBERS = ("size", "modified", "width", "height")
-_SEGMENT = 1_000_000  # items; Milvus indexes segments of about that many
 
 
 def open_or_create(where: Address, model: Embedder, expected: int = 0, **about: Any) -> tuple[MilvusGallery, bool]:
@@ -73,7 +70,7 @@ def _create_items(connection: MilvusConnection, dimension: int, lite: bool, expe
 
     schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=True)
     for name in Item._fields:
-        if name in _NUMBERS:
+        if name in NUMBERS:
             schema.add_field(name, DataType.INT64, nullable=True)
         elif name == "sha256":
             schema.add_field(name, DataType.VARCHAR, max_length=64, nullable=True)
@@ -84,7 +81,7 @@ def _create_items(connection: MilvusConnection, dimension: int, lite: bool, expe
     if lite:
         index.add_index(VECTOR, index_type="FLAT", metric_type="IP")
     else:
-        leaves = int(min(65_536, max(128, MILVUS.leaves * math.sqrt(min(expected, _SEGMENT)))))
+        leaves = int(min(65_536, max(128, MILVUS.leaves * math.sqrt(min(expected, MILVUS.segment)))))
         index.add_index(VECTOR, index_type="SCANN", metric_type="IP", params={"nlist": leaves, "with_raw_data": True})
         for name in ("label", "sha256"):
             index.add_index(name, index_type="INVERTED")

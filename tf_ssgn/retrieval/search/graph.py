@@ -11,9 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_ssgn.retrieval.search.scann_index import build_tf_searcher, per_k, reorder
-from tf_ssgn.settings import SERVING
-
-CANDIDATES = 5  # times k: how many of ScaNN's candidates get their exact score
+from tf_ssgn.settings import GRAPH_CANDIDATES, SERVING
 
 
 class ExactNeighbours(tf.Module):
@@ -43,7 +41,7 @@ class ScannNeighbours(tf.Module):
 
         # ScaNN fails on an empty batch, so it always gets one row more.
         queries = tf.concat([queries, tf.zeros([1, queries.shape[1]])], axis=0)
-        candidates = tf.minimum(self.items, tf.maximum(reorder(self.items, SERVING.default_k), CANDIDATES * k))
+        candidates = tf.minimum(self.items, tf.maximum(reorder(self.items, SERVING.default_k), GRAPH_CANDIDATES * k))
         rows, scores = ScannSearcher(self.state.recreate_handle()).search_batched(queries, k, candidates)
         return tf.cast(rows, tf.int32)[:-1], scores[:-1]
 
