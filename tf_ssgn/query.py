@@ -89,7 +89,7 @@ def _patiently(search: Callable[..., list[RemoteHit]], args, client: Client) -> 
     from tf_ssgn.serving.client.client import RequestError
 
     end = time.monotonic() + args.timeout
-    told = False
+    said = False
     while True:
         try:
             return search(args.sketch, k=args.k, **({"word": args.word} if args.word else {}))
@@ -97,9 +97,9 @@ def _patiently(search: Callable[..., list[RemoteHit]], args, client: Client) -> 
             client.timeout = end - time.monotonic() - PAUSE_SECONDS
             if error.code != "UNAVAILABLE" or client.timeout <= 0:
                 raise
-            if not told:
+            if not said:
                 cli.log(f"no answer from {args.server} yet; trying until {args.timeout:g} s are over")
-                told = True
+                said = True
             time.sleep(PAUSE_SECONDS)
 
 

@@ -201,17 +201,17 @@ def _loading(model: Path, runtime: str) -> Iterator[Callable[[Path], Any]]:
     """What gives the model of a folder. A shipped one is put together while the caller goes on; who ends early waits
     for it, since nobody may be at work in TensorFlow when a process ends."""
 
-    def told(loaded: Any) -> Any:
+    def shown(loaded: Any) -> Any:
         cli.log(f"runtime {loaded.runtime}")
         return loaded
 
     begin_early(model, runtime)
     if not is_shipped(model):
-        yield lambda folder: told(load_model(folder, runtime))
+        yield lambda folder: shown(load_model(folder, runtime))
         return
     with ThreadPoolExecutor(1) as thread:
         begun = [thread.submit(load_model, model, runtime)]
-        yield lambda folder: told(begun.pop().result() if begun and folder == model else load_model(folder, runtime))
+        yield lambda folder: shown(begun.pop().result() if begun and folder == model else load_model(folder, runtime))
 
 
 def load_model(model: Path, runtime: str = "auto") -> Any:

@@ -11,11 +11,11 @@ import pytest
 from tests.trees import plain
 from tf_ssgn import config
 from tf_ssgn.data.datasets.items import open_dataset
-from tf_ssgn.data.images.pipeline import pair_sampler
 from tf_ssgn.data.images.reading import decoded_images, lost_files
 from tf_ssgn.errors import UserError
 from tf_ssgn.training import feed
 from tf_ssgn.training.images import Images
+from tf_ssgn.training.sampler import pair_sampler
 
 pytestmark = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="is TensorFlow's and NumPy's, the same on every backend"

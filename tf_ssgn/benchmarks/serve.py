@@ -22,7 +22,7 @@ import grpc
 import numpy as np
 
 from tf_ssgn.benchmarks import megabytes, noting
-from tf_ssgn.data.images.given import image_bytes
+from tf_ssgn.data.images.content import image_bytes
 from tf_ssgn.runtime import wire
 from tf_ssgn.serving.core import tensors
 from tf_ssgn.settings import SERVING

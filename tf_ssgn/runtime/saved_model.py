@@ -11,7 +11,7 @@ import numpy as np
 
 from tf_ssgn.common.status import Status
 from tf_ssgn.common.vectors import unit
-from tf_ssgn.data.images.given import ImageError, describe, image_bytes, is_picture
+from tf_ssgn.data.images.content import ImageError, describe, image_bytes, is_picture
 from tf_ssgn.data.images.picture import encoded
 from tf_ssgn.data.semantics.vocabulary import NONE
 from tf_ssgn.errors import UserError

@@ -31,7 +31,7 @@ class Taps:
         except RuntimeError as error:
             raise UserError(f"OpenVINO cannot compute this backbone ({error})") from None
         self._queue.set_callback(self._store)
-        self._found = np.zeros((0, self._size), np.float32)
+        self._taps = np.zeros((0, self._size), np.float32)
         if fresh:
             side = int(backbone.input_shape[1])
             picture = np.random.default_rng(0).uniform(0, 255, (1, side, side, 3)).astype(np.float32)
@@ -41,14 +41,14 @@ class Taps:
             network.keep(model, folder)
 
     def _store(self, request: Any, row: int) -> None:
-        self._found[row] = request.get_output_tensor(0).data[0]
+        self._taps[row] = request.get_output_tensor(0).data[0]
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        self._found = np.empty((len(images), self._size), np.float32)
+        self._taps = np.empty((len(images), self._size), np.float32)
         for row in range(len(images)):
             self._queue.start_async({0: images[row : row + 1]}, row)
         self._queue.wait_all()
-        return self._found
+        return self._taps
 
 
 def _taps_function(backbone: Any) -> Any:

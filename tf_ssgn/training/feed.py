@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tf_ssgn.data.images.pipeline import PairSampler
 from tf_ssgn.data.images.reading import decoded_images
 from tf_ssgn.settings import KEEP_DECODED
 from tf_ssgn.training.images import Images
+from tf_ssgn.training.sampler import PairSampler
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -12,7 +12,6 @@ from tf_ssgn.common.cli import log
 from tf_ssgn.common.npz import DAMAGED_ARCHIVE
 from tf_ssgn.common.progress import Progress
 from tf_ssgn.config import LEADING_FAMILY
-from tf_ssgn.data.images.pipeline import PairSampler, pair_sampler, require_both
 from tf_ssgn.data.images.reading import lost_files, refuse_lost
 from tf_ssgn.errors import UserError, reason
 from tf_ssgn.evaluation import score_features
@@ -37,6 +36,7 @@ from tf_ssgn.training.run_folder import (
     save_weights,
     trim_history,
 )
+from tf_ssgn.training.sampler import PairSampler, pair_sampler, require_both
 from tf_ssgn.training.tensorboard import Scalars, show_embedding, show_retrieval
 from tf_ssgn.training.trainer import Trainer, build_trainer, check_losses, compile_trainer
 

@@ -318,14 +318,14 @@ def test_labels_are_the_gallerys_own(model, tmp_path) -> None:
 
 @pytest.mark.parametrize("mode", ["La", "LA", "PA", "P", "1", "CMYK", "YCbCr", "HSV", "RGBa", "RGBX"])
 def test_every_mode_of_pillow_can_be_sent(mode: str) -> None:
-    from tf_ssgn.data.images.given import image_bytes
+    from tf_ssgn.data.images.content import image_bytes
 
     assert Image.open(io.BytesIO(image_bytes(Image.new(mode, (9, 8))))).size == (9, 8)
 
 
 @pytest.mark.parametrize("mode,top", [("I;16", 65535), ("I", 65535), ("F", 1.0)])
 def test_deep_greys_are_scaled_and_not_clipped(mode: str, top: float) -> None:
-    from tf_ssgn.data.images.given import image_bytes
+    from tf_ssgn.data.images.content import image_bytes
 
     grey = np.asarray(picture(3).convert("L"), np.float64)
     kinds = {"I;16": np.uint16, "I": np.int32, "F": np.float32}

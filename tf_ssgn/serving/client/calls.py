@@ -10,7 +10,7 @@ import numpy as np
 
 from tf_ssgn.common.markup import visible
 from tf_ssgn.common.status import Status
-from tf_ssgn.data.images.given import ImageError, describe, image_bytes, is_picture
+from tf_ssgn.data.images.content import ImageError, describe, image_bytes, is_picture
 from tf_ssgn.errors import UserError
 from tf_ssgn.runtime import wire
 from tf_ssgn.serving.core import tensors

@@ -16,7 +16,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 
-from tf_ssgn.data.images.given import ImageError
+from tf_ssgn.data.images.content import ImageError
 from tf_ssgn.errors import UserError
 from tf_ssgn.runtime import wire
 from tf_ssgn.serving import CLIENT_NEEDS, require_extra

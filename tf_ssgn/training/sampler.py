@@ -1,4 +1,4 @@
-"""Items to batches of pairs: class-balanced sampling."""
+"""Batches of sketch-photo pairs in which every class weighs the same."""
 
 import itertools
 from collections.abc import Iterator, Sequence
