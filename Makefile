@@ -7,8 +7,10 @@ PARALLEL ?= -n 3 --dist loadfile --no-loadscope-reorder
 # Every process that a test starts would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-# Without it a folder named tf_ssgn in the working directory, such as the clone itself, would hide the package.
-PLAIN_PATH := --config-settings editable_mode=compat
+# Without `compat` a folder named tf_ssgn in the working directory, such as the clone itself, would hide the package. What
+# is installed is compiled on all cores: pip takes one.
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile --config-settings editable_mode=compat
+COMPILE := $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 
 .PHONY: demo test lint unit jax long everyday audit clean
 
@@ -51,15 +53,18 @@ audit: $(VENV)/.serve
 # A stamp per set of extras, made anew when the dependencies change.
 $(VENV)/.serve: setup.cfg pyproject.toml | $(BIN)/pip
 	@echo "installing into $(VENV): about 2.5 GB, some minutes"
-	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[serve,web]" $(PLAIN_PATH)
+	$(INSTALL) -e ".[serve,web]"
+	@$(COMPILE)
 	touch $@
 
 $(VENV)/.dev: setup.cfg pyproject.toml | $(BIN)/pip
-	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[serve,web,dev]" $(PLAIN_PATH)
+	$(INSTALL) -e ".[serve,web,dev]"
+	@$(COMPILE)
 	touch $@ $(VENV)/.serve
 
 $(VENV)/.jax: $(VENV)/.dev
-	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[jax]" "scikit-learn >=1.5" $(PLAIN_PATH)
+	$(INSTALL) -e ".[jax]" "scikit-learn >=1.5"
+	@$(COMPILE)
 	touch $@
 
 $(BIN)/pip:
