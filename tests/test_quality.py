@@ -79,6 +79,10 @@ def test_the_table_has_means_and_spreads() -> None:
     assert "| other | 1 | 0.200 / 0.200 | 0.200 / 0.200 |" in text
     ablation = {"no fine stage": {"a": [without], "b": [without]}}
     assert "| 0.200 / 0.200 | `--model.fine False` |" in quality.table(found | ablation, {})
+    missing = text.partition("Not run with today's recipe yet: ")[2].partition(".\n")[0].split(", ")
+    assert missing == list(quality.MAIN_VARIANTS | quality.ABLATIONS)[1:], "what was not measured is named"
+    whole = found | {name: found["other"] for name in missing}
+    assert "Not run" not in quality.table(whole, {})
     assert "| sketch's own code | 0.300 ± 0.141 / 0.400 ± 0.141 | 0.500 / 0.600 |" in text
 
 

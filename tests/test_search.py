@@ -24,6 +24,7 @@ from tf_ssgn import search, serve
 from tf_ssgn.common.folders import data_folder
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.folder.gallery import Gallery
+from tf_ssgn.runtime import shipped
 from tf_ssgn.serving.core.claim import claimed, gallery_of
 
 
@@ -99,6 +100,7 @@ def test_json_and_a_grid(photos, sketch, model, tmp_path, capsys) -> None:
 
 def test_a_shipped_model_is_not_loaded_to_tell_that_a_word_is_unknown(photos, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(search, "_load", lambda name: pytest.fail("loaded"))
+    monkeypatch.setattr(shipped, "words", lambda folder: pytest.fail("read more than names"))
     with pytest.raises(UserError, match="'girafe' is not among the .* spelled most alike: giraffe"):
         search.main([str(photos), "--word", "girafe", "--to", str(tmp_path / "g")])
     assert not (tmp_path / "g").exists()

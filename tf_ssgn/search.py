@@ -61,11 +61,9 @@ def main(argv: list[str] | None = None) -> int | None:
     args = parser().parse_args(argv)
     asked = args.sketch is not None or args.word
     _check(args)
-    from tf_ssgn.data.semantics.vocabulary import Vocabulary
     from tf_ssgn.retrieval.folder import growth
     from tf_ssgn.runtime.resolve import is_shipped, resolve
     from tf_ssgn.runtime.saved_model import fingerprint_of
-    from tf_ssgn.runtime.shipped import words
     from tf_ssgn.serving.core.claim import Claim, claimed, gallery_of
 
     first = growth.look(args.folders)
@@ -74,7 +72,10 @@ def main(argv: list[str] | None = None) -> int | None:
         raise UserError(f"no photos ({READ}) below {', '.join(map(ascii, args.folders))}{unread}")
     args.model = str(resolve(args.model))
     if args.word and is_shipped(Path(args.model)):  # a mistake is told before anything is loaded
-        Vocabulary(words(Path(args.model))[0]).find(args.word)
+        from tf_ssgn.data.semantics.vocabulary import Vocabulary
+        from tf_ssgn.runtime.shipped import word_names
+
+        Vocabulary(word_names(Path(args.model))).find(args.word)
     model = None if args.to or fingerprint_of(args.model) else _load(args.model)  # a run's is known once it is loaded
     fingerprint = model.fingerprint if model else fingerprint_of(args.model)
     gallery = Path(os.path.abspath(args.to)) if args.to else gallery_of(args.folders, fingerprint)

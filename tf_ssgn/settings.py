@@ -220,6 +220,7 @@ WIDEST_ANSWER = 10_000  # answers of a batch that are padded to where the galler
 MILVUS_TEXT_BYTES = 65_535  # bytes, the most that Milvus takes
 
 # Spark
+SHOWN_BAD = 100  # photos that could not be used, named in a report
 LISTED_TOGETHER = 100_000  # photos of a listing that are handed on at a time
 KEPT_VERSIONS = 2  # whose files stay, for readers of the one before
 READ_TRIES = 3  # of a read that the network broke

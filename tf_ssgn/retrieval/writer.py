@@ -20,6 +20,7 @@ from tf_ssgn.retrieval.files import PhotoFile, Source, Walk, to_text
 from tf_ssgn.retrieval.items import Item
 from tf_ssgn.retrieval.photos import Embedder
 from tf_ssgn.retrieval.searcher import OpenGallery
+from tf_ssgn.settings import ROWS_TOGETHER
 
 Sources = Sequence[dict[str, str]]  # as a manifest has them: `{"folder": ..., "prefix": ...}`
 
@@ -121,8 +122,8 @@ class Writer(ABC):
 
     def import_items(self, model: Embedder, what: str, items: Sequence[Item], vectors: np.ndarray) -> Report:
         """The same of arrays; `vectors` may be memory-mapped."""
-        lows = range(0, len(items), 8192)
-        blocks = ((items[low : low + 8192], vectors[low : low + 8192]) for low in lows)
+        lows = range(0, len(items), ROWS_TOGETHER)
+        blocks = ((items[low : low + ROWS_TOGETHER], vectors[low : low + ROWS_TOGETHER]) for low in lows)
         return self.import_blocks(model, what, blocks, len(items))
 
     def import_file(self, file: str | os.PathLike, model: Embedder) -> Report:

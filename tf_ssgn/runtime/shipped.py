@@ -144,6 +144,11 @@ def _networks(folder: Path, config: configuration.Config, classes: tuple[int, ..
     return backbone, ssgn
 
 
+def word_names(folder: Path) -> list[str]:
+    """The vocabulary of a shipped model; its vectors are not read."""
+    return npz.read_npz(folder / WORDS, ("names",), HEAD_BYTES)["names"].tolist()
+
+
 def words(folder: Path = HEADS / MODEL) -> tuple[list[str], np.ndarray]:
     """The vocabulary of a shipped model, and its unit vectors float32 `[N, s]`, centred as the classes' were."""
     stored = npz.read_npz(folder / WORDS, ("names", "vectors", "centre"), HEAD_BYTES)

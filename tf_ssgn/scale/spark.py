@@ -32,6 +32,7 @@ from tf_ssgn.scale.card import Card
 from tf_ssgn.scale.dataset import BAD, DATA, RUNS, EmbeddedDataset
 from tf_ssgn.scale.plan import list_photos, make_plan
 from tf_ssgn.scale.session import explained, is_local
+from tf_ssgn.settings import SHOWN_BAD
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -280,9 +281,9 @@ def _manifest(
     }
 
 
-def _first_bad(dataset: EmbeddedDataset, reports: dict[int, dict[str, Any]], most: int = 100) -> list[tuple[str, str]]:
+def _first_bad(dataset: EmbeddedDataset, reports: dict[int, dict[str, Any]]) -> list[tuple[str, str]]:
     rows: list[tuple[str, str]] = []
     for report in reports.values():
-        if report[BAD] and len(rows) < most:
+        if report[BAD] and len(rows) < SHOWN_BAD:
             rows += [(row["uri"], row["reason"]) for row in dataset.read(report[BAD], check=True).to_pylist()]
-    return rows[:most]
+    return rows[:SHOWN_BAD]

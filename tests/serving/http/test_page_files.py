@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import subprocess
@@ -24,7 +25,7 @@ from tf_ssgn.retrieval.folder import builder, changes
 from tf_ssgn.retrieval.folder.gallery import Gallery
 from tf_ssgn.serving.core.access import Access
 from tf_ssgn.serving.core.service import Service, served
-from tf_ssgn.serving.http import api
+from tf_ssgn.serving.http import api, replies
 from tf_ssgn.serving.http import page as web
 from tf_ssgn.serving.http.gateway import Gateway
 
@@ -74,6 +75,12 @@ def test_the_page_may_load_nothing_but_itself(address) -> None:
         assert set(re.findall(r"https?://[^\s\"'`)]+", text)) <= {"http://www.w3.org/2000/svg"}, path.name
     assert sum(path.stat().st_size for path in web.FOLDER.iterdir()) < 200_000
     assert b"style=" not in body and b"onclick" not in body and b"<script>" not in body
+
+
+def test_a_file_of_the_page_is_hashed_once(address, monkeypatch) -> None:
+    monkeypatch.setattr(replies, "tag_of", lambda content: pytest.fail("hashed again"))
+    _, headers, content = get(f"{address}/web/main.js")
+    assert headers["ETag"] == f'"{hashlib.sha256(content).hexdigest()[:32]}"'
 
 
 def test_only_the_files_of_the_page_are_served(address) -> None:

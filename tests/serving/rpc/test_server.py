@@ -32,7 +32,7 @@ from tf_ssgn.common.status import Status
 from tf_ssgn.errors import UserError
 from tf_ssgn.serving.core.access import Access
 from tf_ssgn.serving.core.addresses import resolve_host
-from tf_ssgn.serving.core.service import Service, VersionState, served
+from tf_ssgn.serving.core.service import ModelRequest, Service, VersionState, served
 from tf_ssgn.serving.rpc.server import Server
 from tf_ssgn.settings import SERVING, Serving
 
@@ -243,6 +243,25 @@ def test_batch_at_its_limit(stub) -> None:
     assert answer(stub, request([PNG] * SERVING.batch, [1] * SERVING.batch))["count"].sum() == SERVING.batch
 
 
+def test_labels_are_looked_up_for_those_who_ask(model, gallery, monkeypatch) -> None:
+    asked: list[str] = []
+
+    def labels_of(self: Any, ids: Any) -> dict[str, str]:
+        asked.extend(ids)
+        return {id: f"label of {id}" for id in ids}
+
+    monkeypatch.setattr(type(gallery), "labels_of", labels_of)
+    requests = [
+        ModelRequest(np.array([tiny.drawing(seed)], object), np.array([1], np.int32), labels=seed == 1)
+        for seed in range(3)
+    ]
+    answers = Service()._compute((served(model, gallery, 1), "embed_sketch"), requests)
+    ids = [str(answer["ids"][0, 0]) for answer in answers]
+    assert len(set(ids)) == 3 and asked == [ids[1]], "in a batch with those who do not"
+    assert answers[1]["labels"].tolist() == [[f"label of {ids[1]}"]]
+    assert "labels" not in answers[0] and "labels" not in answers[2]
+
+
 def test_versions_and_labels(stub) -> None:
     asked = request([PNG], [1])
     asked.model_spec.version.value = 1
@@ -419,6 +438,10 @@ def wait_until(true: Any) -> None:
         time.sleep(0.01)
 
 
+def under_way(batcher: Any) -> int:
+    return batcher.waiting + batcher.computing
+
+
 def test_deadlines_cancellation_and_overload_are_met_before_compute(model, gallery) -> None:
     server, gate = gated(model, gallery, queue=1)
     with server, grpc.insecure_channel(server.address) as channel:
@@ -427,9 +450,9 @@ def test_deadlines_cancellation_and_overload_are_met_before_compute(model, galle
         wait_until(lambda: gate.begun == 1)
         late = stub.Predict.future(request([PNG], [1]), timeout=0.3)
         assert late.code().name == "DEADLINE_EXCEEDED"
-        wait_until(lambda: server.service.batcher.under_way == 1)
+        wait_until(lambda: under_way(server.service.batcher) == 1)
         second = stub.Predict.future(request([PNG], [1]), timeout=30)
-        wait_until(lambda: server.service.batcher.under_way == 2)
+        wait_until(lambda: under_way(server.service.batcher) == 2)
         assert code_of(stub, request([PNG], [1]))[0] == "RESOURCE_EXHAUSTED", "while the gate is shut, so at once"
         checks = health_pb2_grpc.HealthStub(channel)
         assert checks.Check(health_pb2.HealthCheckRequest(service="ssgn"), timeout=5).status == 1
@@ -437,7 +460,7 @@ def test_deadlines_cancellation_and_overload_are_met_before_compute(model, galle
         wait_until(lambda: not any(work.call.alive() for work in server.service.batcher._waiting))  # it has to travel
         gate.opened.set()
         assert first.result().outputs["count"].int_val[:] == [1]
-        wait_until(lambda: server.service.batcher.under_way == 0)
+        wait_until(lambda: under_way(server.service.batcher) == 0)
         assert gate.begun == 1  # neither the late nor the cancelled request was computed
 
 

@@ -93,12 +93,6 @@ class Batcher:
             thread.start()
 
     @property
-    def under_way(self) -> int:
-        """Requests that wait or are computed."""
-        with self._changed:
-            return len(self._waiting) + self.computing
-
-    @property
     def waiting(self) -> int:
         with self._changed:
             return len(self._waiting)

@@ -253,11 +253,10 @@ def _search(
         statuses.append(status)
         vectors.append(vector)
         ks.append(np.where(rows, request.k, 0))  # type: ignore[arg-type]
-    labels: dict[str, str] = {}
     try:
         ids, scores, count = gallery.search_batch(np.concatenate(vectors), np.concatenate(ks))
-        if any(request.labels for request, *_ in asked):
-            labels = gallery.labels_of(set(ids.flat) - {""})
+        labelled = np.repeat([request.labels for request, *_ in asked], list(map(len, ks)))
+        labels = gallery.labels_of(set(ids[labelled].flat) - {""}) if labelled.any() else {}
     except Unreachable:  # the log says which server; clients need not know
         raise NO_GALLERY_NOW from None
     answers = []

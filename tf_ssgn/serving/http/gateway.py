@@ -214,7 +214,7 @@ class Gateway:
         side = _SIDES.get(request.query_params.get("side", "256"), 0)
         picture = self._thumbnails.of(self._gallery(), request.path_params["id"], side)
         headers = {"Cache-Control": "private, max-age=300", "Vary": "Authorization"}
-        return replies.tagged(request, picture, "image/jpeg", headers)
+        return replies.tagged(request, picture, replies.tag_of(picture), "image/jpeg", headers)
 
     def _add(self, request: Request, body: bytes, call: Call) -> Any:
         if not _is_image(request):

@@ -26,7 +26,8 @@ class Page:
     """The files of the page. Only names that were there at the start are served, so no path of a request is opened."""
 
     def __init__(self) -> None:
-        self._files = {path.name: path.read_bytes() for path in FOLDER.iterdir() if path.suffix in TYPES}
+        contents = {path.name: path.read_bytes() for path in FOLDER.iterdir() if path.suffix in TYPES}
+        self._files = {name: (content, replies.tag_of(content)) for name, content in contents.items()}
 
     def answer(self, request: Request, name: str) -> Response:
         """The file of that name; Fault NOT_FOUND for any other name."""
@@ -34,4 +35,4 @@ class Page:
             raise not_found("the page has no such file")
         # Asked for each time, so that a new version of the server never meets scripts of the old one.
         headers = {"Cache-Control": "no-cache", "Content-Security-Policy": POLICY}
-        return replies.tagged(request, self._files[name], TYPES[Path(name).suffix], headers)
+        return replies.tagged(request, *self._files[name], TYPES[Path(name).suffix], headers)

@@ -46,10 +46,15 @@ def error(code: int, message: str, **more: Any) -> Response:
     return JSONResponse({"error": message, **more}, status_code=code)
 
 
-def tagged(request: Request, content: bytes, kind: str, headers: dict[str, str]) -> Response:
+def tag_of(content: bytes) -> str:
+    """The ETag of some content."""
+    return f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+
+
+def tagged(request: Request, content: bytes, tag: str, kind: str, headers: dict[str, str]) -> Response:
     """Content with its ETag, or 304 where the client has it already."""
-    headers = {"ETag": f'"{hashlib.sha256(content).hexdigest()[:32]}"', **headers}
-    if request.headers.get("if-none-match") == headers["ETag"]:
+    headers = {"ETag": tag, **headers}
+    if request.headers.get("if-none-match") == tag:
         return Response(status_code=304, headers=headers)
     return Response(content, media_type=kind, headers=headers)
 

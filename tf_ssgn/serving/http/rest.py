@@ -14,13 +14,12 @@ import numpy as np
 from google.protobuf.json_format import MessageToDict
 
 from tf_ssgn.common.cli import jsonable
-from tf_ssgn.serving.core import contract
+from tf_ssgn.serving.core import contract, messages
 from tf_ssgn.serving.core.batcher import Call
 from tf_ssgn.serving.core.faults import invalid, not_found
 from tf_ssgn.serving.core.service import Service, Target
 from tf_ssgn.serving.core.tensors import BY_NAME, Pending
 from tf_ssgn.serving.http.bodies import from_base64
-from tf_ssgn.serving.rpc import services
 
 SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
@@ -141,7 +140,7 @@ def _values(array: np.ndarray) -> list[Any]:
 
 def metadata(service: Service, path: str) -> dict[str, Any]:
     """Answers `GET /v1/models/<path>/metadata`."""
-    answer = _as_json(services.metadata(service, target_of(path)))
+    answer = _as_json(messages.metadata(service, target_of(path)))
     table = answer["metadata"]["signature_def"]
     del table["@type"]
     for definition in table["signature_def"].values():
@@ -151,7 +150,7 @@ def metadata(service: Service, path: str) -> dict[str, Any]:
 
 def status(service: Service, path: str) -> dict[str, Any]:
     """Answers `GET /v1/models/<path>`."""
-    return _as_json(services.status(service, target_of(path)))
+    return _as_json(messages.status(service, target_of(path)))
 
 
 def _as_json(message: Any) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
-from tensorflow.core.protobuf import error_codes_pb2
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
@@ -17,13 +16,12 @@ from tensorflow_serving.apis import (
 )
 
 from tf_ssgn.runtime import wire
-from tf_ssgn.serving.core import tensors
+from tf_ssgn.serving.core import messages, tensors
 from tf_ssgn.serving.core.access import Access
 from tf_ssgn.serving.core.batcher import Call
 from tf_ssgn.serving.core.faults import Fault, invalid
-from tf_ssgn.serving.core.service import Served, Service, Target, request_id
+from tf_ssgn.serving.core.service import Service, Target, request_id
 
-METHOD_NAME = "tensorflow/serving/predict"
 UNREADABLE = object()  # stands for a request that could not be parsed
 
 logger = logging.getLogger(__name__)
@@ -34,19 +32,20 @@ def handlers(service: Service, access: Access, refresh: Callable[[], Any]) -> li
     served, and says why it refused one."""
     answers = Answers(service, refresh)
     unary = partial(_unary, service, access)
-    predict, metadata, status = predict_pb2, get_model_metadata_pb2, get_model_status_pb2
     return [
         grpc.method_handlers_generic_handler(
             "tensorflow.serving.PredictionService",
             {
-                "Predict": unary("Predict", answers.predict, predict.PredictRequest),
-                "GetModelMetadata": unary("GetModelMetadata", answers.metadata, metadata.GetModelMetadataRequest),
+                "Predict": unary("Predict", answers.predict, predict_pb2.PredictRequest),
+                "GetModelMetadata": unary(
+                    "GetModelMetadata", answers.metadata, get_model_metadata_pb2.GetModelMetadataRequest
+                ),
             },
         ),
         grpc.method_handlers_generic_handler(
             "tensorflow.serving.ModelService",
             {
-                "GetModelStatus": unary("GetModelStatus", answers.status, status.GetModelStatusRequest),
+                "GetModelStatus": unary("GetModelStatus", answers.status, get_model_status_pb2.GetModelStatusRequest),
                 "HandleReloadConfigRequest": unary(
                     "HandleReloadConfigRequest", answers.reload, model_management_pb2.ReloadConfigRequest
                 ),
@@ -129,7 +128,7 @@ class Answers:
         more = _metadata(context, wire.MORE_OUTPUTS) is not None
         version, name, outputs = self._service.predict(target, inputs, list(request.output_filter), call, more)
         response = predict_pb2.PredictResponse()
-        _fill_spec(response.model_spec, target.name, version, name)
+        messages.fill_spec(response.model_spec, target.name, version, name)
         for key, array in outputs.items():
             tensors.encode(array, response.outputs[key])
         return response
@@ -140,10 +139,10 @@ class Answers:
         for field in request.metadata_field:
             if field != "signature_def":
                 raise invalid(f"metadata_field {field[:64]!r} is not supported, expected 'signature_def'")
-        return metadata(self._service, _target(request.model_spec))
+        return messages.metadata(self._service, _target(request.model_spec))
 
     def status(self, request: Any, context: Any) -> Any:
-        return status(self._service, _target(request.model_spec))
+        return messages.status(self._service, _target(request.model_spec))
 
     def reload(self, request: Any, context: Any) -> Any:
         """Looks for newer versions now. The config may only name what is served: no path is taken from a request."""
@@ -160,34 +159,6 @@ class Answers:
         return response
 
 
-def metadata(service: Service, target: Target) -> Any:
-    """The answer to GetModelMetadata."""
-    version = service.find(target)
-    response = get_model_metadata_pb2.GetModelMetadataResponse()
-    _fill_spec(response.model_spec, target.name, version, "")
-    table = get_model_metadata_pb2.SignatureDefMap()
-    for name, signature in version.signatures.items():
-        definition = table.signature_def[name]
-        definition.method_name = METHOD_NAME
-        for side, specs in ((definition.inputs, signature.inputs), (definition.outputs, signature.outputs)):
-            for key, spec in specs.items():
-                side[key].name, side[key].dtype = f"{name}_{key}:0", tensors.BY_NAME[spec.dtype].number
-                for size in spec.shape:
-                    side[key].tensor_shape.dim.add(size=size)
-    response.metadata["signature_def"].Pack(table)
-    return response
-
-
-def status(service: Service, target: Target) -> Any:
-    """The answer to GetModelStatus."""
-    response = get_model_status_pb2.GetModelStatusResponse()
-    for version, state in service.status(target).items():
-        entry = response.model_version_status.add(version=version, state=state.name)
-        entry.status.error_message = state.error
-        entry.status.error_code = error_codes_pb2.UNKNOWN if state.error else error_codes_pb2.OK
-    return response
-
-
 def _target(spec: Any) -> Target:
     return Target(
         name=spec.name,
@@ -195,9 +166,3 @@ def _target(spec: Any) -> Target:
         label=spec.version_label,
         signature=spec.signature_name,
     )
-
-
-def _fill_spec(spec: Any, name: str, version: Served, signature: str) -> None:
-    spec.name = name
-    spec.version.value = version.version
-    spec.signature_name = signature

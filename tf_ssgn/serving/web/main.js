@@ -47,7 +47,7 @@ const busy = (so) => hits.root.setAttribute("aria-busy", String(so));
 // -- what the person does --------------------------------------------------------------------------------------------
 
 function drawn(done) {
-  query.draw();
+  query.like(null);
   if (done) changed();
   else {
     $("nudge").hidden = true;
@@ -85,7 +85,7 @@ function ask() {
 function edit(change) {
   if (pad.busy) return;
   change();
-  query.draw();
+  query.like(null);
   changed();
 }
 
@@ -225,7 +225,7 @@ async function fromAddress() {
   if (!found) return;
   filters.set(found.filters, found.k);
   word.set(found.word);
-  query.draw();
+  query.like(null);
   if (found.photo) like({ id: found.photo }, false);
   else {
     if (found.strokes.length) drawing.replace(found.strokes);

@@ -34,9 +34,10 @@ export class Query {
     return { image: base64(asked, "image/png"), ...told };
   }
 
-  /** Asks with a photo of the gallery from now on; with null no more. */
+  /** Asks with a photo of the gallery from now on; with null the drawing counts again. */
   like(hit) {
-    if (hit) this.forgetPicture();
+    this.#picture = null;
+    this.choice.hidden = true;
     this.liked = hit && { id: hit.id, photo: hit.photo ?? addressOf(hit.id) };
     this.banner.hidden = !hit;
     if (!hit) return;
@@ -60,16 +61,5 @@ export class Query {
     this.sketch.setAttribute("aria-pressed", String(!photo));
     this.photo.setAttribute("aria-pressed", String(photo));
     this.changed();
-  }
-
-  forgetPicture() {
-    this.#picture = null;
-    this.choice.hidden = true;
-  }
-
-  /** The drawing counts again: somebody draws on. */
-  draw() {
-    this.like(null);
-    this.forgetPicture();
   }
 }
