@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 
 from tf_ssgn.common.status import MEANING, Status
+from tf_ssgn.data.images.picture import as_query
 from tf_ssgn.retrieval import photos
 from tf_ssgn.retrieval.files import PhotoFile
-from tf_ssgn.retrieval.photos import Skipped, as_query, read
+from tf_ssgn.retrieval.photos import Skipped, read
 from tf_ssgn.settings import GALLERY, PHOTO_LIMITS, QUERY_LIMITS
 
 
@@ -107,9 +108,10 @@ def huge_png(width: int, height: int) -> bytes:
         (encoded(noise(64, 64), "BMP")[:600], Status.CORRUPT),
     ],
 )
-def test_bad_content_is_skipped_with_its_reason(content: bytes, status: Status) -> None:
+def test_bad_content_is_skipped_with_its_reason(content: bytes, status: Status, tmp_path: Path) -> None:
+    (tmp_path / "photo").write_bytes(content)
     with pytest.raises(Skipped) as caught:
-        as_query(content)
+        read(PhotoFile("photo", str(tmp_path / "photo"), "", 0, 0))
     assert caught.value.reason == MEANING[status] and caught.value.lost
 
 

@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol, TypeVar
 import numpy as np
 
 from tf_ssgn.common.status import MEANING, Status
-from tf_ssgn.data.images import picture
+from tf_ssgn.data.images.picture import Unusable, as_query
 from tf_ssgn.retrieval.files import PhotoFile, to_text
 from tf_ssgn.retrieval.items import Item
 from tf_ssgn.retrieval.search.exact import unit_vectors
@@ -46,14 +46,21 @@ class Photo(NamedTuple):
 
 def read(file: PhotoFile) -> Photo:
     """Reads, hashes and checks one file; raises Skipped, with the reason, and nothing else."""
-    content, size, modified = _stable_bytes(file.path)
-    width, height, image = as_query(content)
+    return photo_of(file, *stable_bytes(file.path))
+
+
+def photo_of(file: PhotoFile, content: bytes, size: int, modified: int) -> Photo:
+    """The photo of a file whose content was read; raises Skipped."""
+    try:
+        width, height, image = as_query(content)
+    except Unusable as reason:
+        raise Skipped(str(reason)) from None
     file = file._replace(size=size, modified=modified)
     return Photo(file, image, hashlib.sha256(content).hexdigest(), width, height)
 
 
-def _stable_bytes(path: str) -> tuple[bytes, int, int]:
-    """The whole content, read while nobody wrote to it: (content, size, time of change)."""
+def stable_bytes(path: str) -> tuple[bytes, int, int]:
+    """The whole content, read while nobody wrote to it: (content, size, time of change); raises Skipped."""
     try:
         for _ in range(2):
             # Without O_NONBLOCK a pipe that took the file's place would wait for a writer for ever.
@@ -71,14 +78,6 @@ def _stable_bytes(path: str) -> tuple[bytes, int, int]:
     except OSError as error:
         raise Skipped(error.strerror or str(error), lost=isinstance(error, FileNotFoundError)) from None
     raise Skipped("it changed while it was read", lost=False)
-
-
-def as_query(content: bytes) -> tuple[int, int, bytes]:
-    """`picture.as_query`; raises Skipped."""
-    try:
-        return picture.as_query(content)
-    except picture.Unusable as reason:
-        raise Skipped(str(reason)) from None
 
 
 class Embedder(Protocol):

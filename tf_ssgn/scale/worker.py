@@ -7,7 +7,6 @@ attempt writes files of other names, and only one report is taken over: no photo
 
 import functools
 import gc
-import hashlib
 import itertools
 import json
 import os
@@ -42,9 +41,7 @@ def read_photo(file: PhotoFile) -> Photo:
     if not places.is_uri(file.path):
         return photos.read(file._replace(path=to_file(file.path)))
     content, size, modified = places.read_photo(file.path)
-    width, height, image = photos.as_query(content)
-    file = file._replace(size=size, modified=modified or 0)
-    return Photo(file, image, hashlib.sha256(content).hexdigest(), width, height)
+    return photos.photo_of(file, content, size, modified or 0)
 
 
 @dataclass(frozen=True)

@@ -4,24 +4,23 @@ import functools
 import hashlib
 import os
 import re
-import stat
 import threading
 from pathlib import Path
 
 from tf_ssgn.common import atomic
 from tf_ssgn.common.names import composed
 from tf_ssgn.data.folders import excluder, is_system, suffix_of
-from tf_ssgn.data.images.picture import thumbnail_jpeg
+from tf_ssgn.data.images.picture import Unusable, as_query, thumbnail_jpeg
 from tf_ssgn.errors import UserError
-from tf_ssgn.retrieval import photos
 from tf_ssgn.retrieval.files import to_file, to_text
 from tf_ssgn.retrieval.folder import changes
 from tf_ssgn.retrieval.folder.builder import FolderWriter
 from tf_ssgn.retrieval.folder.gallery import Gallery
+from tf_ssgn.retrieval.photos import Skipped, stable_bytes
 from tf_ssgn.retrieval.searcher import OpenGallery
 from tf_ssgn.runtime.saved_model import EmbeddingModel
 from tf_ssgn.serving.core.faults import Fault, invalid, not_found
-from tf_ssgn.settings import KEPT_THUMBNAILS, PHOTO_LIMITS, THUMBNAIL_SIDES
+from tf_ssgn.settings import KEPT_THUMBNAILS, THUMBNAIL_SIDES
 
 LABEL = re.compile(r"[^\W_][\w ().,'+-]{0,63}")
 
@@ -43,18 +42,15 @@ class Thumbnails:
             raise not_found("there is no photo of that id")
         try:
             picture = self._kept(to_file(item.path), item.sha256, side)
-        except OSError:
+        except Skipped:
             picture = None
         if picture is None:
             raise not_found("the photo of that id cannot be read")
         return picture
 
     def _make(self, path: str, sha256: str, side: int) -> bytes | None:
-        with self._one_at_a_time, open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as handle:
-            about = os.fstat(handle.fileno())
-            if not stat.S_ISREG(about.st_mode) or about.st_size > PHOTO_LIMITS.bytes:
-                return None
-            return thumbnail_jpeg(handle.read(PHOTO_LIMITS.bytes), side)
+        with self._one_at_a_time:
+            return thumbnail_jpeg(stable_bytes(path)[0], side)
 
 
 class Uploads:
@@ -80,9 +76,9 @@ class Uploads:
         if not LABEL.fullmatch(label):
             raise invalid("label: expected up to 64 letters, digits, spaces and ().,'+-, the first a letter or digit")
         try:
-            photos.as_query(content)
-        except photos.Skipped as reason:
-            raise invalid(f"the photo cannot be used: {reason.reason}") from None
+            as_query(content)
+        except Unusable as reason:
+            raise invalid(f"the photo cannot be used: {reason}") from None
         path = self._folder / label / (hashlib.sha256(content).hexdigest()[:32] + suffix_of(content[:16]))
         left_out = excluder(opened.manifest.get("exclude", ()))
         if is_system(label) or left_out(f"{label}/{path.name}"):  # `index sync` would take the photo away again
