@@ -186,10 +186,6 @@ class OpenGallery(Searcher):
     @abstractmethod
     def __len__(self) -> int: ...
 
-    @abstractmethod
-    def is_current(self) -> bool:
-        """False once there is another version, or another gallery in its place."""
-
     @property
     @abstractmethod
     def columns(self) -> list[str]:

@@ -18,7 +18,6 @@ from tf_ssgn.retrieval import update
 from tf_ssgn.retrieval.folder import builder
 from tf_ssgn.retrieval.folder.gallery import Gallery
 from tf_ssgn.retrieval.items import Item
-from tf_ssgn.retrieval.milvus import check
 from tf_ssgn.retrieval.milvus import writer as milvus_writer
 from tf_ssgn.retrieval.milvus.connection import address
 from tf_ssgn.retrieval.milvus.gallery import MilvusGallery
@@ -112,10 +111,10 @@ def test_batches_items_and_vectors(both: Any) -> None:
     id = folder.ids[5]
     assert remote.find(id) == folder.find(id) and remote.find("nobody") is None
     assert np.array_equal(remote.vector(id), folder.vector(id)) and remote.vector("nobody") is None
-    assert check.verify(remote.path) == {
+    assert remote.verify() == {
         "count": 64, "damage": [], "leftovers": [], "unfinished": None, "self_recall": 1.0
     }  # fmt: skip
-    stats = check.stats(remote.path)
+    stats = MilvusWriter(remote.path).stats()
     assert (stats["count"], stats["search"], stats["dimension"]) == (64, "FLAT", 16)
     for wrong in ("vectors", {"k": 20_000}, {"k": 0}):
         with pytest.raises(UserError, match="received|expected numbers"):
@@ -191,7 +190,7 @@ def test_a_server_that_dies_in_the_middle_of_an_insert(tmp_path: Path) -> None:
             assert gallery.count() == 2000
             assert gallery.find("item/01999") is not None
         assert MilvusWriter(where).import_blocks(TinyEmbedder(), "vectors", blocks(), 3000).count == 3000
-        assert check.verify(where)["damage"] == []
+        assert MilvusWriter(where).verify()["damage"] == []
     finally:
         server.kill()
 
@@ -201,7 +200,7 @@ def test_an_open_gallery_outlives_its_server(tmp_path: Path) -> None:
     try:
         update.build(MilvusWriter(server.address("g")), [draw_folder(tmp_path / "photo")], TinyEmbedder())
         gallery = MilvusGallery.open(server.address("g"))
-        expected = gallery.search(QUERIES)
+        expected, before = gallery.search(QUERIES), gallery.identity()
         server.kill()
         with pytest.raises(Unreachable, match="does not answer"):
             gallery.search(QUERIES)
@@ -215,7 +214,7 @@ def test_an_open_gallery_outlives_its_server(tmp_path: Path) -> None:
             gallery.search(QUERIES)
         server.go_on()
         assert_same_hits(eventually(lambda: gallery.search(QUERIES)), expected)
-        assert gallery.is_current()
+        assert gallery.identity() == before, "the same collection"
     finally:
         server.go_on()
         server.kill()

@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from tf_ssgn.common.progress import Progress
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.items import Item
 from tf_ssgn.retrieval.milvus.connection import Address, MilvusConnection, address
 from tf_ssgn.retrieval.milvus.filter import expression, literal, literals
 from tf_ssgn.retrieval.search.options import Options
 from tf_ssgn.retrieval.searcher import Near, OpenGallery, Unreachable
-from tf_ssgn.settings import MILVUS, ROWS_TOGETHER
+from tf_ssgn.settings import MILVUS, ROWS_TOGETHER, SAME_COSINE, SELF_K, SELF_QUERIES, SELF_RECALL, UNIT_TOLERANCE
 
 ABOUT = "__about"
 VECTOR, ROW = "vector", "about"
@@ -36,7 +37,6 @@ class MilvusGallery(OpenGallery):
     def __init__(self, connection: MilvusConnection):
         self.connection, self.about = connection, read_about(connection)
         self.address: Address = connection.where
-        self._identity = self.identity()
         self.path = connection.where.text
         self.fingerprint: str = self.about["model"]["fingerprint"]
         self.dimension: int = self.about["dimension"]
@@ -72,15 +72,6 @@ class MilvusGallery(OpenGallery):
         )
         self._counted_at = time.monotonic()
         return int(row["count(*)"])
-
-    def is_current(self) -> bool:
-        """As an OpenGallery's; Unreachable where that cannot be told now."""
-        try:
-            return self.identity() == self._identity
-        except Unreachable:
-            raise
-        except UserError:
-            return False
 
     def identity(self) -> tuple:
         """What tells a collection from one of the same name that was made later; UserError where there is none now."""
@@ -168,6 +159,53 @@ class MilvusGallery(OpenGallery):
         rows = self.rows()
         while some := list(itertools.islice(rows, ROWS_TOGETHER)):
             yield [item_of_row(row) for row in some], np.array([row[VECTOR] for row in some], np.float32)
+
+    # -- the whole ---------------------------------------------------------------------------------------------------
+
+    def verify(self) -> dict[str, Any]:
+        """As `folder.verify.verify`: walks over all items once, and searches for some of them."""
+        result: dict[str, Any] = {"count": 0, "damage": [], "leftovers": [], "unfinished": None, "self_recall": None}
+        result["unfinished"] = "build" if "building" in self.about else None
+        total = self.count()
+        ids: set[str] = set()
+        rows = 0
+        with Progress(total, "items") as bar:
+            for row in self.rows(fields=("id", VECTOR)):
+                rows += 1
+                ids.add(row["id"])
+                length = float(np.linalg.norm(np.array(row[VECTOR], np.float64)))
+                if not abs(length - 1) <= 2 * UNIT_TOLERANCE and len(result["damage"]) < 10:
+                    result["damage"].append(f"the vector of {row['id']!r} has length {length:.6g}, expected 1")
+                bar.advance()
+        result["count"] = rows
+        if len(ids) != rows:
+            result["damage"].append(f"{rows - len(ids):,} items are there more than once")
+        if rows != total:
+            result["damage"].append(f"the server counts {total:,} items and gives {rows:,}; is another writer at work?")
+        hits = self.own_hits(SELF_QUERIES, SELF_K, SAME_COSINE)
+        result["self_recall"] = recall = float(np.mean(hits)) if hits else None
+        if recall is not None and recall < SELF_RECALL:
+            result["damage"].append(f"only {recall:.0%} of its own items are found again")
+        return result
+
+    def stats(self) -> dict[str, Any]:
+        """What `index stats` prints."""
+        about = self.about
+        index = self.index()
+        return {
+            "count": self.count(),
+            "version": self.version,
+            "format": about["format"],
+            "written": None,
+            "model": about["model"],
+            "dimension": self.dimension,
+            "search": index.get("index_type"),
+            "index": index,
+            "columns": self.columns,
+            "server": about.get("server"),
+            "sources": about["sources"],
+            "unfinished": "build" if "building" in about else None,
+        }
 
 
 def item_of_row(row: dict[str, Any]) -> Item:

@@ -19,7 +19,6 @@ from tf_ssgn.common.progress import Progress
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.files import PhotoFile, Walk, as_manifest, sources_of, to_text
 from tf_ssgn.retrieval.items import Item, spelled
-from tf_ssgn.retrieval.milvus import check
 from tf_ssgn.retrieval.milvus.connection import Address, MilvusConnection, address
 from tf_ssgn.retrieval.milvus.filter import NUMBERS, below, literals, translated
 from tf_ssgn.retrieval.milvus.gallery import ABOUT, FORMAT, ROW, VECTOR, MilvusGallery, item_of_row
@@ -268,7 +267,9 @@ class MilvusWriter(Writer):
         raise UserError("a gallery in Milvus is compacted by its server; there is nothing to do")
 
     def verify(self) -> dict[str, Any]:
-        return check.verify(self.where)
+        with self.open() as gallery:
+            return gallery.verify()
 
     def stats(self) -> dict[str, Any]:
-        return check.stats(self.where)
+        with self.open() as gallery:
+            return gallery.stats()
