@@ -18,7 +18,7 @@ from tests.serving import serving_tiny as tiny
 from tf_ssgn import query
 from tf_ssgn.errors import UserError
 from tf_ssgn.serving.client.client import RemoteHit
-from tf_ssgn.serving.core import presence
+from tf_ssgn.serving.core import notes
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def test_a_grid_with_pictures(server, sketch, photos, tmp_path, tmp_path_factory
         "--gallery": ["--gallery", str(gallery)],
         "the server's own": [],
     }[given]
-    with presence.announced(server.port, gallery):
+    with notes.announced(server.port, gallery):
         query.main([sketch, "--server", f"localhost:{server.port}", "-k", "5", "--html", str(out), *flags])
     page = out.read_text(encoding="utf-8")
     assert page.count("data:image/jpeg;base64,") == 6

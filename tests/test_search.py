@@ -25,7 +25,7 @@ from tf_ssgn.common.folders import data_folder
 from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.folder.gallery import Gallery
 from tf_ssgn.runtime import shipped
-from tf_ssgn.serving.core.claim import claimed, gallery_of
+from tf_ssgn.serving.core.notes import claimed, gallery_of
 
 
 @pytest.fixture(scope="module")

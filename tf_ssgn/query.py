@@ -159,12 +159,12 @@ def find_photos(hits: Sequence[RemoteHit], args) -> dict[str, str]:
     if args.photos:
         return in_folder(hits, Path(args.photos))
     from tf_ssgn.serving.client.client import is_loopback
-    from tf_ssgn.serving.core import presence
+    from tf_ssgn.serving.core import notes
 
     gallery = args.gallery
     if gallery is None:
         host, _, port = args.server.rpartition(":")
-        gallery = presence.find_gallery(int(port)) if is_loopback(host) else None
+        gallery = notes.find_gallery(int(port)) if is_loopback(host) else None
         if gallery is None:
             return {}
     from tf_ssgn.retrieval.files import to_file

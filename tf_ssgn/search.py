@@ -64,7 +64,7 @@ def main(argv: list[str] | None = None) -> int | None:
     from tf_ssgn.retrieval.folder import growth
     from tf_ssgn.runtime.resolve import is_shipped, resolve
     from tf_ssgn.runtime.saved_model import fingerprint_of
-    from tf_ssgn.serving.core.claim import Claim, claimed, gallery_of
+    from tf_ssgn.serving.core.notes import Claim, claimed, gallery_of
 
     first = growth.look(args.folders)
     if not first.files:

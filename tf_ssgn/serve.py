@@ -127,7 +127,7 @@ def _serve(
     certificates: Certificates | None,
     remote: bool,
 ) -> int | None:
-    from tf_ssgn.serving.core import presence, tracing
+    from tf_ssgn.serving.core import notes, tracing
     from tf_ssgn.serving.core.addresses import join_address
     from tf_ssgn.serving.core.reload import Reloader
     from tf_ssgn.serving.core.service import REQUESTS, Service
@@ -154,7 +154,7 @@ def _serve(
         server.stop_on_signals()
         reloader.start(also=access.look)
         server.also_drained.append(reloader.stop)
-        with nullcontext() if args.gallery is None or remote else presence.announced(server.port, args.gallery):
+        with nullcontext() if args.gallery is None or remote else notes.announced(server.port, args.gallery):
             print(f"ready grpc={server.address} http={http}", flush=True)
             cli.log(f"draw in the browser: {page}" if page else "there is no page to draw on: HTTP is off")
             if args.open and page:

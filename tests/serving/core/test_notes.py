@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tf_ssgn.serving.core import presence
+from tf_ssgn.serving.core import notes
 
 
 @pytest.fixture(autouse=True)
@@ -18,16 +18,16 @@ def runtime(tmp_path, monkeypatch):
 
 
 def test_found_while_it_runs(runtime, tmp_path) -> None:
-    assert presence.find_gallery(8500) is None
-    with presence.announced(8500, tmp_path):
-        assert presence.find_gallery(8500) == tmp_path
-        assert presence.find_gallery(8501) is None
-    assert presence.find_gallery(8500) is None
+    assert notes.find_gallery(8500) is None
+    with notes.announced(8500, tmp_path):
+        assert notes.find_gallery(8500) == tmp_path
+        assert notes.find_gallery(8501) is None
+    assert notes.find_gallery(8500) is None
     assert list(runtime.iterdir()) == []
 
 
 def test_the_note_of_a_later_server_stays(runtime, tmp_path) -> None:
-    with presence.announced(8500, tmp_path):
+    with notes.announced(8500, tmp_path):
         (runtime / "serve-8500.json").write_text(json.dumps({"pid": 1, "gallery": "/"}))
     assert (runtime / "serve-8500.json").exists()
 
@@ -37,18 +37,18 @@ def test_a_killed_servers_note_is_stale(runtime, tmp_path) -> None:
     done.wait()
     runtime.mkdir(parents=True)
     (runtime / "serve-8500.json").write_text(json.dumps({"pid": done.pid, "gallery": str(tmp_path)}))
-    assert presence.find_gallery(8500) is None
+    assert notes.find_gallery(8500) is None
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"pid": "x", "gallery": "/"}', '{"gallery": "/"}', "\ud800"])
 def test_a_damaged_note_is_no_note(runtime, text: str) -> None:
     runtime.mkdir(parents=True)
     (runtime / "serve-8500.json").write_bytes(text.encode("utf-8", "surrogatepass"))
-    assert presence.find_gallery(8500) is None
+    assert notes.find_gallery(8500) is None
 
 
 def test_no_folder_to_write_to(tmp_path, monkeypatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "file"))
-    with presence.announced(8500, tmp_path):
-        assert presence.find_gallery(8500) is None
+    with notes.announced(8500, tmp_path):
+        assert notes.find_gallery(8500) is None

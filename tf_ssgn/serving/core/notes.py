@@ -1,4 +1,9 @@
-"""One `search` on a gallery at a time: who has it, and where its page is, stands in a locked note of the user's."""
+"""Notes in the user's own folders, which never leave the machine: what a process of theirs tells another one.
+
+A server says which gallery it answers from: an answer on the wire holds ids only, and paths have no business there, but
+`query --html` by the same user should find the photos. A `search` says, in a locked note, that it has a gallery, which
+one has at a time, and where its page is.
+"""
 
 import hashlib
 import json
@@ -8,9 +13,41 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from tf_ssgn.common.atomic import lock
+from tf_ssgn.common import atomic
 from tf_ssgn.common.folders import data_folder
 from tf_ssgn.errors import UserError
+
+
+def _note(port: int) -> Path:
+    base = os.environ.get("XDG_RUNTIME_DIR") or os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "tf_ssgn" / f"serve-{port}.json"
+
+
+@contextmanager
+def announced(port: int, gallery: str | os.PathLike) -> Iterator[None]:
+    """Keeps the note while the server runs. Without a writable folder there is no note, and that is no error."""
+    try:
+        note = _note(port)
+        atomic.write_json(note, {"pid": os.getpid(), "gallery": str(Path(gallery).absolute())})
+    except (OSError, RuntimeError):  # RuntimeError: no home folder
+        yield
+        return
+    try:
+        yield
+    finally:
+        if _read(note).get("pid") == os.getpid():
+            note.unlink(missing_ok=True)
+
+
+def find_gallery(port: int) -> Path | None:
+    """The gallery of the running server on this machine's `port`, if its user left a note."""
+    try:
+        note = _read(_note(port))
+        os.kill(int(note["pid"]), 0)  # a note of a server that was killed is stale
+        gallery = Path(str(note["gallery"]))
+        return gallery if gallery.is_dir() else None
+    except (OSError, RuntimeError, KeyError, ValueError):
+        return None
 
 
 class Claim:
@@ -41,9 +78,8 @@ def claimed(gallery: str | os.PathLike) -> Iterator[Claim | dict[str, Any]]:
         yield Claim(None)
         return
     with handle:
-        if not lock(handle):
-            handle.seek(0)
-            yield _read(handle)
+        if not atomic.lock(handle):
+            yield _read(note)
             return
         handle.truncate(0)
         try:
@@ -52,17 +88,17 @@ def claimed(gallery: str | os.PathLike) -> Iterator[Claim | dict[str, Any]]:
             handle.truncate(0)
 
 
-def _read(handle: IO[str]) -> dict[str, Any]:
-    try:
-        note = json.load(handle)
-    except ValueError:
-        return {}
-    return note if isinstance(note, dict) else {}
-
-
 def gallery_of(folders: list[str], fingerprint: str) -> Path:
     """Where the gallery of some folders lies in the user's data folder, for one model."""
     real = sorted({os.path.realpath(folder) for folder in folders})
     digest = hashlib.sha256(b"\0".join([fingerprint.encode(), *map(os.fsencode, real)])).hexdigest()[:12]
     words = "".join(letter if letter.isalnum() else "-" for letter in os.path.basename(real[0]))[:40].strip("-")
     return data_folder() / "galleries" / f"{words or 'photos'}-{digest}"
+
+
+def _read(note: Path) -> dict:
+    try:
+        value = json.loads(note.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
