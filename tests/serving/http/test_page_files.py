@@ -10,6 +10,7 @@ import sys
 import urllib.error
 import urllib.parse
 import urllib.request
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,17 @@ def test_explain_answers_with_both_stages(address, gallery, model) -> None:
     told = json.loads(get(address + "/api/explain", body)[2])
     assert [hit["label"] for stage in ("coarse", "fine") for hit in told["answers"][stage]] == ["square"] * 6
     assert told["answers"]["fine"][0]["id"] == "photo/square/4.png"
+
+
+def test_a_version_that_guessed_goes_with_its_last_user(gallery, model) -> None:
+    from tests.serving import serving_tiny as tiny
+
+    version = served(model, gallery, 1)
+    api.guesses(version, model.embed_sketch(tiny.drawing(4)))
+    assert version.guessable == [0, 1, 2] and version.guessable is version.guessable
+    kept = weakref.ref(version)
+    del version
+    assert kept() is None, "its files and its memory are free once a newer one answers"
 
 
 def test_a_word_is_searched_with_completed_and_explained(address, gallery, model) -> None:

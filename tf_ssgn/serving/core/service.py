@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from tf_ssgn.serving.core.batcher import Batcher, Call, Work
 from tf_ssgn.serving.core.faults import Fault, invalid, not_found
 from tf_ssgn.serving.core.metrics import Metrics
 from tf_ssgn.serving.core.tensors import Pending, TensorFault
-from tf_ssgn.settings import SERVING, Serving
+from tf_ssgn.settings import GUESSED_LABELS, SERVING, Serving
 
 NO_GALLERY_NOW = Fault(
     "UNAVAILABLE", "the gallery does not answer now, so there are embeddings but no searches; try again soon"
@@ -48,6 +49,14 @@ class Served:
     def words(self) -> Words | None:
         """The words that can be told; None for a model without any."""
         return self.model.words if self.model.has_words else None
+
+    @cached_property
+    def guessable(self) -> list[int]:
+        """The rows of the words that a drawing may be: the kinds that drawings taught, and the gallery's own labels."""
+        assert self.words is not None
+        labels = None if self.gallery is None else self.gallery.counts("label", GUESSED_LABELS)
+        known = map(self.words.vocabulary.row, map(str, (*self.model.card.get("seen", ()), *(labels or ()))))
+        return sorted({row for row in known if row is not None})
 
 
 def served(model: EmbeddingModel, gallery: OpenGallery | None, version: int) -> Served:

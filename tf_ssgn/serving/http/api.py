@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache, wraps
+from functools import wraps
 from typing import Any
 from urllib.parse import quote
 
@@ -21,7 +21,7 @@ from tf_ssgn.serving.core.faults import Fault, invalid, not_found
 from tf_ssgn.serving.core.service import NO_GALLERY_NOW, ModelRequest, Served, Service
 from tf_ssgn.serving.http import rest
 from tf_ssgn.serving.http.bodies import from_base64
-from tf_ssgn.settings import COMPLETIONS, GUESS_COSINE, GUESSED_LABELS, GUESSES, MOST_COLUMNS, SERVING
+from tf_ssgn.settings import COMPLETIONS, GUESS_COSINE, GUESSES, MOST_COLUMNS, SERVING
 
 KINDS = {"sketch": "embed_sketch", "photo": "embed_photo"}
 FIELDS = ("image", "word", "id", "kind", "k", "labels", "columns", "exclude", "threshold", "group")
@@ -181,21 +181,12 @@ def words(service: Service, start: str) -> dict[str, Any]:
 
 
 def guesses(version: Served, code: np.ndarray) -> list[str]:
-    """What a drawing may be, best first: among the kinds that drawings taught and the gallery's own labels. Empty where
-    such guesses are wrong more often than right (`GUESS_COSINE`; docs/word.md says how often)."""
+    """What a drawing may be, best first. Empty where such guesses are wrong more often than right (`GUESS_COSINE`;
+    docs/word.md says how often)."""
     if version.words is None:
         return []
-    ranked = version.words.guess(code, _guessable(version), GUESSES)
+    ranked = version.words.guess(code, version.guessable, GUESSES)
     return [name for name, _ in ranked] if ranked and ranked[0][1] >= GUESS_COSINE else []
-
-
-@lru_cache(maxsize=2)  # the version that answers, and the one before
-def _guessable(version: Served) -> list[int]:
-    """The rows of the words among which is guessed."""
-    assert version.words is not None
-    labels = None if version.gallery is None else version.gallery.counts("label", GUESSED_LABELS)
-    known = (version.words.vocabulary.row(str(name)) for name in (*version.model.card.get("seen", ()), *(labels or ())))
-    return sorted({row for row in known if row is not None})
 
 
 def _embedded(service: Service, version: Served, query: Query, call: Call) -> np.ndarray:
