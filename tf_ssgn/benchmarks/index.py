@@ -21,6 +21,7 @@ from tf_ssgn.retrieval.folder import changes
 from tf_ssgn.retrieval.folder.gallery import Gallery
 from tf_ssgn.retrieval.search import scann_index
 from tf_ssgn.retrieval.search.options import Options
+from tf_ssgn.scale.card import Card
 from tf_ssgn.settings import GALLERY
 
 
@@ -47,18 +48,9 @@ RANK, SPECTRUM, SPREAD = 16, 0.65, 2.0
 _CHUNK = 2000
 
 
-@dataclass
-class NoModel:
+def no_model(dimension: int) -> Card:
     """What a gallery wants to know of the model that made its vectors; these come from no model."""
-
-    dimension: int
-    fingerprint: str = "bench"
-    views: int = 0
-    path: str = "bench"
-    runtime: str = "none"
-
-    def call(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        raise NotImplementedError("the benchmark's vectors come from no model")
+    return Card("bench", "bench", dimension, 0, "none")
 
 
 def run(full: bool) -> dict[str, Any]:
@@ -156,7 +148,7 @@ def build_ours(size: IndexSize, work: Path) -> dict[str, Any]:
     labels = [f"label {row % LABELS}" for row in range(size.items)]
     vectors = np.load(work / "vectors.npy", mmap_mode="r")
     start, worked = time.perf_counter(), time.process_time()
-    changes.import_columns(work / "g", NoModel(size.dimension), "bench", vectors, labels=labels)
+    changes.import_columns(work / "g", no_model(size.dimension), "bench", vectors, labels=labels)
     seconds, cpu = time.perf_counter() - start, time.process_time() - worked
     stored = sum(path.stat().st_size for path in (work / "g").rglob("*") if path.is_file())
     return {"seconds": seconds, "cpu_seconds": cpu, "disk_mb": stored / 2**20}

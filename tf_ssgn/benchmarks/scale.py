@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from tf_ssgn.benchmarks import apart, chosen, megabytes, noting, runtime
-from tf_ssgn.benchmarks.index import NoModel
+from tf_ssgn.benchmarks.index import no_model
 from tf_ssgn.data.folders import suffix_of
 from tf_ssgn.retrieval.folder import builder, changes
 from tf_ssgn.retrieval.folder.gallery import Gallery
@@ -140,11 +140,11 @@ def milvus(size: ScaleSize, work: Path) -> dict[str, Any]:
     vectors = random.standard_normal((size.vectors, size.dimension), np.float32)
     labels = [f"label {row % 50}" for row in range(size.vectors)]
     ids = [f"item/{row:07d}" for row in range(size.vectors)]
-    changes.import_columns(work / "exact", NoModel(size.dimension), "bench", vectors, ids, labels)
+    changes.import_columns(work / "exact", no_model(size.dimension), "bench", vectors, ids, labels)
     items = [Item(id, f"/{id}", label, width=row) for row, (id, label) in enumerate(zip(ids, labels, strict=True))]
     start = time.perf_counter()
     where = f"milvus:{work}/lite.db/bench"
-    MilvusWriter(where).import_items(NoModel(size.dimension), "bench", items, vectors)
+    MilvusWriter(where).import_items(no_model(size.dimension), "bench", items, vectors)
     inserted = time.perf_counter() - start
     exact, remote = Gallery.open(work / "exact"), MilvusGallery.open(where)
     queries = random.standard_normal((size.queries, size.dimension), np.float32)

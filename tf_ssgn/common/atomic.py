@@ -14,9 +14,9 @@ from typing import IO, Any
 LEFTOVER = ".*.tmp*"  # glob of the names below: what a killed writer leaves, harmless and free to delete
 
 
-def sync_folder(folder: Path) -> None:
-    """Makes renames inside `folder` survive a power cut."""
-    with _opened(folder) as handle:
+def sync(path: str | os.PathLike) -> None:
+    """Makes what was written to a file, or renamed inside a folder, survive a power cut."""
+    with _opened(path) as handle:
         os.fsync(handle)
 
 
@@ -40,10 +40,9 @@ def writing(path: str | os.PathLike) -> Iterator[Path]:
     try:
         with naming(path):
             yield temporary
-            with open(temporary, "rb") as handle:
-                os.fsync(handle.fileno())
+            sync(temporary)
             os.replace(temporary, path)
-            sync_folder(path.parent)
+            sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -67,14 +66,14 @@ def making(folder: str | os.PathLike) -> Iterator[Path]:
                 lock(handle)
             yield temporary
             os.rename(temporary, folder)
-        sync_folder(folder.parent)
+        sync(folder.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextmanager
-def _opened(folder: Path) -> Iterator[int]:
-    handle = os.open(folder, os.O_RDONLY)
+def _opened(path: str | os.PathLike) -> Iterator[int]:
+    handle = os.open(path, os.O_RDONLY)
     try:
         yield handle
     finally:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from tf_ssgn.common import atomic
 from tf_ssgn.common.status import MEANING, Status
 from tf_ssgn.errors import UserError, reason
 from tf_ssgn.retrieval.files import to_text
@@ -116,12 +117,8 @@ def write(where: Place, content: bytes) -> None:
     with where.system.open_output_stream(where.path) as stream:
         stream.write(content)
     if where.system.type_name == "local":
-        for path in (where.path, os.path.dirname(where.path)):
-            handle = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+        atomic.sync(where.path)
+        atomic.sync(os.path.dirname(where.path))
 
 
 def write_whole(where: Place, content: bytes) -> None:

@@ -47,10 +47,9 @@ def describe_folder(folder: Path) -> dict[str, dict[str, Any]]:
     for place, _, names in os.walk(folder):
         for name in sorted(names):
             path = Path(place, name)
-            with open(path, "rb") as handle:
-                os.fsync(handle.fileno())
+            atomic.sync(path)
             files[path.relative_to(folder).as_posix()] = describe(path)
-        atomic.sync_folder(Path(place))
+        atomic.sync(place)
     return files
 
 
@@ -167,12 +166,12 @@ class Store:
         count = rows - (entry["count"] if entry else 0)
         written = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         manifest = {**manifest, "format": FORMAT, "version": version, "written": written, "count": count, "dead": entry}
-        atomic.sync_folder(self.folder / PARTS)
+        atomic.sync(self.folder / PARTS)
         name = f"{VERSIONS}/{version:06d}.json"
         atomic.write_json(self.folder / name, manifest)
         pointer = {"format": FORMAT, "version": version, "manifest": name, "sha256": file_sha256(self.folder / name)}
         atomic.write_json(self.folder / POINTER, pointer)
-        atomic.sync_folder(self.folder)
+        atomic.sync(self.folder)
         return manifest
 
     def journal(self) -> dict[str, Any] | None:

@@ -85,7 +85,6 @@ class Batcher:
         self._waiting: deque[Work] = deque()
         self._changed = threading.Condition()
         self._closed = False
-        self.computing = 0  # requests
         self._threads = [
             threading.Thread(target=self._work, name=f"batch-{number}", daemon=True) for number in range(settings.slots)
         ]
@@ -171,12 +170,7 @@ class Batcher:
                 if not self._waiting:
                     return
                 batch = self._take()
-                self.computing += len(batch)
-            try:
-                self._answer(batch)
-            finally:
-                with self._changed:
-                    self.computing -= len(batch)
+            self._answer(batch)
 
     def _take(self) -> list[Work]:
         """The oldest request that someone waits for, and those behind it that can be computed with it."""

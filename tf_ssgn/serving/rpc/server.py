@@ -130,11 +130,7 @@ def _bind(server: grpc.Server, address: str, credentials: grpc.ServerCredentials
     logging.getLogger("grpc").setLevel(logging.CRITICAL)
     try:
         if credentials is None:
-            port = server.add_insecure_port(address)
-        else:
-            port = server.add_secure_port(address, credentials)
+            return server.add_insecure_port(address)
+        return server.add_secure_port(address, credentials)
     finally:
         logging.getLogger("grpc").setLevel(level)
-    if port == 0:
-        raise RuntimeError(address)
-    return port
