@@ -13,7 +13,7 @@ from tf_ssgn.errors import UserError
 from tf_ssgn.retrieval.items import Hit, Item
 from tf_ssgn.retrieval.search.exact import MARGIN, unit_vectors
 from tf_ssgn.retrieval.search.options import NO_OPTIONS, Options, each_k, whole_k
-from tf_ssgn.settings import GALLERY, WIDEST_ANSWER
+from tf_ssgn.settings import GALLERY, SAME_COSINE, SELF_K, SELF_QUERIES, WIDEST_ANSWER
 
 METHODS = ("auto", "exact", "scann")
 
@@ -239,15 +239,15 @@ class OpenGallery(Searcher):
                 f"{self.fingerprint}, model {self.model_path}); received {fingerprint}: build it again with this model"
             )
 
-    def own_hits(self, number: int, k: int, same: float) -> list[bool]:
-        """Whether some items, spread over the gallery, are among the k neighbours of their own vectors; a neighbour
-        with a cosine of `same` or more is as good as the item itself: a copy of it."""
-        known = ((id, self.vector(id)) for id in self.sample(number))
+    def own_hits(self) -> list[bool]:
+        """Whether some items, spread over the gallery, are among the neighbours of their own vectors; one with a cosine
+        of `SAME_COSINE` or more is as good as the item itself."""
+        known = ((id, self.vector(id)) for id in self.sample(SELF_QUERIES))
         stored = {id: vector for id, vector in known if vector is not None}  # others may delete meanwhile
         if not stored:
             return []
-        near, scores, _ = self.search_batch(np.stack(list(stored.values())), k)
-        return [id in row or np.nanmin(best) >= same for id, row, best in zip(stored, near, scores, strict=True)]
+        near, scores, _ = self.search_batch(np.stack(list(stored.values())), SELF_K)
+        return [id in row or np.nanmin(best) >= SAME_COSINE for id, row, best in zip(stored, near, scores, strict=True)]
 
     def __enter__(self) -> Self:
         return self

@@ -135,18 +135,18 @@ class EmbeddedDataset:
         digest = hashlib.sha256(content).hexdigest()
         return {"file": file, "rows": table.num_rows, "bytes": len(content), "sha256": digest}
 
-    def read(self, entry: dict[str, Any], columns: list[str] | None = None, check: bool = False) -> Any:
-        """A file's table; `check` compares its SHA-256. UserError where it is damaged or gone."""
+    def read(self, entry: dict[str, Any], columns: list[str] | None = None) -> Any:
+        """A file's table, its SHA-256 compared, or some of its columns. UserError where it is damaged or gone."""
         import pyarrow as pa
         import pyarrow.parquet as parquet
 
         where = self.at(entry["file"])
         try:
-            if check or columns is None:
+            if columns is None:
                 content = places.read(where)
                 if len(content) != entry["bytes"] or hashlib.sha256(content).hexdigest() != entry["sha256"]:
                     raise ValueError("its content is not the one that the manifest names")
-                table = parquet.read_table(pa.BufferReader(content), columns=columns)
+                table = parquet.read_table(pa.BufferReader(content))
             else:
                 table = parquet.read_table(where.path, columns=columns, filesystem=where.system)
             if table.num_rows != entry["rows"]:
@@ -161,7 +161,7 @@ class EmbeddedDataset:
     def tables(self, manifest: dict[str, Any], kind: str = DATA) -> Iterator[Any]:
         """All files of a version, each checked."""
         for entry in manifest[kind]:
-            yield self.read(entry, check=True)
+            yield self.read(entry)
 
 
 def is_dataset(uri: str) -> bool:

@@ -285,5 +285,5 @@ def _first_bad(dataset: EmbeddedDataset, reports: dict[int, dict[str, Any]]) -> 
     rows: list[tuple[str, str]] = []
     for report in reports.values():
         if report[BAD] and len(rows) < SHOWN_BAD:
-            rows += [(row["uri"], row["reason"]) for row in dataset.read(report[BAD], check=True).to_pylist()]
+            rows += [(row["uri"], row["reason"]) for row in dataset.read(report[BAD]).to_pylist()]
     return rows[:SHOWN_BAD]

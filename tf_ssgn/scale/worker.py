@@ -198,7 +198,7 @@ def rewrite_part(job: Job, part: int) -> dict[str, Any]:
     entries = {entry["file"]: entry for kind in (DATA, BAD) for entry in manifest[kind]}
     for file in rows.column("file").unique().to_pylist():
         ids = rows.filter(compute.equal(rows.column("file"), file)).column("id")
-        table = job.folder.read(entries[file], check=True)
+        table = job.folder.read(entries[file])
         left = table.filter(compute.invert(compute.is_in(table.column("id"), pa.array(ids.to_pylist(), pa.string()))))
         name = f"kept-{part:06d}-{secrets.token_hex(4)}"
         replaced[file] = job.folder.write(file.split("/")[0], job.run, name, left) if left.num_rows else None

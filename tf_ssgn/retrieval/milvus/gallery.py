@@ -20,7 +20,7 @@ from tf_ssgn.retrieval.milvus.connection import Address, MilvusConnection, addre
 from tf_ssgn.retrieval.milvus.filter import expression, literal, literals
 from tf_ssgn.retrieval.search.options import Options
 from tf_ssgn.retrieval.searcher import Near, OpenGallery, Unreachable
-from tf_ssgn.settings import MILVUS, ROWS_TOGETHER, SAME_COSINE, SELF_K, SELF_QUERIES, SELF_RECALL, UNIT_TOLERANCE
+from tf_ssgn.settings import MILVUS, ROWS_TOGETHER, SELF_RECALL, UNIT_TOLERANCE
 
 ABOUT = "__about"
 VECTOR, ROW = "vector", "about"
@@ -182,7 +182,7 @@ class MilvusGallery(OpenGallery):
             result["damage"].append(f"{rows - len(ids):,} items are there more than once")
         if rows != total:
             result["damage"].append(f"the server counts {total:,} items and gives {rows:,}; is another writer at work?")
-        hits = self.own_hits(SELF_QUERIES, SELF_K, SAME_COSINE)
+        hits = self.own_hits()
         result["self_recall"] = recall = float(np.mean(hits)) if hits else None
         if recall is not None and recall < SELF_RECALL:
             result["damage"].append(f"only {recall:.0%} of its own items are found again")

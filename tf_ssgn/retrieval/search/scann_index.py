@@ -167,16 +167,16 @@ class ScannIndex:
         return [row[~gone].astype(np.int64) for row, gone in zip(rows, missing, strict=True)]
 
 
-def tune(index: ScannIndex, vectors: np.ndarray, k: int = 10) -> None:
+def tune(index: ScannIndex, vectors: np.ndarray) -> None:
     """Sets in `index.parameters` how many candidates are rescored (`per_k`) and, in a tree, how many leaves are
-    searched to reach a recall@k of `GALLERY.recall`, a quarter of what is safe unseen or more; notes the recall.
+    searched to reach a recall@10 of `GALLERY.recall`, a quarter of what is safe unseen or more; notes the recall.
 
     Queries are some of its own vectors [n, d], which are no answers to themselves; truth is exact search. Counted by
     score and not by row, so that one of two equal vectors is as good as the other.
     """
     chosen = np.unique(np.linspace(0, len(vectors) - 1, GALLERY.tuning_queries).astype(np.int64))
     asked = np.ascontiguousarray(vectors[chosen])
-    k = min(k, len(vectors) - 1)
+    k = min(10, len(vectors) - 1)
     least, best = [], [np.empty(0, np.int64)] * len(asked)  # the best of each part, so more than k
     for start in range(0, len(vectors), GALLERY.training_sample):
         part = exact.candidates([vectors[start : start + GALLERY.training_sample]], asked, k + 1)

@@ -20,7 +20,7 @@ from tf_ssgn.retrieval.open import open_gallery, state_of
 from tf_ssgn.retrieval.searcher import OpenGallery
 from tf_ssgn.runtime.saved_model import EmbeddingModel, newest_version
 from tf_ssgn.serving.core.service import Served, Service, VersionState, served, warm_up
-from tf_ssgn.settings import CHECKED_ITEMS, CHECKED_K, LOWEST_RECALL, SAME_COSINE
+from tf_ssgn.settings import SELF_RECALL
 
 
 class Reloader:
@@ -144,8 +144,8 @@ def _reason(error: Exception) -> str:
 def check_gallery(gallery: OpenGallery) -> None:
     """Searches for stored vectors, spread over the gallery; this also loads its index. UserError if too few find
     themselves."""
-    hits = gallery.own_hits(CHECKED_ITEMS, CHECKED_K, SAME_COSINE)
-    if hits and np.mean(hits) < LOWEST_RECALL:
+    hits = gallery.own_hits()
+    if hits and np.mean(hits) < SELF_RECALL:
         raise UserError(
             f"the gallery {gallery.path} does not find its own items ({sum(hits)} of {len(hits)}); "
             "`index verify` says what is damaged"
