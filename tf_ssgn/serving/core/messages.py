@@ -5,7 +5,7 @@ from typing import Any
 from tensorflow.core.protobuf import error_codes_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 
-from tf_ssgn.serving.core.service import Served, Service, Target
+from tf_ssgn.serving.core.service import Service, Target
 from tf_ssgn.serving.core.tensors import BY_NAME
 
 METHOD_NAME = "tensorflow/serving/predict"
@@ -15,7 +15,7 @@ def metadata(service: Service, target: Target) -> Any:
     """The answer to GetModelMetadata."""
     version = service.find(target)
     response = get_model_metadata_pb2.GetModelMetadataResponse()
-    fill_spec(response.model_spec, target.name, version, "")
+    response.model_spec.name, response.model_spec.version.value = target.name, version.version
     table = get_model_metadata_pb2.SignatureDefMap()
     for name, signature in version.signatures.items():
         definition = table.signature_def[name]
@@ -37,10 +37,3 @@ def status(service: Service, target: Target) -> Any:
         entry.status.error_message = state.error
         entry.status.error_code = error_codes_pb2.UNKNOWN if state.error else error_codes_pb2.OK
     return response
-
-
-def fill_spec(spec: Any, name: str, version: Served, signature: str) -> None:
-    """Says in a model spec what answered."""
-    spec.name = name
-    spec.version.value = version.version
-    spec.signature_name = signature

@@ -128,7 +128,8 @@ class Answers:
         more = _metadata(context, wire.MORE_OUTPUTS) is not None
         version, name, outputs = self._service.predict(target, inputs, list(request.output_filter), call, more)
         response = predict_pb2.PredictResponse()
-        messages.fill_spec(response.model_spec, target.name, version, name)
+        spec = response.model_spec
+        spec.name, spec.version.value, spec.signature_name = target.name, version.version, name
         for key, array in outputs.items():
             tensors.encode(array, response.outputs[key])
         return response
