@@ -63,11 +63,11 @@ def size(photos: int, costs: Costs) -> dict[str, float]:
     }
 
 
-def lost_work(executors: int, part_seconds: float, hours_between: float, parts: int, seed: int = 0) -> dict[str, float]:
+def lost_work(executors: int, part_seconds: float, hours_between: float, parts: int) -> dict[str, float]:
     """Simulates a run whose executors die at random, each on average every `hours_between`, and return at once: how
     much longer it takes than undisturbed, and the share of the work that is lost. Each executor takes the next part
     when it is free; a part whose executor dies is begun again."""
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     free = [(0.0, number) for number in range(executors)]
     heapq.heapify(free)
     dies = random.exponential(hours_between * 3600, executors)
@@ -87,11 +87,11 @@ def lost_work(executors: int, part_seconds: float, hours_between: float, parts: 
     return {"slower": end / ideal - 1, "lost": lost / (parts * part_seconds)}
 
 
-def merging(segments: int, k: int = 10, seed: int = 0) -> dict[str, Any]:
+def merging(segments: int) -> dict[str, Any]:
     """Cuts exact search over random scores into segments: whether the merged answer is the whole's, and its cost. The
     proxy of a distributed store does the same with the answers of its nodes."""
-    random = np.random.default_rng(seed)
-    rows = max(2 * k, 20)
+    random = np.random.default_rng(0)
+    k, rows = 10, 20
     scores = random.random((segments, rows))
     best = np.partition(scores, rows - k, axis=1)[:, -k:]
     start = time.perf_counter()
