@@ -43,10 +43,11 @@ class Searcher(ABC):
         these leave fewer; equal scores are ordered by id. `whole` asks for their vectors and all that is known of them.
         """
 
-    def nearest_ids(self, queries: np.ndarray, k: int) -> list[tuple[np.ndarray, list[str]]]:
-        """As `nearest` among all items: cosines float32 [n] and ids alone, for batches that ask for no more."""
-        every = self.nearest(queries, k, "auto", NO_OPTIONS)
-        return [(near.scores, [item.id for item in near.items]) for near in every]
+    def nearest_ids(
+        self, queries: np.ndarray, k: int, method: str, options: Options
+    ) -> list[tuple[np.ndarray, list[str]]]:
+        """As `nearest`: cosines float32 [n] and ids alone, for batches that ask for no more."""
+        return [(near.scores, [item.id for item in near.items]) for near in self.nearest(queries, k, method, options)]
 
     def widest(self) -> int:
         """The largest k of a batch; what a request asks beyond it is not looked for."""
@@ -67,7 +68,9 @@ class Searcher(ABC):
         hits = self._hits(queries, each_k(k, len(queries)), method, options)
         return hits[0] if single else hits
 
-    def search_batch(self, vectors: np.ndarray, k: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def search_batch(
+        self, vectors: np.ndarray, k: Any, method: str = "auto", options: Options = NO_OPTIONS
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Answers a request: (ids object [B, K], scores float32 [B, K], count int32 [B]) of vectors [B, d].
 
         `k` is one number, or [B].
@@ -89,14 +92,22 @@ class Searcher(ABC):
         count = np.zeros(len(vectors), np.int32)
         usable = np.flatnonzero(np.isfinite(vectors).all(axis=1) & vectors.any(axis=1) & (wanted >= 1))
         if usable.size:
-            largest = self._largest(wanted[usable].tolist())
-            near = self.nearest_ids(unit_vectors(vectors[usable], self.dimension), largest)
-            for place, (best, names) in zip(usable, near, strict=True):
-                count[place] = here = min(wanted[place], len(best))
-                ids[place, :here], scores[place, :here] = names[:here], best[:here]
+            queries, several = unit_vectors(vectors[usable], self.dimension), wanted[usable].tolist()
+            found: list[tuple[Sequence[float] | np.ndarray, list[str]]]
+            if options.group is None:
+                near = self.nearest_ids(queries, self._largest(several, method, options), method, options)
+                found = [
+                    (best[: options.reached(best, k)], names) for (best, names), k in zip(near, several, strict=True)
+                ]
+            else:
+                answers = self._hits(queries, several, method, options)
+                found = [([hit.score for hit in hits], [hit.id for hit in hits]) for hits in answers]
+            for place, (best, names) in zip(usable, found, strict=True):
+                count[place] = here = len(best)
+                ids[place, :here], scores[place, :here] = names[:here], best
         return ids, scores, count
 
-    def _largest(self, wanted: list[int], method: str = "auto", options: Options = NO_OPTIONS) -> int:
+    def _largest(self, wanted: list[int], method: str, options: Options) -> int:
         """The largest k of a request; UserError where the request is none."""
         if not isinstance(options, Options):
             raise UserError(f"options: received {type(options).__name__}, expected a search.options.Options")

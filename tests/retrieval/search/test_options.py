@@ -67,9 +67,11 @@ def test_filters_equal_a_naive_loop(opened: Gallery, options: Options, allowed, 
     for k in (1, 8, 300):
         expected = [naive(query, k, allowed) for query in queries]
         assert [[hit.id for hit in hits] for hits in opened.search(queries, k, method, options)] == expected
-    hits = opened.search(queries[:2], [2, 300], method, options)
-    expected = [naive(query, k, allowed) for query, k in zip(queries, (2, 300), strict=False)]
-    assert [[hit.id for hit in some] for some in hits] == expected
+    ids, scores, count = opened.search_batch(queries, [2, 300, 0], method, options)
+    assert [row[:n].tolist() for row, n in zip(ids, count, strict=True)][:2] == [
+        naive(queries[0], 2, allowed), naive(queries[1], 300, allowed)
+    ]  # fmt: skip
+    assert count[2] == 0 and np.isnan(scores[2]).all()
 
 
 def test_k_for_each_query_and_threshold(opened: Gallery) -> None:
@@ -134,8 +136,8 @@ def test_near_duplicates_are_grouped(tmp_path: Path) -> None:
         assert {hit.id, *hit.duplicates} == {f"{hit.id[:2]}-{twin}" for twin in range(5)}
     assert len(opened.search(base[0], 50, options=Options(group=0.99))) == 12
     assert all(hit.duplicates == () for hit in opened.search(base[0], 50))
-    others = opened.search(base[0], 2, options=Options(group=0.99, exclude=(hits[0].id,)))
-    assert len(others) == 2 and others[0].id[:2] == "00" and others[0].id != hits[0].id
+    ids_, _, count = opened.search_batch(base[:1], [2], options=Options(group=0.99, exclude=(hits[0].id,)))
+    assert count[0] == 2 and ids_[0, 0][:2] == "00" and ids_[0, 0] != hits[0].id
 
 
 def test_equal_content_is_one_group_whatever_its_cosine(tmp_path: Path) -> None:

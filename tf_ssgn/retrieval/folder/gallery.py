@@ -104,8 +104,10 @@ class Gallery(Rows, OpenGallery):
             for rows, scores in ranked
         ]
 
-    def nearest_ids(self, queries: np.ndarray, k: int) -> list[tuple[np.ndarray, list[str]]]:
-        ranked = self.rows(queries, k)
+    def nearest_ids(
+        self, queries: np.ndarray, k: int, method: str, options: Options
+    ) -> list[tuple[np.ndarray, list[str]]]:
+        ranked = self.rows(queries, k, method, self._kept(options))
         ids = iter(self.ids_of(np.concatenate([rows for rows, _ in ranked])))
         return [(scores, list(itertools.islice(ids, len(rows)))) for rows, scores in ranked]
 
