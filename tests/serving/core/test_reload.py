@@ -30,6 +30,8 @@ from tf_ssgn.serving.core.reload import Reloader
 from tf_ssgn.serving.core.service import Service, VersionState
 from tf_ssgn.serving.rpc.server import Server
 
+COPY = "7"  # a version of another number and the same content
+
 
 @pytest.fixture
 def folders(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
@@ -42,8 +44,12 @@ def folders(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
 
 @pytest.fixture
 def load(model: Any) -> Any:
-    """Loads for real, except for version 1, which every test has and the session has loaded."""
-    return lambda folder: model if folder.name == "1" else tf_ssgn.load(folder, runtime="tensorflow")
+    """Loads for real, except for a sound copy of version 1, which the session has loaded."""
+
+    def of(folder: Path) -> Any:
+        return model if folder.name in ("1", COPY) else tf_ssgn.load(folder, runtime="tensorflow")
+
+    return of
 
 
 @pytest.fixture
@@ -84,7 +90,7 @@ def test_a_newer_model_takes_over_and_the_status_tells(reloader, folders) -> Non
     first = reloader.first()
     service = reloader._service
     assert service.states == {1: VersionState("AVAILABLE")}
-    new_version(folders[0], 7)
+    new_version(folders[0], int(COPY))
     reloader.refresh()
     assert service.states == {1: VersionState("END"), 7: VersionState("AVAILABLE")}
     assert service.current.version == 7 and service.current.gallery is first.gallery
@@ -194,7 +200,7 @@ def test_no_request_fails_while_versions_come_and_go(folders, load, model, tmp_p
                 asked.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto([tiny.drawing(seed)]))
                 asked.inputs["k"].CopyFrom(tf.make_tensor_proto([1]))
                 expected = f"photo/{tiny.CLASSES[seed % 3]}/{seed}.png".encode()
-                while not stop.wait(0.005):  # four clients at full speed would slow the changes down
+                while not stop.wait(0.02):  # four clients at full speed would slow the changes down
                     try:
                         found = stub.Predict(asked, timeout=20).outputs["ids"].string_val[0]
                     except grpc.RpcError as error:
@@ -249,7 +255,7 @@ def test_a_refused_pair_ends_in_a_state_that_says_why(reloader, folders, model, 
     """A newer model whose newer gallery is no good was called LOADING for ever."""
     first = reloader.first()
     service = reloader._service
-    new_version(folders[0], 2)
+    new_version(folders[0], int(COPY))
     builder.add(folders[1], [draw(tmp_path / "photos", 50)], model)
 
     def refuse(gallery: Any) -> None:
@@ -258,7 +264,7 @@ def test_a_refused_pair_ends_in_a_state_that_says_why(reloader, folders, model, 
     monkeypatch.setattr(reload, "check_gallery", refuse)
     assert "too few vectors" in reloader.refresh()
     assert service.current is first and service.states[1] == VersionState("AVAILABLE")
-    assert service.states[2].name == "END" and "too few vectors" in service.states[2].error
+    assert service.states[7].name == "END" and "too few vectors" in service.states[7].error
     assert "too few vectors" in reloader.refresh(), "refused as before, and not tried again"
 
 
