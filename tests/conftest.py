@@ -25,10 +25,11 @@ hypothesis.settings.register_profile("tf_ssgn", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("tf_ssgn")
 
 # The longest first: begun last, one of them would run alone at the end, beside an idle core. `test_train.py` makes the
-# `chain` that others wait for, while the notebooks need none.
+# `chain` that others wait for, while the notebooks need none. On JAX the two longest are a trainer's and a library's.
 LONG = (
-    "test_train.py", "notebooks", "scale", "training", "end_to_end", "serving", "test_search.py", "hostile", "runtime",
-    "test_quality.py", "test_serve.py", "models", "retrieval",
+    "test_train.py", "notebooks", "scale", "training/test_trainer.py", "models/test_hub_backbones.py", "training",
+    "end_to_end", "serving", "test_search.py", "hostile", "runtime", "test_quality.py", "test_serve.py",
+    "models/test_backbones.py", "models/test_encoders.py", "models", "retrieval",
 )  # fmt: skip
 
 

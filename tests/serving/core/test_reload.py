@@ -200,7 +200,7 @@ def test_no_request_fails_while_versions_come_and_go(folders, load, model, tmp_p
                 asked.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto([tiny.drawing(seed)]))
                 asked.inputs["k"].CopyFrom(tf.make_tensor_proto([1]))
                 expected = f"photo/{tiny.CLASSES[seed % 3]}/{seed}.png".encode()
-                while not stop.wait(0.02):  # four clients at full speed would slow the changes down
+                while not stop.wait(0.005):  # four clients at full speed would slow the changes down
                     try:
                         found = stub.Predict(asked, timeout=20).outputs["ids"].string_val[0]
                     except grpc.RpcError as error:
