@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from tests.evaluation.conftest import Arrays
 from tf_ssgn.errors import UserError
@@ -82,6 +81,8 @@ def test_comparison_refuses_what_does_not_pair(arrays: Arrays):
 
 @pytest.mark.parametrize("runs", [2, 3, 5, 11, 12, 30])
 def test_interval_over_seeds_is_students(runs: int):
+    from scipy import stats  # a second of imports, in every worker that collects this file
+
     values = np.random.default_rng(runs).random(runs)
     entry = statistics.across_seeds([{"sake": {"map_all": value}} for value in values])["sake"]["map_all"]
     low, high = stats.t.interval(0.95, runs - 1, values.mean(), values.std(ddof=1) / runs**0.5)

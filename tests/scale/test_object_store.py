@@ -14,13 +14,13 @@ from tf_ssgn.retrieval.photos import Skipped
 from tf_ssgn.scale import places
 from tf_ssgn.scale.plan import _listed
 
-server = pytest.importorskip("moto.server")
 NAMES = ("cat 0/0%20x.png", "cat 0/deep/1.jpg", "dög/2.png", "dög/notes.txt")
 
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
     """A bucket with a few photos, reached as a user reaches a store of their own: through the environment."""
+    server = pytest.importorskip("moto.server")
     running = server.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     running.start()
     try:
