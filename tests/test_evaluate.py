@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -195,6 +197,27 @@ def test_mistakes_are_one_line(run: Path, tmp_path: Path) -> None:
         with pytest.raises(UserError, match=message):
             evaluate.main(words)
     assert not (run / "evaluations").exists()
+
+
+def test_a_run_that_is_not_there_is_told_before_tensorflow_is_imported(tmp_path: Path) -> None:
+    code = """
+import sys
+from tf_ssgn import evaluate, export
+from tf_ssgn.errors import UserError
+run = sys.argv[1]
+for command, words in ((evaluate, [run]), (evaluate, [run, run, "--ensemble"]), (export, [run, "--to", run])):
+    try:
+        command.main(words)
+    except UserError as error:
+        assert "is not a run folder" in str(error), error
+        heavy = {"tensorflow", "keras"} & set(sys.modules)
+        assert not heavy, (command, words, heavy)
+    else:
+        raise AssertionError(command)
+"""
+    command = [sys.executable, "-c", code, str(tmp_path / "absent")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_target_that_cannot_be_a_folder_is_refused_before_the_work(tmp_path: Path) -> None:

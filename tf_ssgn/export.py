@@ -54,10 +54,11 @@ def export(
     """Writes the next version of each model whose content changed; kind -> its newest version folder. `words` can be
     told beside a drawing, besides the run's classes; their vectors come from where those of the classes came from."""
     from tf_ssgn.runs.load import from_run
-    from tf_ssgn.runtime import publish as writer
-    from tf_ssgn.runtime.saved_model import EMBED_WORD, SIGNATURES
 
     embedder, card = from_run(run, views, photo_views, words)
+    from tf_ssgn.runtime import publish as writer  # TensorFlow, once the run is known to be there
+    from tf_ssgn.runtime.saved_model import EMBED_WORD, SIGNATURES
+
     to = Path(to)
     opened = None if gallery is None else _open_gallery(gallery, card["fingerprint"])  # refused before writing begins
     card |= {"name": to.name} | _metrics(Path(run))

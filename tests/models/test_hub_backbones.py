@@ -163,9 +163,11 @@ def test_mixed_precision_computes_in_bfloat16_and_answers_in_float32(presets):
 def test_features_are_what_the_backbone_computes(presets):
     """On JAX too, whose `predict` refuses DINOv2: two of its variables are one buffer, and it gives each away."""
     backbone = build_backbone(presets("dinov2"), SIZE, "")
-    forward = FeatureCache(None, backbone, "x")._forward
+    features = FeatureCache(None, backbone, "x")
     for _ in range(2):
-        np.testing.assert_allclose(np.asarray(forward(IMAGES)), numpy(backbone(IMAGES, training=False)), atol=1e-5)
+        np.testing.assert_allclose(
+            np.asarray(features._forward(IMAGES)), numpy(backbone(IMAGES, training=False)), atol=1e-5
+        )
 
 
 @said_once

@@ -19,7 +19,7 @@ import tf_ssgn
 from tests.hostile import corpus
 from tf_ssgn.errors import UserError
 from tf_ssgn.models.backbones import BACKBONES
-from tf_ssgn.runtime import kept, openvino_model, resolve, shipped
+from tf_ssgn.runtime import conversion, kept, openvino_model, resolve, shipped
 from tf_ssgn.runtime.saved_model import fingerprint_of
 
 MOST_BYTES = 12 * 2**20
@@ -168,6 +168,17 @@ def test_it_works_where_nothing_can_be_kept(fast, pictures, tmp_path, monkeypatc
     model = tf_ssgn.load("everyday")
     np.testing.assert_array_equal(model.embed_photo(pictures["photo"]), fast.embed_photo(pictures["photo"]))
     assert "cannot be written" in capsys.readouterr().err
+
+
+def test_decoders_that_were_not_kept_are_told_with_what_that_costs(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("TF_SSGN_CACHE", str(tmp_path))
+    decoders = kept.decoders_of("mark")
+    conversion._tell(lambda kind: None, decoders)
+    said = capsys.readouterr().err
+    assert f"the decoders of images were not kept in {tmp_path / 'openvino'}: each start traces them anew" in said
+    kept.keep(decoders, lambda place: (place / "graph").write_text("traced"))
+    conversion._tell(lambda kind: None, decoders)
+    assert capsys.readouterr().err == ""
 
 
 def test_it_works_without_a_home(command, pictures) -> None:

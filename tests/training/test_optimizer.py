@@ -49,3 +49,18 @@ def test_against_a_loop():
             weights[i] = weights[i] * (1 - 0.1 * rate) - rate * hat[0] / root
     for variable, expected in zip(variables, weights, strict=True):
         np.testing.assert_allclose(keras.ops.convert_to_numpy(variable), expected, atol=2e-6)
+
+
+@pytest.mark.parametrize("clip", [1.0, 0.0])
+def test_a_compiled_model_is_saved_and_goes_on_as_it_would_have(tmp_path, clip):
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    model.compile(AdamW(WarmUpCosine(0.1, 6, 0.2), 0.1, clip), "mse")
+    inputs, targets = RNG.standard_normal((8, 3)).astype("float32"), np.ones((8, 2), "float32")
+    model.fit(inputs, targets, batch_size=4, epochs=1, verbose=0, shuffle=False)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert isinstance(loaded.optimizer, AdamW) and loaded.optimizer.get_config() == model.optimizer.get_config()
+    for other in (model, loaded):
+        other.fit(inputs, targets, batch_size=4, epochs=1, verbose=0, shuffle=False)
+    for ours, theirs in zip(model.get_weights(), loaded.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)

@@ -188,14 +188,14 @@ def _families(queries: np.ndarray, labels: Sequence[str], gallery: np.ndarray, t
     return metrics
 
 
-def ship(run: Path, target: Path | None = None) -> str:
+def ship(run: Path) -> str:
     """Writes the shipped files of a finished run; returns and prints the sha256 over what was learnt."""
     from tf_ssgn.common import npz
     from tf_ssgn.data.semantics.class_vectors import class_vectors
     from tf_ssgn.training.fit import restore_trainer
     from tf_ssgn.training.run_folder import open_run
 
-    target = target or resolve.HEADS / NAME
+    target = resolve.HEADS / NAME
     opened = open_run(run)
     arrays = {}
     for key, variable in shipped.head(restore_trainer(opened).ssgn).items():

@@ -108,8 +108,7 @@ def _direct(model: Any, gallery: Any, images: list[bytes]) -> Callable[[int], No
     """A batch of that many queries in process."""
 
     def call(rows: int) -> None:
-        batch = np.empty(rows, object)
-        batch[:] = [images[row % len(images)] for row in range(rows)]
+        batch = np.array([images[row % len(images)] for row in range(rows)], object)
         embedded = model.call("embed_sketch", {"image_bytes": batch})["embedding"]
         gallery.search_batch(embedded, np.full(rows, 10, np.int32))
 

@@ -11,7 +11,6 @@ from tf_ssgn.data.datasets.items import open_dataset
 from tf_ssgn.errors import UserError
 from tf_ssgn.evaluation import protocol, score_features
 from tf_ssgn.evaluation.expansion import expand
-from tf_ssgn.runs.encoder import RunEncoder
 from tf_ssgn.training.run_folder import open_run
 
 
@@ -36,6 +35,8 @@ def evaluate_ensemble(
     for folder, run in zip(folders, runs, strict=True):
         if run.split.checksum != first.split.checksum:
             raise UserError(f"{folder} has the split {run.split.name}, {folders[0]} {first.split.name}; expected one")
+    from tf_ssgn.runs.encoder import RunEncoder  # TensorFlow, once the runs are known to be there
+
     sides, names = [], []
     for folder, run in zip(folders, runs, strict=True):
         dataset = open_dataset(run.data, duplicates=run.config.data.duplicates, exclude=run.config.data.exclude)

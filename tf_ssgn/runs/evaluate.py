@@ -67,8 +67,6 @@ def evaluate_run(
 ) -> tuple[dict[str, Any], Path]:
     """Evaluates a run; writes and returns `metrics.json` (None for what is not defined) and the folder it went to. What
     is not the run's own dataset, split and choice of duplicates goes into `RUN/evaluations/<dataset>-<split>`."""
-    from tf_ssgn.runs.encoder import RunEncoder
-
     run = open_run(folder)
     dataset = _dataset(run, subject)
     split = _split(run, dataset, subject)
@@ -76,6 +74,8 @@ def evaluate_run(
         raise UserError(f"the split {split.name} has no unseen classes to evaluate on")
     target = _target(run, dataset, split, subject)
     other = per_query.load(Path(further.against) / target.relative_to(run.path)) if further.against else None
+    from tf_ssgn.runs.encoder import RunEncoder  # TensorFlow, once all that is asked for is there
+
     encoder = RunEncoder(run, subject.views, subject.photo_views, cache)
     test = _encoded(encoder, dataset, split, subject)
 

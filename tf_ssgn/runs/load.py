@@ -48,9 +48,10 @@ def load(
         raise UserError(f"runtime: received {runtime!r}, expected one of {', '.join(RUNTIMES)}")
     path = resolve(path)
     module: Any
-    begun: conversion.Begun | None = None
+    begun: openvino_model.Begun = openvino_model.nothing_begun
     if is_shipped(path):
-        begun = None if runtime == "tensorflow" else conversion.begin(path)
+        if runtime != "tensorflow":
+            begun = conversion.begin(path)
         module, card = open_shipped(path)
     elif (path / "config.json").exists():
         module, card = from_run(path, views, photo_views)
@@ -77,11 +78,6 @@ def from_run(
     path: str | os.PathLike, views: int, photo_views: int | None = None, more_words: Sequence[str] = ()
 ) -> tuple[EmbeddingGraph, dict[str, Any]]:
     """A run's graph and its card; views as in `load`. Its words are its classes, and `more_words`."""
-    import keras
-
-    from tf_ssgn.runtime.publish import model_fingerprint
-    from tf_ssgn.runtime.signatures import EmbeddingGraph
-    from tf_ssgn.training.fit import restore_trainer
     from tf_ssgn.training.run_folder import open_run
 
     photo_views = views if photo_views is None else photo_views
@@ -89,6 +85,12 @@ def from_run(
         if not 0 <= number <= MOST_VIEWS:
             raise UserError(f"{name}: received {number}, expected 0 to {MOST_VIEWS}")
     run = open_run(path)
+    import keras  # and TensorFlow, once the run is known to be there
+
+    from tf_ssgn.runtime.publish import model_fingerprint
+    from tf_ssgn.runtime.signatures import EmbeddingGraph
+    from tf_ssgn.training.fit import restore_trainer
+
     if keras.backend.backend() != "tensorflow":
         raise UserError(
             f"Keras runs on {keras.backend.backend()}, but embedding and export need KERAS_BACKEND=tensorflow; "

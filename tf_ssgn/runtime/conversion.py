@@ -20,10 +20,7 @@ from tf_ssgn.runtime import kept, openvino_model
 from tf_ssgn.runtime.shipped import COMPILING, open_shipped, package_of, shipped_fingerprint
 from tf_ssgn.settings import CONVERSION_LOOK_SECONDS
 
-# Encoder of a kind, once it is ready; None where it has to be made from the model itself.
-Begun = Callable[[str], "openvino_model.CompiledEncoder | None"]
-
-_begun: dict[Path, Begun] = {}
+_begun: dict[Path, openvino_model.Begun] = {}
 
 
 def begin_early(folder: Path) -> None:
@@ -31,14 +28,14 @@ def begin_early(folder: Path) -> None:
     _begun[folder] = begin(folder)
 
 
-def begin(folder: Path) -> Begun:
+def begin(folder: Path) -> openvino_model.Begun:
     """Compiles both encoders in a thread; what is not kept yet is made in a process of its own first."""
     if (begun := _begun.pop(folder, None)) is not None:
         return begun
     mark, key, package = shipped_fingerprint(folder), versions_sha256(), package_of(folder)
     needs = ("openvino", *([package.module] if package else []))
     if not all(map(importlib.util.find_spec, needs)):
-        return lambda kind: None
+        return openvino_model.nothing_begun
     wait = _begin_making(folder, mark, key)
 
     def compiled(kind: str) -> openvino_model.CompiledEncoder | None:
@@ -55,7 +52,10 @@ def begin(folder: Path) -> Begun:
 def _tell(wait: Callable[[str], None], decoders: Path) -> None:
     wait("")
     if _can_keep() and not kept.is_there(decoders):
-        log(f"{decoders} cannot be written: each start traces the decoders anew, which takes some seconds")
+        log(
+            f"the decoders of images were not kept in {decoders.parent}: each start traces them anew, which takes some "
+            "seconds; check space and rights there"
+        )
 
 
 def _begin_making(folder: Path, mark: str, key: str) -> Callable[[str], None]:

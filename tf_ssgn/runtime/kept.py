@@ -1,5 +1,6 @@
 """What takes seconds to make of a model and is kept in the user's cache folder: converted networks, traced decoders."""
 
+import functools
 import hashlib
 import json
 import shutil
@@ -23,11 +24,16 @@ def folder_of(name: str, key: str, release: str) -> Path:
 
 def decoders_of(fingerprint: str) -> Path:
     """Where the traced decoders of a model are kept; another for each state of the code that they are traced from."""
+    return folder_of(f"{fingerprint[:16]}-decoders", versions_sha256(), _decoders_code()[:8])
+
+
+@functools.cache
+def _decoders_code() -> str:
+    """sha256 of what the decoders are traced from."""
     package = Path(__file__).parent.parent
     code = [package / "settings.py", package / "common" / "status.py", package / "runtime" / "decoder.py"]
     code += sorted((package / "data" / "images").glob("*.py"))
-    source = hashlib.sha256(b"".join(file.read_bytes() for file in code))
-    return folder_of(f"{fingerprint[:16]}-decoders", versions_sha256(), source.hexdigest()[:8])
+    return hashlib.sha256(b"".join(file.read_bytes() for file in code)).hexdigest()
 
 
 def is_there(folder: Path) -> bool:

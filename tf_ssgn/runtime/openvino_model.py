@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 OPENVINO = "openvino f32"
 KINDS = ("sketch", "photo")
+# Encoder of a kind, once it is ready; None where it has to be made from the model itself.
+Begun = Callable[[str], "CompiledEncoder | None"]
 HALVES = ("decode_sketch", "decode_photo", "encode_sketch", "encode_photo", "classes")
 
 
@@ -42,14 +44,17 @@ def why_not(module: Any) -> str:
     return ""
 
 
-def openvino_functions(
-    module: Any, fingerprint: str, begun: Callable[[str], CompiledEncoder | None] | None = None
-) -> dict[str, Function]:
+def nothing_begun(kind: str) -> CompiledEncoder | None:
+    """The `Begun` of a model whose encoders nobody makes meanwhile."""
+    return None
+
+
+def openvino_functions(module: Any, fingerprint: str, begun: Begun = nothing_begun) -> dict[str, Function]:
     """The signatures of a model as plain functions; `begun` waits for an encoder that was begun before, and has none
     where that came to nothing. UserError where OpenVINO cannot convert it, or answers differently from TensorFlow."""
 
     def compile_encoders() -> dict[str, CompiledEncoder]:
-        made = {kind: begun and begun(kind) for kind in KINDS}
+        made = {kind: begun(kind) for kind in KINDS}
         return {kind: made[kind] or CompiledEncoder(converted_form(module, kind, fingerprint)) for kind in KINDS}
 
     from tf_ssgn.data.images.direct import short_way

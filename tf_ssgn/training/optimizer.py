@@ -12,6 +12,7 @@ from keras import ops
 from tf_ssgn.training import replicas
 
 
+@keras.saving.register_keras_serializable("tf_ssgn")
 class WarmUpCosine(keras.optimizers.schedules.LearningRateSchedule):
     """Rises in a line from 0 to `peak` within the share `warm_up` of all optimiser steps, then falls to 0 along half a
     cosine (Loshchilov and Hutter 2017), and stays there."""
@@ -26,7 +27,11 @@ class WarmUpCosine(keras.optimizers.schedules.LearningRateSchedule):
         fallen = ops.clip((step - rising) / falling, 0.0, 1.0)
         return self.peak * ops.minimum(step / rising, 0.5 * (1.0 + ops.cos(math.pi * fallen)))
 
+    def get_config(self):
+        return {"peak": self.peak, "steps": self.steps, "warm_up": self.warm_up}
 
+
+@keras.saving.register_keras_serializable("tf_ssgn")
 class AdamW(keras.optimizers.Adam):
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019) of every variable: `decay` is the share that a
     learning rate of 1 would take off in a step. Gradients whose norm over all variables is above `clip` are scaled down
@@ -76,3 +81,7 @@ class AdamW(keras.optimizers.Adam):
             epsilon=self.epsilon,
             grad=ops.cast(gradient, variable.dtype),
         )
+
+    def get_config(self):
+        rate = super().get_config()["learning_rate"]
+        return {"learning_rate": rate, "decay": self.decay, "clip": self.global_clipnorm or 0.0}
