@@ -54,7 +54,8 @@ def test_runs_are_trained_and_evaluated_from_an_empty_cache(shared: Path, tmp_pa
     photos = 21 * 8  # of the unseen classes
     first = sum(1 / rank for rank in range(1, photos + 1))
     chance = (first + 7 / (photos - 1) * (photos - first)) / photos  # mean average precision of a random order
-    assert chance < figures["sketchy-21, seed 0: mAP@all"] < 0.3  # what real weights reach
+    # Two steps from random weights are at chance, not below it; above is what real weights reach.
+    assert 0.9 * chance < figures["sketchy-21, seed 0: mAP@all"] < 0.3
 
 
 def test_a_part_that_is_not_there_is_refused() -> None:
