@@ -186,8 +186,10 @@ def test_one_run_against_another(
 
 
 def test_mistakes_are_one_line(run: Path, tmp_path: Path) -> None:
+    (run / "metrics.json").unlink(missing_ok=True)
     for words, message in (
         ([str(tmp_path / "absent")], "is not a run folder"),
+        ([str(run), str(tmp_path / "absent")], "is not a run folder"),
         ([str(run), "--data", str(tmp_path / "absent")], "does not exist"),
         ([str(run), "--split", "sketchy-22"], "unknown split"),
         ([str(run), "--to", "x"], "--to: received with a run"),
@@ -196,7 +198,7 @@ def test_mistakes_are_one_line(run: Path, tmp_path: Path) -> None:
     ):
         with pytest.raises(UserError, match=message):
             evaluate.main(words)
-    assert not (run / "evaluations").exists()
+    assert not (run / "evaluations").exists() and not (run / "metrics.json").exists()
 
 
 def test_a_run_that_is_not_there_is_told_before_tensorflow_is_imported(tmp_path: Path) -> None:

@@ -96,7 +96,10 @@ def main(argv: list[str] | None = None) -> int | None:
         )
     else:
         from tf_ssgn.runs.evaluate import Further, Subject, evaluate_run
+        from tf_ssgn.training.run_folder import open_run
 
+        for run in arguments.runs[1:]:
+            open_run(run)  # a mistake is told before minutes are spent on the first
         subject = Subject(
             arguments.data, arguments.split, arguments.duplicates, arguments.views, arguments.photo_views, arguments.k
         )
