@@ -128,6 +128,16 @@ def test_mistakes_are_one_line_and_leave_nothing(
     assert sorted(photo.parent.rglob("*")) == before
 
 
+@pytest.mark.parametrize("verb", ["build", "add", "sync"])
+def test_a_missing_folder_is_told_before_the_model_is_loaded(
+    verb: str, photo: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    call(capsys, "build", "photo", "--model", TinyEmbedder.path, "--to", "g")
+    monkeypatch.setitem(vars(tf_ssgn), "load", lambda path, **options: pytest.fail("the model was loaded"))
+    code, _, err = call(capsys, verb, "nowhere", "--to", "h" if verb == "build" else "g")
+    assert (code, err) == (2, f"error: no folder '{photo.parent}/nowhere'; expected a folder of photos\n")
+
+
 def test_a_model_that_moved_is_named(photo: Path, capsys: pytest.CaptureFixture) -> None:
     call_json(capsys, "build", "photo", "--model", "m", "--to", "g")
     Path(TinyEmbedder.path).rmdir()

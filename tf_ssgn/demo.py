@@ -71,7 +71,7 @@ The shipped model `{MODEL}` saw no drawn picture. Of the first {ANSWERS} photos 
     print(table(metrics, len(asked)))
     print(f"""
 done in {time.monotonic() - start:.0f} s. Look at
-  {picture}              drawings, and the photos that `{MODEL}` found, of all classes
+  {picture}             drawings, and the photos that `{MODEL}` found, of all classes
   {run / "report.html"}         the whole evaluation
 draw something yourself, in the browser:
   {draw_command(folder)}

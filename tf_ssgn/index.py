@@ -163,20 +163,21 @@ def _build(options: argparse.Namespace) -> None:
         return
     if options.master:
         raise UserError("--master is Spark's; say --engine spark too")
-    for folder in options.folders:  # this and the next before the model takes its seconds to load
-        if not Path(folder).is_dir():
-            raise UserError(f"no folder {folder!a}; expected a folder of photos")
+    from tf_ssgn.retrieval import update
+    from tf_ssgn.retrieval.files import resolve
+
+    resolve(options.folders, ())  # this and the next before the model takes its seconds to load
     writer = _writer(options.to)
     writer.check_new()
-    from tf_ssgn.retrieval import update
-
     model = _model(options.model, options.runtime)
     _report(options, writer, update.build(writer, options.folders, model, options.metadata, options.exclude))
 
 
 def _add(options: argparse.Namespace, remove: bool = False) -> None:
     from tf_ssgn.retrieval import update
+    from tf_ssgn.retrieval.files import resolve
 
+    resolve(options.folders, ())  # a mistake is told before the model takes its seconds to load
     writer = _writer(options.to)
     model = _model_of(options, writer)
     _report(options, writer, update.add(writer, options.folders, model, options.metadata, options.exclude, remove))

@@ -173,7 +173,8 @@ def describe(report: Findings) -> str:
         lines.append(f"{what:10}{count['found']:,}{published}")
     lines += [f"note      {text}" for text in report.notes]
     lines += [f"problem   {text}" for text in report.problems]
-    lines.append("complete" if not report.problems else f"not complete: {len(report.problems)} problems")
+    problems = len(report.problems)
+    lines.append(f"not complete: {problems} problem{'s' * (problems > 1)}" if problems else "complete")
     return "\n".join(lines)
 
 

@@ -47,7 +47,7 @@ class Request(NamedTuple):
 def measure(server: served.Watched, drawings: list[bytes], requests: int) -> dict[str, Any]:
     """Counts of `requests` and of answers by `codes`, those that are `ours` by mistake, `hangs`, `crashes`, the
     `slowest` answer in seconds, and the most memory in MB that the server took beyond what it had before."""
-    _ask_all(server, drawings, range(-min(400, requests), 0))  # fills arenas and caches
+    _ask_all(server, drawings, range(-min(2000, 2 * requests), 0))  # fills arenas and caches
     before = server.resident()
     server.forget_peak()
     found = _ask_all(server, drawings, range(requests))

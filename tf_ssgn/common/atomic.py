@@ -55,20 +55,35 @@ def making(folder: str | os.PathLike) -> Iterator[Path]:
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     for stale in folder.parent.glob(f".{glob.escape(folder.name)}.*.tmp"):
-        with suppress(OSError), _opened(stale) as handle:
-            if lock(handle):
-                shutil.rmtree(stale)
-    temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
-    temporary.mkdir()
+        if stale.is_dir():
+            with suppress(OSError), _opened(stale) as handle:
+                if lock(handle):
+                    shutil.rmtree(stale)
+    temporary, handle = _begin(folder)
     try:
-        with _opened(temporary) as handle:
-            with suppress(OSError):  # a file system without locks
-                lock(handle)
-            yield temporary
-            os.rename(temporary, folder)
+        yield temporary
+        os.rename(temporary, folder)
         sync(folder.parent)
     finally:
+        os.close(handle)
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _begin(folder: Path) -> tuple[Path, int]:
+    """A new folder beside `folder`, and its handle, locked where the file system has locks. One that another writer
+    took for left behind, before it was locked, is given up for the next."""
+    while True:
+        temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
+        temporary.mkdir()
+        try:
+            handle = os.open(temporary, os.O_RDONLY)
+        except FileNotFoundError:
+            continue
+        with suppress(OSError):
+            if not lock(handle) or not temporary.exists():
+                os.close(handle)
+                continue
+        return temporary, handle
 
 
 @contextmanager

@@ -18,7 +18,9 @@ EXIT_MISTAKE = 2
 EXIT_INTERRUPTED = 130
 EXAMPLES = "examples:"
 # What a disk does that is full or not ours, wherever it strikes; any other OSError is a bug.
-DISK_ERRORS = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
+DISK_ERRORS = (
+    errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ENOLCK,
+)  # fmt: skip
 
 
 # The extra that brings a package, where it is not `serve`.

@@ -93,7 +93,9 @@ class Run:
 def locked(run: Run) -> Iterator[None]:
     """Keeps a second training out of the folder while this one lasts; a killed one leaves no lock behind."""
     with open(run.path / ".lock", "w", encoding="utf-8") as handle:
-        if not lock(handle):
+        with naming(run.path):
+            is_ours = lock(handle)
+        if not is_ours:
             raise UserError(f"another process is training in {run.path}; wait for it or name another --run")
         yield
 

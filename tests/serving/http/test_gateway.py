@@ -260,6 +260,8 @@ def test_thumbnails_are_of_the_gallerys_own_photos_only(port) -> None:
     assert reply.headers["Vary"] == "Authorization", "a browser keeps it for that token only"
     for side in ("0", "5000", "x", "-1", "%C2%B2", "9" * 5000):
         assert ask(port, "GET", f"/api/photo/photo/square/4.png?side={side}").code == 400
+    refused = ask(port, "GET", "/api/photo/photo/square/4.png?side=250").json["error"]
+    assert refused == "side: received '250', expected one of 64, 128, 256, 512, 1024"
 
 
 def test_nobody_writes_without_a_token(port) -> None:

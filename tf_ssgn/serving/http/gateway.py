@@ -211,8 +211,10 @@ class Gateway:
         return overview.item(self._gallery(), request.path_params["id"])
 
     def _photo(self, request: Request, body: bytes, call: Call) -> Response:
-        side = _SIDES.get(request.query_params.get("side", "256"), 0)
-        picture = self._thumbnails.of(self._gallery(), request.path_params["id"], side)
+        side = request.query_params.get("side", "256")
+        if side not in _SIDES:
+            raise invalid(f"side: received {side!r:.20}, expected one of {', '.join(_SIDES)}")
+        picture = self._thumbnails.of(self._gallery(), request.path_params["id"], _SIDES[side])
         headers = {"Cache-Control": "private, max-age=300", "Vary": "Authorization"}
         return replies.tagged(request, picture, replies.tag_of(picture), "image/jpeg", headers)
 

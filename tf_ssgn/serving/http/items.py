@@ -20,7 +20,7 @@ from tf_ssgn.retrieval.photos import Skipped, stable_bytes
 from tf_ssgn.retrieval.searcher import OpenGallery
 from tf_ssgn.runtime.saved_model import EmbeddingModel
 from tf_ssgn.serving.core.faults import Fault, invalid, not_found
-from tf_ssgn.settings import KEPT_THUMBNAILS, THUMBNAIL_SIDES
+from tf_ssgn.settings import KEPT_THUMBNAILS
 
 LABEL = re.compile(r"[^\W_][\w ().,'+-]{0,63}")
 
@@ -35,8 +35,6 @@ class Thumbnails:
     def of(self, gallery: OpenGallery, id: str, side: int) -> bytes:
         """A JPEG. Only ids are looked up, so no path of a request is ever opened; Fault NOT_FOUND for an id that the
         gallery does not have, or whose file is there no more or no photo."""
-        if side not in THUMBNAIL_SIDES:
-            raise invalid(f"side: received {side}, expected one of {', '.join(map(str, THUMBNAIL_SIDES))}")
         item = gallery.find(id)
         if item is None or not item.path:
             raise not_found("there is no photo of that id")
