@@ -66,6 +66,24 @@ def test_the_next_writer_of_a_folder_removes_what_a_dead_one_left_and_no_other(t
     assert {path.name for path in tmp_path.iterdir()} == {"[1]", ".2.00.tmp"}
 
 
+@pytest.mark.parametrize("is_gone", [True, False])
+def test_a_folder_that_another_writer_took_for_left_behind_is_given_up(tmp_path, monkeypatch, is_gone):
+    """Between making a folder and locking it, another writer may lock it, and remove it before or after."""
+    lock, taken = atomic.lock, []
+
+    def late(handle):
+        if not taken:
+            taken.extend(tmp_path.iterdir())
+            taken[0].rmdir()
+            return is_gone and lock(handle)
+        return lock(handle)
+
+    monkeypatch.setattr(atomic, "lock", late)
+    with atomic.making(tmp_path / "set") as temporary:
+        assert temporary.is_dir() and temporary != taken[0]
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
 def test_a_lock_is_taken_once(tmp_path):
     with open(tmp_path / "lock", "w") as one, open(tmp_path / "lock", "w") as other:
         assert atomic.lock(one) and not atomic.lock(other)
